@@ -1,0 +1,1 @@
+"""The words of regvault as types, and the ports that the layers above meet at. Pure."""

@@ -1,0 +1,209 @@
+"""The object store port: bytes by key.
+
+The registry's own storage and the vault both sit on it. Every adapter passes one contract suite
+(`tests/contract/`). Keys are relative, `/`-separated, never empty, without `.` or `..` parts.
+
+All methods raise the `StoreError` tree of `regvault.errors` and nothing else of their own.
+Every adapter is safe to use from several threads.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+
+__all__ = ["ByteReader", "Entry", "HierarchicalStore", "ObjectStore", "Space", "Stage", "Stored"]
+
+
+class Entry(NamedTuple):
+    """One object as LIST or HEAD shows it.
+
+    Attributes:
+        key: the whole key, below the store's own prefix.
+        size: bytes.
+        etag: opaque; changes whenever the object is written anew. On S3 without quotes.
+        modified_ns: last modification, nanoseconds since the epoch, by the store's clock.
+    """
+
+    key: str
+    size: int
+    etag: str
+    modified_ns: int
+
+
+class Stored(NamedTuple):
+    """What a store made of a write.
+
+    Attributes:
+        etag: as in Entry.
+        size: bytes written.
+        sha256: hex SHA-256 of the bytes written.
+        proof: "store" where the store itself refused anything but these bytes,
+            else "regvault": this process hashed them on the way.
+    """
+
+    etag: str
+    size: int
+    sha256: str
+    proof: str
+
+
+class Space(NamedTuple):
+    """What a store has left; None where it cannot be known (object storage)."""
+
+    free_bytes: int | None
+    free_inodes: int | None
+
+
+class ByteReader(Protocol):
+    """A stream of bytes to read to its end, then close."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to `size` bytes (-1: all), b"" at the end."""
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        """Fill `buffer` from the stream; return the number of bytes, 0 at the end."""
+
+    def close(self) -> None:
+        """Release the connection or the file. May be called twice."""
+
+    def __enter__(self) -> ByteReader: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
+
+
+class Stage(Protocol):
+    """An object whose key is known only when its last byte is (packs, meta).
+
+    Exactly one of `commit` and `abort` ends it. Not thread-safe.
+    """
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:
+        """Append to the object; return the number of bytes."""
+
+    def commit(self, key: str) -> Stored:
+        """Publish all that was written under `key`, replacing what is there. Atomic."""
+
+    def abort(self) -> None:
+        """Throw away what was written. May be called after commit: then it does nothing."""
+
+
+@runtime_checkable
+class ObjectStore(Protocol):
+    """Bytes by key."""
+
+    @property
+    def location(self) -> str:
+        """Where this is, for messages: a URL without secrets."""
+
+    def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        """Return the bytes of `key` from `start`, at most `length` (None: to the end).
+
+        A negative `start` counts from the end (length must then be None); it is clamped to the
+        object. Raises ObjectNotFoundError.
+        """
+
+    def open(self, key: str, *, start: int = 0, length: int | None = None) -> ByteReader:
+        """Return a stream over the same bytes that `get` would return."""
+
+    def head(self, key: str) -> Entry:
+        """Return what LIST would say of `key`. Raises ObjectNotFoundError."""
+
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
+        """Yield all objects whose key starts with `prefix`, in byte order of their keys.
+
+        `after`: only keys greater than this one. Unfinished temporary files of a local store are
+        not objects. A missing prefix yields nothing.
+        """
+
+    def list_prefixes(self, prefix: str = "") -> Iterator[str]:
+        """Yield the names directly below `prefix` (which is "" or ends in "/") that hold further keys.
+
+        Names only, without `prefix` and without the trailing slash, in byte order. (S3: the common
+        prefixes with delimiter "/"; a file system: the directories.)
+        """
+
+    def put(
+        self,
+        key: str,
+        data: bytes,
+        *,
+        if_none_match: bool = False,
+        if_match: str | None = None,
+    ) -> Stored:
+        """Write a small object at once, atomically and durably.
+
+        Args:
+            key: where.
+            data: the whole content.
+            if_none_match: only if the key does not exist yet (create-only).
+            if_match: only if the object's etag is still this one (compare-and-swap).
+
+        A time-out whose outcome is unknown is resolved by reading back: own bytes are success.
+        Raises PreconditionError where the condition does not hold.
+        """
+
+    def put_stream(
+        self, key: str, reader: ByteReader, *, size: int, sha256: str | None = None
+    ) -> Stored:
+        """Write `size` bytes of `reader`; atomic: the key appears whole or not at all.
+
+        With `sha256` (hex) the bytes are proven against it, by the store where the store does so,
+        else here while they stream. Durable only after `barrier`.
+        Raises DigestMismatchError (nothing is left under `key` that was not there before) when
+        size or digest are not as promised, in either direction.
+        """
+
+    def stage(self) -> Stage:
+        """Begin an object whose key is not known yet. Durable only after `barrier`."""
+
+    def delete(self, key: str) -> None:
+        """Remove `key`; no error if it is not there."""
+
+    def barrier(self) -> None:
+        """Return once everything written before is durable."""
+
+    def now_ns(self) -> int:
+        """Return the store's own time, nanoseconds since the epoch (S3: the Date of its answers)."""
+
+    def space(self) -> Space:
+        """Return what is left."""
+
+    def close(self) -> None:
+        """Release connections."""
+
+
+@runtime_checkable
+class HierarchicalStore(ObjectStore, Protocol):
+    """A store whose prefixes are directories, where asking in bulk below one directory is cheap.
+
+    The registry reader uses it to scan links of a file system without opening a directory a link.
+    """
+
+    def scandir(self, prefix: str) -> list[tuple[str, bool]]:
+        """Return (name, is a directory) of everything directly below `prefix`, unsorted.
+
+        Raises ObjectNotFoundError where the directory does not exist.
+        """
+
+    def stat_children(
+        self, prefix: str, leaf: str, names: Iterable[str]
+    ) -> list[tuple[str, int, int, int]]:
+        """Return (name, size, mtime in ns, inode) of `<prefix>/<name>/<leaf>` for each name.
+
+        `leaf` may hold slashes; "" is the directory `<prefix>/<name>` itself. Size is -1 where
+        there is no such file.
+        """
+
+    def read_children(
+        self, prefix: str, leaf: str, names: Iterable[str], *, limit: int
+    ) -> list[tuple[str, bytes | None]]:
+        """Return (name, content) of `<prefix>/<name>/<leaf>`, at most `limit` bytes each.
+
+        Content is None where there is no such file.
+        """
