@@ -86,6 +86,9 @@ class Stage(Protocol):
     def write(self, data: bytes | bytearray | memoryview, /) -> int:
         """Append to the object; return the number of bytes."""
 
+    def sha256(self) -> str:
+        """Return the hex SHA-256 of everything written so far; packs are named by it."""
+
     def commit(self, key: str) -> Stored:
         """Publish all that was written under `key`, replacing what is there. Atomic."""
 
