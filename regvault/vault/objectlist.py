@@ -1,0 +1,270 @@
+"""The object list of a root: every object that a snapshot needs, by key.
+
+A base tree of `<key> <size> <sha256>` lines and at most one delta tree of `<key> + <size> <sha256>`
+and `<key> -` lines against it. Lists are read in the clear and need no catalog and no key
+(`docs/vault-format.md`, "Object list").
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from regvault.errors import VaultDamagedError
+from regvault.vault.keys import OBJECT_PREFIXES
+from regvault.vault.tree import ChunkRef, Tree, TreeBuilder, TreeRef
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from regvault.vault.tree import Node
+
+__all__ = [
+    "BASE_KIND",
+    "DELTA_KIND",
+    "Amendments",
+    "ListRef",
+    "ObjectList",
+    "ObjectRef",
+    "build_base",
+    "build_delta",
+    "check_key",
+]
+
+BASE_KIND = "objects"
+DELTA_KIND = "objects-delta"
+
+#: A delta of more than this share of its base's lines gives way to a new base.
+REBASE_SHARE = 0.05
+
+
+class ObjectRef(NamedTuple):
+    """One object: its key, its stored bytes' number, and their hex SHA-256."""
+
+    key: str
+    size: int
+    sha256: str
+
+
+#: Keys that changed after roots named them: the object that took its place, or None: purged.
+Amendments = dict[str, ObjectRef | None]
+
+
+class ListRef(NamedTuple):
+    """What a root says of its object list.
+
+    Attributes:
+        base: the tree of all lines.
+        delta: the tree of + and - lines, or None.
+        count: objects, the list's own chunks not included.
+        nbytes: their stored bytes.
+    """
+
+    base: TreeRef
+    delta: TreeRef | None
+    count: int
+    nbytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form that a root carries."""
+
+        def tree(ref: TreeRef) -> dict[str, Any]:
+            top = ref.top
+            return {
+                "key": top.key,
+                "size": top.size,
+                "sha256": top.digest.partition(":")[2],
+                "entries": ref.entries,
+            }
+
+        return {
+            "base": tree(self.base),
+            "delta": None if self.delta is None else tree(self.delta),
+            "count": self.count,
+            "bytes": self.nbytes,
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> ListRef:
+        """Read what `to_json` wrote. Raises KeyError, TypeError, ValueError."""
+
+        def tree(part: Any) -> TreeRef:
+            top = ChunkRef(f"sha256:{part['sha256']}", check_key(part["key"]), int(part["size"]))
+            return TreeRef(top, int(part["entries"]))
+
+        delta = data["delta"]
+        return cls(
+            tree(data["base"]),
+            None if delta is None else tree(delta),
+            int(data["count"]),
+            int(data["bytes"]),
+        )
+
+
+def check_key(key: str) -> str:
+    """Return `key` if a list may name it. Raises ValueError (keys of a vault are hostile input)."""
+    parts = key.split("/")
+    if (
+        not key.startswith(OBJECT_PREFIXES)
+        or len(key) > 1024
+        or not key.isascii()
+        or not key.isprintable()
+        or " " in key
+        or any(part in ("", ".", "..") for part in parts)
+    ):
+        raise ValueError(f"no key of an object: {key!r}")
+    return key
+
+
+class ObjectList:
+    """Reads one object list, in order or by key. Holds the delta, and some chunks, in memory."""
+
+    def __init__(
+        self,
+        ref: ListRef,
+        load: Callable[[str, ChunkRef], Node],
+        amendments: Amendments | None = None,
+    ) -> None:
+        """Wrap.
+
+        Args:
+            ref: what the root says.
+            load: fetches, proves and parses one chunk of a kind; should cache some.
+            amendments: of the vault; applied to every line.
+        """
+        self.ref = ref
+        self.base = Tree(ref.base.top, lambda chunk: load(BASE_KIND, chunk))
+        self.delta_tree = (
+            Tree(ref.delta.top, lambda chunk: load(DELTA_KIND, chunk)) if ref.delta else None
+        )
+        self._amendments = amendments or {}
+        self._delta: dict[str, ObjectRef | None] | None = None
+
+    def delta(self) -> dict[str, ObjectRef | None]:
+        """Return the delta: key to what is there instead, None for a removed one."""
+        if self._delta is None:
+            found: dict[str, ObjectRef | None] = {}
+            if self.delta_tree is not None:
+                for line in self.delta_tree.lines():
+                    key, ref = _parse_delta(line)
+                    found[key] = ref
+            self._delta = found
+        return self._delta
+
+    def original(self) -> Iterator[ObjectRef]:
+        """Yield the objects as the root named them, in byte order of their keys."""
+        delta = self.delta()
+        added = iter(sorted(ref for ref in delta.values() if ref is not None))
+        kept = (ref for ref in map(_parse, self.base.lines()) if ref.key not in delta)
+        yield from heapq.merge(kept, added)
+
+    def __iter__(self) -> Iterator[ObjectRef]:
+        """Yield the objects as amended, in byte order of their keys."""
+        amendments = self._amendments
+        if not amendments:
+            yield from self.original()
+            return
+        replaced = sorted(
+            {
+                ref
+                for ref in map(self._amended, filter(self._listed, amendments))
+                if ref is not None
+            }
+        )
+        kept = (ref for ref in self.original() if ref.key not in amendments)
+        yield from heapq.merge(kept, replaced)
+
+    def _listed(self, key: str) -> bool:
+        return self._original(key) is not None
+
+    def _amended(self, key: str) -> ObjectRef | None:
+        seen: set[str] = set()
+        ref: ObjectRef | None = None
+        while key in self._amendments and key not in seen:
+            seen.add(key)
+            ref = self._amendments[key]
+            if ref is None:
+                return None
+            key = ref.key
+        return ref
+
+    def _original(self, key: str) -> ObjectRef | None:
+        delta = self.delta()
+        if key in delta:
+            return delta[key]
+        wanted = key.encode() + b" "
+        for line in self.base.with_prefix(wanted):
+            return _parse(line)
+        return None
+
+    def get(self, key: str) -> ObjectRef | None:
+        """Return the object that the list has under `key` (amended: what took its place)."""
+        if key in self._amendments and self._listed(key):
+            return self._amended(key)
+        return self._original(key)
+
+    def variants(self, key: str) -> list[ObjectRef]:
+        """Return the objects whose key is `key` or a renamed form of it (`<key>.<run>-<n>`)."""
+        delta = self.delta()
+        found = {
+            ref.key: ref
+            for ref in map(_parse, self.base.with_prefix(key.encode()))
+            if ref.key not in delta
+        }
+        for ref in delta.values():
+            if ref is not None and ref.key.startswith(key):
+                found[ref.key] = ref
+        refs = [self.get(name) for name in found]
+        return [ref for ref in refs if ref is not None]
+
+    def own_chunks(self) -> Iterator[ChunkRef]:
+        """Yield the references of the list's own chunks."""
+        yield from self.base.chunks()
+        if self.delta_tree is not None:
+            yield from self.delta_tree.chunks()
+
+
+def _parse(line: bytes) -> ObjectRef:
+    try:
+        key, size, sha256 = line.decode("ascii").split(" ")
+        return ObjectRef(check_key(key), int(size), sha256)
+    except ValueError:
+        raise VaultDamagedError(f"an object list has a line that is none: {line!r}") from None
+
+
+def _parse_delta(line: bytes) -> tuple[str, ObjectRef | None]:
+    try:
+        key, sign, *rest = line.decode("ascii").split(" ")
+        check_key(key)
+        if sign == "-" and not rest:
+            return key, None
+        if sign == "+":
+            size, sha256 = rest
+            return key, ObjectRef(key, int(size), sha256)
+    except ValueError:
+        pass
+    raise VaultDamagedError(f"an object list has a delta line that is none: {line!r}")
+
+
+def build_base(
+    refs: Iterable[ObjectRef], put: Callable[[bytes], ChunkRef]
+) -> tuple[TreeRef, int, int]:
+    """Write a new base of objects in byte order; return it with their number and bytes."""
+    builder = TreeBuilder(BASE_KIND, put, keyed=True)
+    nbytes = 0
+    for ref in refs:
+        builder.add(f"{ref.key} {ref.size} {ref.sha256}".encode())
+        nbytes += ref.size
+    return builder.finish(), builder.entries, nbytes
+
+
+def build_delta(
+    changes: Mapping[str, ObjectRef | None], put: Callable[[bytes], ChunkRef]
+) -> TreeRef:
+    """Write a delta: key to what is there now, None where the base's line goes."""
+    builder = TreeBuilder(DELTA_KIND, put, keyed=True)
+    for key in sorted(changes):
+        ref = changes[key]
+        line = f"{key} -" if ref is None else f"{key} + {ref.size} {ref.sha256}"
+        builder.add(line.encode())
+    return builder.finish()

@@ -1,0 +1,242 @@
+"""Packs and meta objects: many small blobs in one tar (`docs/vault-format.md`, "Packs", "Meta").
+
+A pack is a plain tar of smaller layers. A meta object is a tar of manifests and configs in zstd
+frames, each frame a whole number of members, so that one manifest costs one range read.
+"""
+
+from __future__ import annotations
+
+import tarfile
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+from regvault.errors import VaultDamagedError
+from regvault.vault.frames import compress
+from regvault.vault.keys import meta_key, pack_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from regvault.model.store import Stage
+    from regvault.vault.objectlist import ObjectRef
+    from regvault.vault.writer import ObjectWriter
+
+__all__ = ["MetaWriter", "PackWriter", "Placed", "iter_members", "member_header"]
+
+#: A pack is closed when it has reached this size.
+PACK_BYTES = 64 << 20
+#: A meta object is closed when its stored bytes have reached this size.
+META_BYTES = 16 << 20
+#: A meta frame is closed when its members have reached this size.
+FRAME_BYTES = 256 << 10
+#: No meta frame decompresses to more (a manifest is at most 4 MiB, a config in meta below 1 MiB).
+MAX_FRAME_BYTES = 8 << 20
+
+_BLOCK = tarfile.BLOCKSIZE
+_END = b"\0" * (2 * _BLOCK)
+
+
+class Placed(NamedTuple):
+    """Where a packed blob came to lie.
+
+    Attributes:
+        digest: the blob.
+        ref: the object that holds it.
+        offset: pack: of its first byte; meta: of the frame that holds it.
+        length: pack: its size; meta: the frame's stored length.
+        size: the blob's own bytes.
+    """
+
+    digest: str
+    ref: ObjectRef
+    offset: int
+    length: int
+    size: int
+
+
+def member_header(digest: str, size: int) -> bytes:
+    """Return the tar header of one member; the same bytes for the same blob at all times."""
+    algorithm, _, hexed = digest.partition(":")
+    name = f"blobs/{algorithm}/{hexed}"
+    form = tarfile.USTAR_FORMAT if len(name) <= 100 else tarfile.PAX_FORMAT
+    return _info(name, size).tobuf(form, "ascii", "strict")
+
+
+def _info(name: str, size: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.size = size
+    info.mode = 0o444
+    return info
+
+
+def _padding(size: int) -> bytes:
+    return b"\0" * (-size % _BLOCK)
+
+
+class PackWriter:
+    """Appends small blobs to packs; a full one is published. Thread-safe.
+
+    `done` is told of each blob once its pack is published.
+    """
+
+    def __init__(
+        self,
+        writer: ObjectWriter,
+        done: Callable[[list[Placed]], None],
+        *,
+        limit: int = PACK_BYTES,
+    ) -> None:
+        self._writer = writer
+        self._done = done
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._stage: Stage | None = None
+        self._members: list[tuple[str, int, int]] = []
+        self._size = 0
+
+    def add(self, digest: str, data: bytes) -> None:
+        """Append one blob whose bytes the caller has proven."""
+        header = member_header(digest, len(data))
+        with self._lock:
+            if self._stage is None:
+                self._stage = self._writer.stage()
+            self._stage.write(header + data + _padding(len(data)))
+            self._members.append((digest, self._size + len(header), len(data)))
+            self._size += len(header) + len(data) + -len(data) % _BLOCK
+            full = self._take() if self._size >= self._limit else None
+        if full is not None:
+            self._publish(*full)
+
+    def _take(self) -> tuple[Stage, list[tuple[str, int, int]], int]:
+        assert self._stage is not None
+        taken = self._stage, self._members, self._size
+        self._stage, self._members, self._size = None, [], 0
+        return taken
+
+    def _publish(self, stage: Stage, members: list[tuple[str, int, int]], size: int) -> None:
+        stage.write(_END)
+        ref = self._writer.publish(stage, pack_key, size + len(_END))
+        self._done([Placed(digest, ref, at, length, length) for digest, at, length in members])
+
+    def flush(self) -> None:
+        """Publish the pack that is open, if any."""
+        with self._lock:
+            taken = self._take() if self._stage is not None else None
+        if taken is not None:
+            self._publish(*taken)
+
+    def abort(self) -> None:
+        """Throw away the pack that is open."""
+        with self._lock:
+            if self._stage is not None:
+                self._take()[0].abort()
+
+
+class MetaWriter:
+    """Appends manifests and configs to meta objects, in zstd frames. Thread-safe."""
+
+    def __init__(
+        self,
+        writer: ObjectWriter,
+        done: Callable[[list[Placed]], None],
+        *,
+        limit: int = META_BYTES,
+    ) -> None:
+        self._writer = writer
+        self._done = done
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._stage: Stage | None = None
+        self._stored = 0
+        self._frame = bytearray()
+        self._in_frame: list[tuple[str, int]] = []
+        self._members: list[tuple[str, int, int, int]] = []
+
+    def add(self, digest: str, data: bytes) -> None:
+        """Append one blob whose bytes the caller has proven."""
+        with self._lock:
+            self._frame += member_header(digest, len(data)) + data + _padding(len(data))
+            self._in_frame.append((digest, len(data)))
+            if len(self._frame) >= FRAME_BYTES:
+                self._close_frame()
+            if self._stored >= self._limit:
+                self._publish()
+
+    def _close_frame(self) -> None:
+        if not self._frame:
+            return
+        frame = compress(bytes(self._frame))
+        if self._stage is None:
+            self._stage = self._writer.stage()
+        self._stage.write(frame)
+        self._members += [(d, self._stored, len(frame), size) for d, size in self._in_frame]
+        self._stored += len(frame)
+        self._frame.clear()
+        self._in_frame = []
+
+    def _publish(self) -> None:
+        stage = self._stage
+        if stage is None:
+            return
+        end = compress(_END)
+        stage.write(end)
+        ref = self._writer.publish(stage, meta_key, self._stored + len(end))
+        members = self._members
+        self._stage, self._stored, self._members = None, 0, []
+        self._done([Placed(d, ref, at, length, size) for d, at, length, size in members])
+
+    def flush(self) -> None:
+        """Publish the object that is open, if any."""
+        with self._lock:
+            self._close_frame()
+            self._publish()
+
+    def abort(self) -> None:
+        """Throw away the object that is open."""
+        with self._lock:
+            if self._stage is not None:
+                self._stage.abort()
+                self._stage = None
+
+
+def iter_members(data: bytes, key: str) -> Iterator[tuple[str, int, int]]:
+    """Yield (digest, offset, size) of the members of a pack, or of a decompressed meta frame.
+
+    Raises:
+        VaultDamagedError: it is no such tar.
+    """
+    at = 0
+    while at + _BLOCK <= len(data):
+        block = data[at : at + _BLOCK]
+        if block.count(0) == _BLOCK:
+            return
+        name, size, start = _read_header(data, at, key)
+        digest = _digest_of_member(name)
+        if digest is None or size < 0 or start + size > len(data):
+            raise VaultDamagedError(f"{key} is damaged: a member {name!r} does not belong there")
+        yield digest, start, size
+        at = start + size + -size % _BLOCK
+
+
+def _read_header(data: bytes, at: int, key: str) -> tuple[str, int, int]:
+    """Return name, size and offset of the content of the member whose header is at `at`."""
+    try:
+        info = tarfile.TarInfo.frombuf(data[at : at + _BLOCK], "ascii", "strict")
+        start = at + _BLOCK
+        if info.type != tarfile.XHDTYPE:
+            return info.name, info.size, start
+        # A sha512 digest does not fit a ustar name: one extended header says `path`.
+        record = data[start : start + info.size].decode("ascii")
+        name = record.partition(" path=")[2].partition("\n")[0]
+        start += info.size + -info.size % _BLOCK
+        info = tarfile.TarInfo.frombuf(data[start : start + _BLOCK], "ascii", "strict")
+    except (tarfile.HeaderError, ValueError) as error:
+        raise VaultDamagedError(f"{key} is damaged: {error}") from None
+    return name, info.size, start + _BLOCK
+
+
+def _digest_of_member(name: str) -> str | None:
+    parts = name.split("/")
+    if len(parts) != 3 or parts[0] != "blobs":
+        return None
+    return f"{parts[1]}:{parts[2]}"

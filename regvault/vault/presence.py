@@ -1,0 +1,175 @@
+"""What is really in the vault: this run's LIST, compared with what the newest root needs.
+
+A snapshot counts an object as present only if this run saw it with the right size and nothing
+condemned it (invariant 3).
+"""
+
+from __future__ import annotations
+
+import heapq
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from regvault.vault.keys import OBJECT_PREFIXES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from regvault.model.store import Entry, ObjectStore
+    from regvault.vault.objectlist import ObjectList, ObjectRef
+
+__all__ = ["KeySizes", "Presence", "list_objects", "list_parallel"]
+
+_HEX = "0123456789abcdef"
+#: A prefix with more keys than this is listed by sub-prefixes, in parallel.
+_FAN_OUT_AFTER = 1000
+#: Above this estimate, sub-prefixes have two digits, so that one of them fits in memory.
+_SPLIT_TWICE_ABOVE = 50_000
+_SPILL_AFTER = 100_000
+
+
+class KeySizes:
+    """key -> size: a dictionary while it is small, then a temporary SQLite table."""
+
+    def __init__(self, spill_after: int = _SPILL_AFTER) -> None:
+        self._small: dict[str, int] = {}
+        self._spill_after = spill_after
+        self._db: sqlite3.Connection | None = None
+
+    def __setitem__(self, key: str, size: int) -> None:
+        self._small[key] = size
+        if len(self._small) >= self._spill_after:
+            self._spill()
+
+    def _spill(self) -> None:
+        if self._db is None:
+            # "" is a private temporary database that SQLite keeps in memory or on disk by size.
+            self._db = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+            self._db.execute("CREATE TABLE seen (key TEXT PRIMARY KEY, size INT) WITHOUT ROWID")
+        self._db.execute("BEGIN")
+        self._db.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?)", self._small.items())
+        self._db.execute("COMMIT")
+        self._small.clear()
+
+    def get(self, key: str) -> int | None:
+        """Return the size stored for `key`, or None."""
+        size = self._small.get(key)
+        if size is None and self._db is not None:
+            row = self._db.execute("SELECT size FROM seen WHERE key = ?", (key,)).fetchone()
+            size = row[0] if row else None
+        return size
+
+    def close(self) -> None:
+        """Free the temporary table."""
+        if self._db is not None:
+            self._db.close()
+
+
+class Presence:
+    """The keys and sizes that this run saw, or wrote itself.
+
+    Attributes:
+        missing: objects of the newest root's list that LIST does not show with their size.
+    """
+
+    def __init__(self, base: ObjectList | None) -> None:
+        self._base = base
+        self._seen = KeySizes()
+        self.missing: dict[str, ObjectRef] = {}
+
+    def compare(self, listing: Iterable[Entry]) -> None:
+        """Merge the LIST of all objects, in byte order, with the newest root's object list."""
+        needed: Iterator[ObjectRef] = iter(self._base) if self._base is not None else iter(())
+        # The list's own chunks are needed as well, and are not in the list.
+        own = (
+            sorted(
+                (chunk.key, chunk.size, chunk.digest.partition(":")[2])
+                for chunk in self._base.own_chunks()
+            )
+            if self._base is not None
+            else []
+        )
+        from regvault.vault.objectlist import ObjectRef
+
+        needed = heapq.merge(needed, (ObjectRef(*chunk) for chunk in own))
+        wanted = next(needed, None)
+        for entry in listing:
+            while wanted is not None and wanted.key < entry.key:
+                self.missing[wanted.key] = wanted
+                wanted = next(needed, None)
+            if wanted is not None and wanted.key == entry.key:
+                if wanted.size != entry.size:
+                    self.missing[wanted.key] = wanted
+                    self._seen[entry.key] = entry.size
+                wanted = next(needed, None)
+            else:
+                self._seen[entry.key] = entry.size
+        while wanted is not None:
+            self.missing[wanted.key] = wanted
+            wanted = next(needed, None)
+
+    def add(self, key: str, size: int) -> None:
+        """Note an object that this run stored."""
+        self._seen[key] = size
+
+    def size(self, key: str) -> int | None:
+        """Return the size of what is under `key`, or None where nothing is."""
+        size = self._seen.get(key)
+        if size is None and self._base is not None and key not in self.missing:
+            ref = self._base.get(key)
+            if ref is not None and ref.key == key:
+                return ref.size
+        return size
+
+    def close(self) -> None:
+        """Free what is held."""
+        self._seen.close()
+
+
+def list_objects(store: ObjectStore, threads: int = 8) -> Iterator[Entry]:
+    """Yield everything below the object prefixes, in byte order of the keys."""
+    for prefix in OBJECT_PREFIXES:
+        if prefix == "blobs/":
+            for algorithm in store.list_prefixes(prefix):
+                yield from list_parallel(store, f"{prefix}{algorithm}/", threads)
+        else:
+            yield from list_parallel(store, prefix, threads)
+
+
+def list_parallel(store: ObjectStore, prefix: str, threads: int) -> Iterator[Entry]:
+    """Yield everything below `prefix`, whose names begin with hex digits, in byte order.
+
+    The first page comes alone; where there is more, the rest comes by first digit, in parallel.
+    """
+    last = ""
+    for count, entry in enumerate(store.list(prefix), start=1):
+        yield entry
+        last = entry.key
+        if count >= _FAN_OUT_AFTER and threads > 1:
+            break
+    else:
+        return
+
+    # Names of this prefix begin with hex digits, so these sub-prefixes hold all that is left; what
+    # sorts between or after them is no name of ours, and nothing needs it. The place of the last
+    # name among all possible ones tells how many there are, since digests are uniform.
+    name = last.removeprefix(prefix).replace("/", "")
+    share = int(name[:4], 16) / 65536 if set(name[:4]) <= set(_HEX) else 1.0
+    parts = list(_HEX)
+    if _FAN_OUT_AFTER / max(share, 1e-4) > _SPLIT_TWICE_ABOVE:
+        parts = [a + b for a in _HEX for b in _HEX]
+    rest = [prefix + part for part in parts if part >= name[: len(part)]]
+
+    def one(part: str) -> list[Entry]:
+        return list(store.list(part, after=last if last.startswith(part) else ""))
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="list") as pool:
+        ahead = max(2, threads)
+        pending = [pool.submit(one, part) for part in rest[:ahead]]
+        following = iter(rest[ahead:])
+        while pending:
+            yield from pending.pop(0).result()
+            part = next(following, None)
+            if part is not None:
+                pending.append(pool.submit(one, part))

@@ -1,0 +1,237 @@
+"""Catalog segments: sorted lines, digest -> object (`docs/vault-format.md`, "Catalog").
+
+    <digest> <key> <offset> <length> <size> <proof>
+
+A key of `-` is the plain key of a raw blob. The lines lie in zstd frames of about 256 KiB; a table
+of each frame's first digest is in a skippable frame at the end, so that a look-up reads the end of
+the segment and one frame.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+from typing import TYPE_CHECKING, NamedTuple
+
+from regvault.errors import VaultDamagedError
+from regvault.vault.frames import compress, decompress
+from regvault.vault.keys import blob_key, segment_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from regvault.model.store import ObjectStore
+    from regvault.vault.keys import SegmentName
+
+__all__ = ["Location", "Segment", "SegmentTable", "parse_line", "write_segment"]
+
+_FRAME_BYTES = 256 << 10
+_MAX_FRAME = 1 << 20
+_TAIL_BYTES = 64 << 10
+_SKIPPABLE = 0x184D2A5E
+_TRAILER = b" RVSEGT1"  # after eight hex digits: the length of the table
+
+
+class Location(NamedTuple):
+    """One catalog line: where a blob lies.
+
+    Attributes:
+        digest: the blob.
+        key: the object that holds it.
+        offset, length: the range of the object: raw and packed, the blob itself; meta, the zstd
+            frame that holds it as a tar member.
+        size: the blob's own bytes.
+        proof: who proved the bytes against the digest: `store` or `regvault`.
+    """
+
+    digest: str
+    key: str
+    offset: int
+    length: int
+    size: int
+    proof: str
+
+    def line(self) -> bytes:
+        """Return the line of a segment."""
+        key = "-" if self.key == blob_key(self.digest) else self.key
+        return (
+            f"{self.digest} {key} {self.offset} {self.length} {self.size} {self.proof}".encode()
+        )
+
+
+def parse_line(line: bytes) -> Location:
+    """Parse one line. Raises VaultDamagedError."""
+    try:
+        digest, key, offset, length, size, proof = line.decode("ascii").split(" ")
+        if key == "-":
+            key = blob_key(digest)
+        return Location(digest, key, int(offset), int(length), int(size), proof)
+    except ValueError:
+        raise VaultDamagedError(f"a catalog line is none: {line!r}") from None
+
+
+class SegmentTable(NamedTuple):
+    """The table at the end of a segment.
+
+    Attributes:
+        lines: how many there are.
+        firsts: the first digest of each frame.
+        frames: (offset, stored length) of each frame.
+        supersedes: keys of segments whose lines are all in this one.
+    """
+
+    lines: int
+    firsts: list[str]
+    frames: list[tuple[int, int]]
+    supersedes: list[str]
+
+
+def write_segment(
+    store: ObjectStore,
+    lines: Iterable[bytes],
+    *,
+    level: int,
+    run: str,
+    supersedes: Iterable[str] = (),
+) -> str | None:
+    """Write one segment of ascending lines; return its key, or None where there are no lines."""
+    stage = store.stage()
+    try:
+        firsts: list[bytes] = []
+        frames: list[tuple[int, int]] = []
+        at = count = 0
+        last = b""
+        frame: list[bytes] = []
+        size = 0
+
+        def close() -> None:
+            nonlocal at, size
+            data = compress(b"\n".join(frame) + b"\n")
+            stage.write(data)
+            firsts.append(frame[0].partition(b" ")[0])
+            frames.append((at, len(data)))
+            at += len(data)
+            frame.clear()
+            size = 0
+
+        for line in lines:
+            if line <= last:
+                raise ValueError(f"catalog lines out of order: {line!r} after {last!r}")
+            last = line
+            count += 1
+            frame.append(line)
+            size += len(line) + 1
+            if size >= _FRAME_BYTES:
+                close()
+        if frame:
+            close()
+        if not count:
+            stage.abort()
+            return None
+        table = [b"regvault-segment 1 %d" % count]
+        table += [b"frame %s %d %d" % (f, o, n) for f, (o, n) in zip(firsts, frames, strict=True)]
+        table += [b"supersedes " + name.encode() for name in supersedes]
+        text = b"\n".join(table) + b"\n"
+        payload = text + b"%08x" % len(text) + _TRAILER
+        stage.write(_SKIPPABLE.to_bytes(4, "little") + len(payload).to_bytes(4, "little") + payload)
+        first, end = firsts[0].decode(), last.partition(b" ")[0].decode()
+        key = segment_key(level, first, end, run, stage.sha256())
+        stage.commit(key)
+    except BaseException:
+        stage.abort()
+        raise
+    return key
+
+
+def _parse_table(data: bytes, key: str) -> SegmentTable | int:
+    """Parse the table at the end of `data`; return its whole length where data is too short."""
+    if len(data) < 16 or not data.endswith(_TRAILER):
+        raise VaultDamagedError(f"{key} is damaged: it has no table at its end")
+    try:
+        length = int(data[-16:-8], 16)
+        if length + 16 > len(data):
+            return length + 16
+        text = data[-16 - length : -16].decode("ascii")
+        rows = [row.split(" ") for row in text.splitlines()]
+        name, version, lines = rows[0]
+        if (name, version) != ("regvault-segment", "1"):
+            raise ValueError(name)
+        frames = [row for row in rows if row[0] == "frame"]
+        return SegmentTable(
+            int(lines),
+            [row[1] for row in frames],
+            [(int(row[2]), int(row[3])) for row in frames],
+            [row[1] for row in rows if row[0] == "supersedes"],
+        )
+    except (ValueError, IndexError):
+        raise VaultDamagedError(f"{key} is damaged: its table cannot be read") from None
+
+
+class Segment:
+    """Reads one segment: whole, or by range."""
+
+    def __init__(self, store: ObjectStore, name: SegmentName) -> None:
+        self._store = store
+        self.name = name
+        self._table: SegmentTable | None = None
+        self._frame: tuple[int, list[bytes]] | None = None
+
+    def table(self) -> SegmentTable:
+        """Return the table at the end, by one range read, or two for a very large one."""
+        if self._table is None:
+            found = _parse_table(self._store.get(self.name.key, start=-_TAIL_BYTES), self.name.key)
+            if isinstance(found, int):
+                tail = self._store.get(self.name.key, start=-found)
+                found = _parse_table(tail, self.name.key)
+            if isinstance(found, int):
+                raise VaultDamagedError(f"{self.name.key} is damaged: its table is cut off")
+            self._table = found
+        return self._table
+
+    def _lines(self, number: int) -> list[bytes]:
+        if self._frame is None or self._frame[0] != number:
+            offset, length = self.table().frames[number]
+            data = self._store.get(self.name.key, start=offset, length=length)
+            text = decompress(data, self.name.key, _MAX_FRAME)
+            self._frame = number, text[:-1].split(b"\n")
+        return self._frame[1]
+
+    def lookup(self, digest: str) -> list[Location]:
+        """Return all lines of `digest`; one range read where the table is known."""
+        if not self.name.may_hold(digest):
+            return []
+        firsts = self.table().firsts
+        # A digest's lines may begin in the frame before the first frame that starts with it.
+        number = max(bisect.bisect_left(firsts, digest) - 1, 0)
+        wanted = digest.encode() + b" "
+        found: list[Location] = []
+        while number < len(firsts) and firsts[number] <= digest:
+            lines = self._lines(number)
+            at = bisect.bisect_left(lines, wanted)
+            while at < len(lines) and lines[at].startswith(wanted):
+                found.append(parse_line(lines[at]))
+                at += 1
+            number += 1
+        return found
+
+    def read(self) -> tuple[SegmentTable, Iterator[bytes]]:
+        """Fetch the whole segment, prove it against its name; return its table and its lines.
+
+        Raises:
+            VaultDamagedError: its bytes are not what its name says.
+        """
+        data = self._store.get(self.name.key)
+        if hashlib.sha256(data).hexdigest() != self.name.sha256:
+            raise VaultDamagedError(
+                f"{self.name.key} is damaged: its bytes are not what its name says"
+            )
+        table = _parse_table(data, self.name.key)
+        if isinstance(table, int):
+            raise VaultDamagedError(f"{self.name.key} is damaged: its table is cut off")
+
+        def lines() -> Iterator[bytes]:
+            for offset, length in table.frames:
+                text = decompress(data[offset : offset + length], self.name.key, _MAX_FRAME)
+                yield from text[:-1].split(b"\n")
+
+        return table, lines()

@@ -1,0 +1,309 @@
+"""Trees: sorted lines of text, split into chunks by content (`docs/vault-format.md`, "Trees").
+
+A change of one line rewrites the chunk that holds it and the index chunks above; all others keep
+their digest, so they are shared by every snapshot that has them.
+"""
+
+from __future__ import annotations
+
+import zlib
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from regvault.errors import VaultDamagedError
+from regvault.vault.frames import compress, decompress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+__all__ = [
+    "ChunkRef",
+    "Node",
+    "Tree",
+    "TreeBuilder",
+    "TreeRef",
+    "diff",
+    "merge_diff",
+    "parse",
+]
+
+_MASK = 511  # one entry in 512 ends its chunk
+_MIN_ENTRIES = 16
+_MAX_ENTRIES = 4096
+_MAX_CHUNK_BYTES = 1 << 20
+#: No chunk decompresses to more; a frame that declares more is refused before it is opened.
+MAX_DECOMPRESSED = 4 << 20
+_MAX_LEVEL = 8
+
+
+class ChunkRef(NamedTuple):
+    """Where a chunk is: only object lists know the key and the size, other trees the digest.
+
+    Attributes:
+        digest: `sha256:<hex>` of the chunk's stored bytes.
+        key: the object that holds it, or "" where only the digest is told.
+        size: stored bytes; -1 where it is not told.
+    """
+
+    digest: str
+    key: str = ""
+    size: int = -1
+
+
+class TreeRef(NamedTuple):
+    """A whole tree: its top chunk and the number of its lines."""
+
+    top: ChunkRef
+    entries: int
+
+
+class Node(NamedTuple):
+    """One parsed chunk.
+
+    Attributes:
+        level: 0 for lines, above that for references to chunks of the level below.
+        lines: level 0: the lines.
+        children: above: (reference, entries below it, first line below it).
+    """
+
+    level: int
+    lines: list[bytes]
+    children: list[tuple[ChunkRef, int, bytes]]
+
+
+class TreeBuilder:
+    """Makes a tree of lines that come in strictly ascending byte order.
+
+    Holds one open chunk a level, whatever the number of lines.
+    """
+
+    def __init__(self, kind: str, put: Callable[[bytes], ChunkRef], *, keyed: bool = False) -> None:
+        """Begin.
+
+        Args:
+            kind: what the lines are, for the header of each chunk.
+            put: stores the compressed bytes of one chunk.
+            keyed: index lines carry keys and sizes (object lists), not only digests.
+        """
+        self._kind = kind.encode()
+        self._put = put
+        self._keyed = keyed
+        self._levels: list[_OpenChunk] = [_OpenChunk()]
+        self._last = b""
+        self.entries = 0
+
+    def add(self, line: bytes) -> None:
+        """Append one line (without its newline)."""
+        if line <= self._last:
+            raise ValueError(f"tree lines out of order: {line!r} after {self._last!r}")
+        self._last = line
+        self.entries += 1
+        self._add(0, line, line, 1)
+
+    def _add(self, level: int, line: bytes, first: bytes, entries: int) -> None:
+        chunk = self._levels[level]
+        if not chunk.lines:
+            chunk.first = first
+        chunk.lines.append(line)
+        chunk.size += len(line) + 1
+        chunk.entries += entries
+        count = len(chunk.lines)
+        if (
+            (count >= _MIN_ENTRIES and zlib.crc32(first) & _MASK == 0)
+            or count >= _MAX_ENTRIES
+            or chunk.size >= _MAX_CHUNK_BYTES
+        ):
+            self._close(level)
+
+    def _close(self, level: int) -> None:
+        chunk = self._levels[level]
+        ref = self._store(level, chunk.lines)
+        if level + 1 == len(self._levels):
+            self._levels.append(_OpenChunk())
+        above = self._levels[level + 1]
+        if not above.lines:
+            above.only = ref
+        first, entries = chunk.first, chunk.entries
+        self._levels[level] = _OpenChunk()
+        self._add(level + 1, self._index_line(ref, entries, first), first, entries)
+
+    def _index_line(self, ref: ChunkRef, entries: int, first: bytes) -> bytes:
+        if self._keyed:
+            where = f"{ref.key} {ref.size} {ref.digest.partition(':')[2]} {entries} "
+        else:
+            where = f"{ref.digest} {entries} "
+        return where.encode() + first
+
+    def _store(self, level: int, lines: list[bytes]) -> ChunkRef:
+        header = b"regvault-tree 1 %s %d\n" % (self._kind, level)
+        body = b"\n".join(lines) + b"\n" if lines else b""
+        return self._put(compress(header + body))
+
+    def finish(self) -> TreeRef:
+        """Close all chunks and return the tree."""
+        level = 0
+        while True:
+            chunk = self._levels[level]
+            is_top = level + 1 == len(self._levels)
+            if is_top and level > 0 and len(chunk.lines) == 1 and chunk.only is not None:
+                return TreeRef(chunk.only, self.entries)
+            if is_top:
+                return TreeRef(self._store(level, chunk.lines), self.entries)
+            if chunk.lines:
+                self._close(level)
+            level += 1
+
+
+class _OpenChunk:
+    __slots__ = ("entries", "first", "lines", "only", "size")
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.first = b""
+        self.size = 0
+        self.entries = 0
+        self.only: ChunkRef | None = None
+
+
+def parse(data: bytes, key: str, kind: str, *, keyed: bool = False) -> Node:
+    """Decompress and check one chunk whose bytes are already proven against its digest.
+
+    Raises:
+        VaultDamagedError: it is no chunk of a tree of this kind, or its lines are out of order.
+    """
+    text = decompress(data, key, MAX_DECOMPRESSED)
+    head, _, body = text.partition(b"\n")
+    fields = head.split(b" ")
+    if len(fields) != 4 or fields[:3] != [b"regvault-tree", b"1", kind.encode()]:
+        raise VaultDamagedError(f"{key} is damaged: it is no chunk of a tree of {kind}")
+    try:
+        level = int(fields[3])
+    except ValueError:
+        level = -1
+    if not 0 <= level <= _MAX_LEVEL or (body and not body.endswith(b"\n")):
+        raise VaultDamagedError(f"{key} is damaged: it is cut off")
+    lines = body[:-1].split(b"\n") if body else []
+    if level == 0:
+        if any(a >= b for a, b in pairwise(lines)):
+            raise VaultDamagedError(f"{key} is damaged: its lines are out of order")
+        return Node(0, lines, [])
+    try:
+        children = [_parse_index(line, keyed=keyed) for line in lines]
+    except ValueError:
+        raise VaultDamagedError(f"{key} is damaged: an index line has not its fields") from None
+    if any(a[2] >= b[2] for a, b in pairwise(children)):
+        raise VaultDamagedError(f"{key} is damaged: its index is out of order")
+    return Node(level, [], children)
+
+
+def _parse_index(line: bytes, *, keyed: bool) -> tuple[ChunkRef, int, bytes]:
+    if keyed:
+        key, size, sha256, entries, first = line.split(b" ", 4)
+        ref = ChunkRef(f"sha256:{sha256.decode('ascii')}", key.decode("ascii"), int(size))
+    else:
+        digest, entries, first = line.split(b" ", 2)
+        ref = ChunkRef(digest.decode("ascii"))
+    return ref, int(entries), first
+
+
+class Tree:
+    """A stored tree that is read chunk by chunk, in order or from any line on."""
+
+    def __init__(self, top: ChunkRef, load: Callable[[ChunkRef], Node]) -> None:
+        """Wrap.
+
+        Args:
+            top: the tree's top chunk.
+            load: fetches, proves and parses one chunk.
+        """
+        self._top = top
+        self._load = load
+
+    def lines(self, start: bytes = b"") -> Iterator[bytes]:
+        """Yield the lines that are not less than `start`."""
+        yield from self._walk(self._top, start, None)
+
+    def with_prefix(self, prefix: bytes) -> Iterator[bytes]:
+        """Yield the lines that begin with `prefix`."""
+        for line in self.lines(prefix):
+            if not line.startswith(prefix):
+                return
+            yield line
+
+    def chunks(self) -> Iterator[ChunkRef]:
+        """Yield the references of all chunks, the top first; leaves are not loaded."""
+        yield self._top
+        yield from self._chunks(self._load(self._top))
+
+    def _chunks(self, node: Node) -> Iterator[ChunkRef]:
+        for ref, _, _ in node.children:
+            yield ref
+            if node.level > 1:
+                yield from self._chunks(self._load(ref))
+
+    def leaves(self) -> list[ChunkRef]:
+        """Return the references of the chunks that hold the lines, in order."""
+        found: list[ChunkRef] = []
+        self._leaves(self._top, found)
+        return found
+
+    def _leaves(self, ref: ChunkRef, found: list[ChunkRef]) -> None:
+        node = self._load(ref)
+        if node.level == 0:
+            found.append(ref)
+        elif node.level == 1:
+            found.extend(child for child, _, _ in node.children)
+        else:
+            for child, _, _ in node.children:
+                self._leaves(child, found)
+
+    def _walk(self, ref: ChunkRef, start: bytes, level: int | None) -> Iterator[bytes]:
+        node = self._load(ref)
+        if level is not None and node.level != level:
+            raise VaultDamagedError(f"{ref.key or ref.digest} is damaged: wrong level of its tree")
+        if node.level == 0:
+            yield from (line for line in node.lines if line >= start) if start else node.lines
+            return
+        children = node.children
+        for number, (child, _, _) in enumerate(children):
+            following = children[number + 1][2] if number + 1 < len(children) else None
+            if following is not None and following <= start:
+                continue
+            yield from self._walk(child, start, node.level - 1)
+
+    def leaf_lines(self, ref: ChunkRef) -> list[bytes]:
+        """Return the lines of one leaf."""
+        return self._load(ref).lines
+
+
+def diff(old: Tree | None, new: Tree | None) -> Iterator[tuple[bool, bytes]]:
+    """Yield (True, line) for each line only in `new` and (False, line) for each only in `old`.
+
+    In byte order; leaves that both share are not loaded.
+    """
+    before = old.leaves() if old is not None else []
+    after = new.leaves() if new is not None else []
+    shared = {ref.digest for ref in before} & {ref.digest for ref in after}
+
+    def lines(tree: Tree | None, refs: Iterable[ChunkRef]) -> Iterator[bytes]:
+        for ref in refs:
+            if ref.digest not in shared:
+                assert tree is not None
+                yield from tree.leaf_lines(ref)
+
+    yield from merge_diff(lines(old, before), lines(new, after))
+
+
+def merge_diff(old: Iterator[bytes], new: Iterator[bytes]) -> Iterator[tuple[bool, bytes]]:
+    """Yield the differences of two ascending streams of lines, as `diff` does."""
+    left, right = next(old, None), next(new, None)
+    while left is not None or right is not None:
+        if right is None or (left is not None and left < right):
+            assert left is not None
+            yield False, left
+            left = next(old, None)
+        elif left is None or right < left:
+            yield True, right
+            right = next(new, None)
+        else:
+            left, right = next(old, None), next(new, None)

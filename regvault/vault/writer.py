@@ -1,0 +1,110 @@
+"""How a run stores objects: reuse what this run saw, never touch what is condemned."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+from typing import TYPE_CHECKING
+
+from regvault.vault.objectlist import ObjectRef
+from regvault.vault.tree import ChunkRef
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+
+    from regvault.model.store import ByteReader, ObjectStore, Stage
+    from regvault.vault.presence import Presence
+
+__all__ = ["ObjectWriter"]
+
+
+class ObjectWriter:
+    """Stores objects for one run (rule 2 of "Commit, condemn, delete"). Thread-safe.
+
+    Attributes:
+        written: objects that this run stored.
+        written_bytes: their stored bytes.
+    """
+
+    def __init__(
+        self, store: ObjectStore, run: str, presence: Presence, condemned: Container[str]
+    ) -> None:
+        self._store = store
+        self._run = run
+        self._presence = presence
+        self._condemned = condemned
+        self._lock = threading.Lock()
+        self._renamed = 0
+        self.written = 0
+        self.written_bytes = 0
+
+    def reusable(self, key: str, size: int) -> bool:
+        """Return whether this run saw `key` with this size, and nothing condemned it."""
+        with self._lock:
+            return key not in self._condemned and self._presence.size(key) == size
+
+    def _free_key(self, key: str) -> str:
+        """Return `key`, or its renamed form where it is condemned or holds other bytes."""
+        with self._lock:
+            if key not in self._condemned and self._presence.size(key) is None:
+                return key
+            self._renamed += 1
+            return f"{key}.{self._run}-{self._renamed}"
+
+    def _note(self, key: str, size: int) -> None:
+        with self._lock:
+            self._presence.add(key, size)
+            self.written += 1
+            self.written_bytes += size
+
+    def put_bytes(self, name: Callable[[str], str], data: bytes) -> ObjectRef:
+        """Store small bytes under a name made of their SHA-256; reuse what is there."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        key = name(sha256)
+        if not self.reusable(key, len(data)):
+            key = self._free_key(key)
+            self._store.put_stream(key, io.BytesIO(data), size=len(data), sha256=sha256)
+            self._note(key, len(data))
+        return ObjectRef(key, len(data), sha256)
+
+    def chunk_putter(self, name: Callable[[str], str]) -> Callable[[bytes], ChunkRef]:
+        """Return the function that a TreeBuilder stores its chunks with."""
+
+        def put(data: bytes) -> ChunkRef:
+            ref = self.put_bytes(name, data)
+            return ChunkRef(f"sha256:{ref.sha256}", ref.key, ref.size)
+
+        return put
+
+    def put_raw(self, key: str, reader: ByteReader, size: int, sha256: str | None) -> tuple[
+        ObjectRef, str
+    ]:
+        """Store a raw blob; return it with who proved its bytes.
+
+        `sha256`: what the bytes must hash to; None where their digest is of another algorithm and
+        the caller's reader proves it.
+
+        Raises:
+            DigestMismatchError: the bytes are not that.
+        """
+        key = self._free_key(key)
+        stored = self._store.put_stream(key, reader, size=size, sha256=sha256)
+        self._note(key, size)
+        return ObjectRef(key, size, stored.sha256), stored.proof
+
+    def stage(self) -> Stage:
+        """Begin an object whose name is known when it is whole."""
+        return self._store.stage()
+
+    def publish(self, stage: Stage, name: Callable[[str], str], size: int) -> ObjectRef:
+        """Name a stage by its SHA-256; throw it away where the same object is there already."""
+        sha256 = stage.sha256()
+        key = name(sha256)
+        if self.reusable(key, size):
+            stage.abort()
+        else:
+            key = self._free_key(key)
+            stage.commit(key)
+            self._note(key, size)
+        return ObjectRef(key, size, sha256)
