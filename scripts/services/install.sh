@@ -1,0 +1,147 @@
+#!/usr/bin/env bash
+# Installs the servers and clients that `make test-services` runs, at the versions of
+# scripts/versions.env. Quick when everything is there already.
+#
+#   scripts/services/install.sh              everything
+#   scripts/services/install.sh minio crane  only these
+#   scripts/services/install.sh --list       names and where each is, or "missing"
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+go_tools=(crane oras registry3 minio)
+apt_tools=(jq zstd skopeo docker-registry)
+
+# Sets package, version and binary for a Go tool.
+describe_go_tool() {
+  case $1 in
+    crane) package=github.com/google/go-containerregistry/cmd/crane version=$CRANE_VERSION binary=crane ;;
+    oras) package=oras.land/oras/cmd/oras version=$ORAS_VERSION binary=oras ;;
+    registry3) package=github.com/distribution/distribution/v3/cmd/registry version=$REGISTRY3_VERSION binary=registry ;;
+    minio) package=github.com/minio/minio version=$MINIO_VERSION binary=minio ;;
+    *) die "unknown tool '$1'; known: ${apt_tools[*]} ${go_tools[*]}" ;;
+  esac
+}
+
+# The version that an apt tool has now, or nothing.
+apt_tool_version() {
+  case $1 in
+    jq) jq --version | sed 's/^jq-//' ;;
+    zstd) zstd --version | sed -n 's/.* v\([0-9.]*\),.*/\1/p' ;;
+    skopeo) skopeo --version | sed -n 's/^skopeo version \([^ ]*\).*/\1/p' ;;
+    docker-registry) docker-registry --version | sed -n 's/.* v\{0,1\}\([0-9][^ ]*\)$/\1/p' ;;
+  esac 2>/dev/null || true
+}
+
+apt_tool_acceptable() {
+  local have
+  command -v "$1" >/dev/null || return 1
+  have=$(apt_tool_version "$1")
+  [ -n "$have" ] || return 1
+  case $1 in
+    jq) version_at_least "$have" "$JQ_MIN" ;;
+    zstd) version_at_least "$have" "$ZSTD_MIN" ;;
+    skopeo) version_at_least "$have" "$SKOPEO_MIN" ;;
+    docker-registry)
+      version_at_least "$have" "$DOCKER_REGISTRY_MIN" && [[ $have == "$DOCKER_REGISTRY_SERIES".* ]] ;;
+  esac
+}
+
+install_apt_tools() {
+  local tool missing=()
+  for tool in "$@"; do
+    if apt_tool_acceptable "$tool"; then
+      say "$tool: $(apt_tool_version "$tool"), there already"
+    else
+      missing+=("$tool")
+    fi
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  if [ -d /run/systemd/system ] && [[ " ${missing[*]} " == *" docker-registry "* ]]; then
+    # Else the package would at once start a registry of its own, on port 5000 of every interface.
+    as_root systemctl mask --quiet docker-registry.service
+  fi
+  apt_install "${missing[@]}" 9>&-
+  for tool in "${missing[@]}"; do
+    apt_tool_acceptable "$tool" ||
+      die "$tool: this system offers version '$(apt_tool_version "$tool")', which versions.env does not accept"
+  done
+}
+
+check_go() {
+  command -v go >/dev/null ||
+    die "needs Go $GO_MIN or newer on PATH, to build: $* (https://go.dev/doc/install)"
+  local have
+  have=$(go env GOVERSION)
+  version_at_least "${have#go}" "$GO_MIN" || die "needs Go $GO_MIN or newer, $(command -v go) is $have"
+}
+
+install_go_tool() {
+  local package version binary final work started=$SECONDS
+  describe_go_tool "$1"
+  final=$tools_dir/$1-$version
+  if [ -x "$final/$binary" ]; then
+    say "$1: $version, there already"
+    return 0
+  fi
+  check_go "$1"
+  say "$1: building $package@$version"
+  # Built aside and renamed: an interrupted build leaves no tool that looks installed.
+  work=$(mktemp -d "$tools_dir/.building-$1.XXXXXX")
+  # shellcheck disable=SC2064  # the name as it is now
+  trap "rm -rf '$work'" EXIT
+  env -u GOOS -u GOARCH GOBIN="$work" CGO_ENABLED=0 \
+    go install -trimpath -buildvcs=false -ldflags='-s -w' "$package@$version" >&2 ||
+    die "$1: the build failed (above)"
+  [ -x "$work/$binary" ] || die "$1: the build made no $binary"
+  chmod 755 "$work"
+  rm -rf "$final"
+  mv -T "$work" "$final"
+  trap - EXIT
+  say "$1: $version, built in $((SECONDS - started)) s"
+}
+
+list_tools() {
+  local tool package version binary
+  for tool in "${apt_tools[@]}"; do
+    if apt_tool_acceptable "$tool"; then
+      printf '%s\t%s\t%s\n' "$tool" "$(apt_tool_version "$tool")" "$(command -v "$tool")"
+    else
+      printf '%s\t-\tmissing\n' "$tool"
+    fi
+  done
+  for tool in "${go_tools[@]}"; do
+    describe_go_tool "$tool"
+    if [ -x "$tools_dir/$tool-$version/$binary" ]; then
+      printf '%s\t%s\t%s\n' "$tool" "$version" "$tools_dir/$tool-$version/$binary"
+    else
+      printf '%s\t%s\tmissing\n' "$tool" "$version"
+    fi
+  done
+}
+
+main() {
+  local tool apt=() go=() package version binary
+  if [ "${1:-}" = --list ]; then
+    list_tools
+    return
+  fi
+  [ $# -gt 0 ] || set -- "${apt_tools[@]}" "${go_tools[@]}"
+  for tool in "$@"; do
+    if [[ " ${apt_tools[*]} " == *" $tool "* ]]; then
+      apt+=("$tool")
+    else
+      describe_go_tool "$tool"
+      go+=("$tool")
+    fi
+  done
+  mkdir -p "$tools_dir"
+  # One installation at a time: two would build the same thing twice, and fight over the name.
+  exec 9>"$tools_dir/.lock"
+  flock 9
+  [ ${#apt[@]} -eq 0 ] || install_apt_tools "${apt[@]}"
+  for tool in ${go[@]+"${go[@]}"}; do
+    install_go_tool "$tool"
+  done
+}
+
+main "$@"
