@@ -1,0 +1,34 @@
+"""Where scripts/services/install.sh has put the programs that the service tests run."""
+
+import os
+import shutil
+from pathlib import Path
+
+_REPO = Path(__file__).resolve().parents[2]
+_INSTALL = "run scripts/services/install.sh (make services)"
+
+
+class MissingProgramError(RuntimeError):
+    """A program is not installed."""
+
+
+def versions() -> dict[str, str]:
+    """The pinned versions, from scripts/versions.env."""
+    lines = (_REPO / "scripts" / "versions.env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def program(name: str) -> Path:
+    """The program behind a name of install.sh. Missing is an error, never a reason to skip."""
+    if name in ("skopeo", "docker-registry", "jq", "zstd"):
+        found = shutil.which(name)
+        if found is None:
+            raise MissingProgramError(f"{name} is not installed: {_INSTALL}")
+        return Path(found)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "regvault-tools"
+    tools = Path(os.environ.get("REGVAULT_TOOLS") or cache)
+    version = versions()[f"{name.upper()}_VERSION"]
+    path = tools / f"{name}-{version}" / ("registry" if name == "registry3" else name)
+    if not os.access(path, os.X_OK):
+        raise MissingProgramError(f"{name} {version} is not installed at {path}: {_INSTALL}")
+    return path
