@@ -20,7 +20,7 @@ from regvault.vault.keys import blob_key, segment_key
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from regvault.model.store import ObjectStore
+    from regvault.model.store import ByteReader, ObjectStore
     from regvault.vault.keys import SegmentName
 
 __all__ = ["Location", "Segment", "SegmentTable", "parse_line", "write_segment"]
@@ -214,24 +214,38 @@ class Segment:
             number += 1
         return found
 
-    def read(self) -> tuple[SegmentTable, Iterator[bytes]]:
-        """Fetch the whole segment, prove it against its name; return its table and its lines.
+    def read(self) -> Iterator[bytes]:
+        """Yield all lines, one frame in memory at a time, and prove the whole against its name.
+
+        The proof is complete only when the iterator ends without an error: whoever keeps lines
+        must be able to drop them again.
 
         Raises:
             VaultDamagedError: its bytes are not what its name says.
         """
-        data = self._store.get(self.name.key)
-        if hashlib.sha256(data).hexdigest() != self.name.sha256:
+        table = self.table()
+        hasher = hashlib.sha256()
+        with self._store.open(self.name.key) as reader:
+            for _, length in table.frames:
+                data = _read_exactly(reader, length, self.name.key)
+                hasher.update(data)
+                text = decompress(data, self.name.key, _MAX_FRAME)
+                yield from text[:-1].split(b"\n")
+            while rest := reader.read(1 << 20):
+                hasher.update(rest)
+        if hasher.hexdigest() != self.name.sha256:
             raise VaultDamagedError(
                 f"{self.name.key} is damaged: its bytes are not what its name says"
             )
-        table = _parse_table(data, self.name.key)
-        if isinstance(table, int):
-            raise VaultDamagedError(f"{self.name.key} is damaged: its table is cut off")
 
-        def lines() -> Iterator[bytes]:
-            for offset, length in table.frames:
-                text = decompress(data[offset : offset + length], self.name.key, _MAX_FRAME)
-                yield from text[:-1].split(b"\n")
 
-        return table, lines()
+def _read_exactly(reader: ByteReader, length: int, key: str) -> bytes:
+    parts: list[bytes] = []
+    left = length
+    while left > 0:
+        part = reader.read(left)
+        if not part:
+            raise VaultDamagedError(f"{key} is damaged: it is cut off")
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)

@@ -1,0 +1,217 @@
+"""The local cache of a vault's catalog: one SQLite file for each vault id.
+
+It holds exactly the segments of today's LIST, each checked when it was loaded. Deleting it costs
+only time (invariant 11).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+from regvault.vault.keys import blob_key
+from regvault.vault.segment import Location, parse_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from regvault.vault.segment import Segment
+
+__all__ = ["CatalogCache", "cache_directory", "digest_bytes", "open_database"]
+
+_T = TypeVar("_T")
+_SCHEMA_VERSION = 1
+_TABLES = """
+CREATE TABLE IF NOT EXISTS segments (id INTEGER PRIMARY KEY, key TEXT UNIQUE);
+CREATE TABLE IF NOT EXISTS objects (id INTEGER PRIMARY KEY, key TEXT UNIQUE);
+CREATE TABLE IF NOT EXISTS lines (
+    digest BLOB, object INTEGER, offset INTEGER, length INTEGER, size INTEGER, proof TEXT,
+    segment INTEGER, PRIMARY KEY (digest, object, segment)
+) WITHOUT ROWID;
+"""
+_ALGORITHMS = {32: "sha256", 48: "sha384", 64: "sha512"}
+
+
+def cache_directory() -> str:
+    """Return `$REGVAULT_CACHE`, else the user's cache directory for regvault."""
+    if chosen := os.environ.get("REGVAULT_CACHE"):
+        return chosen
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(base, "regvault")
+
+
+def digest_bytes(digest: str) -> bytes:
+    """Return a digest as the bytes of its hex; their number tells the algorithm."""
+    return bytes.fromhex(digest.partition(":")[2])
+
+
+def digest_text(data: bytes) -> str:
+    """Undo `digest_bytes`."""
+    return f"{_ALGORITHMS[len(data)]}:{data.hex()}"
+
+
+def open_database(directory: str | None, name: str, version: int, tables: str) -> sqlite3.Connection:
+    """Open a SQLite file of the cache; made anew where it is of another version, or broken.
+
+    Args:
+        directory: of the vault's cache; None, or one that cannot be written: a temporary database.
+        name: the file's name.
+        version: of the tables; kept as `user_version`.
+        tables: SQL that makes them.
+    """
+    if directory is not None:
+        path = os.path.join(directory, name)
+        for _ in range(2):
+            try:
+                os.makedirs(directory, mode=0o700, exist_ok=True)
+                db = sqlite3.connect(path, timeout=60, check_same_thread=False, isolation_level=None)
+                db.execute("PRAGMA journal_mode=WAL")
+                db.execute("PRAGMA synchronous=NORMAL")
+                (found,) = db.execute("PRAGMA user_version").fetchone()
+                if found in (0, version):
+                    db.executescript(tables + f"PRAGMA user_version={version};")
+                    return db
+                db.close()
+            except sqlite3.OperationalError:
+                break  # not writable, or locked for long: do without
+            except (sqlite3.DatabaseError, OSError):
+                pass
+            for suffix in ("", "-wal", "-shm"):
+                with contextlib.suppress(OSError):
+                    os.unlink(path + suffix)
+    db = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+    db.executescript(tables)
+    return db
+
+
+class CatalogCache:
+    """digest -> locations, for all segments of the vault. Thread-safe."""
+
+    def __init__(self, directory: str | None) -> None:
+        """Open it; `directory` None keeps it in a temporary database."""
+        self._db = open_database(directory, "catalog.sqlite", _SCHEMA_VERSION, _TABLES)
+        self._db.execute("PRAGMA cache_size=-32768")
+        self._lock = threading.RLock()
+
+    def loaded(self) -> set[str]:
+        """Return the keys of the segments that it holds."""
+        with self._lock:
+            return {key for (key,) in self._db.execute("SELECT key FROM segments")}
+
+    def synchronise(self, segments: Iterable[Segment]) -> None:
+        """Load what is new among `segments`, and drop what is no longer there.
+
+        Raises:
+            VaultDamagedError: a segment's bytes are not what its name says; nothing of it is kept.
+        """
+        segments = list(segments)
+        names = {segment.name.key for segment in segments}
+        loaded = self.loaded()
+        if gone := loaded - names:
+            self._drop(gone)
+        for segment in segments:
+            if segment.name.key not in loaded:
+                self._load(segment)
+
+    def _drop(self, keys: set[str]) -> None:
+        with self._lock, self._transaction():
+            for key in keys:
+                row = self._db.execute("SELECT id FROM segments WHERE key = ?", (key,)).fetchone()
+                if row:
+                    self._db.execute("DELETE FROM lines WHERE segment = ?", row)
+                    self._db.execute("DELETE FROM segments WHERE id = ?", row)
+
+    def _load(self, segment: Segment) -> None:
+        with self._lock, self._transaction():
+            number = self._segment_id(segment.name.key)
+            if number is not None:
+                lines = (parse_line(line) for line in segment.read())
+                for some in batches(lines, 5000):
+                    self._insert(some, number)
+
+    def add(self, key: str, locations: Iterable[Location]) -> None:
+        """Add the lines of a segment that this process wrote itself."""
+        with self._lock, self._transaction():
+            number = self._segment_id(key)
+            if number is not None:
+                for some in batches(locations, 5000):
+                    self._insert(some, number)
+
+    def _segment_id(self, key: str) -> int | None:
+        """Make a segment's row; None where another process was first."""
+        cursor = self._db.execute("INSERT OR IGNORE INTO segments (key) VALUES (?)", (key,))
+        return cursor.lastrowid if cursor.rowcount else None
+
+    def _insert(self, locations: list[Location], segment: int) -> None:
+        # A raw blob under its plain key needs no row of `objects`: id 0 says so.
+        keys = {x.key for x in locations if x.key != blob_key(x.digest)}
+        self._db.executemany(
+            "INSERT OR IGNORE INTO objects (key) VALUES (?)", ((key,) for key in sorted(keys))
+        )
+        ids: dict[str, int] = {}
+        for key in keys:
+            (ids[key],) = self._db.execute(
+                "SELECT id FROM objects WHERE key = ?", (key,)
+            ).fetchone()
+        self._db.executemany(
+            "INSERT OR IGNORE INTO lines VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                (
+                    digest_bytes(x.digest),
+                    ids.get(x.key, 0),
+                    x.offset,
+                    x.length,
+                    x.size,
+                    x.proof,
+                    segment,
+                )
+                for x in locations
+            ),
+        )
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def find(self, digest: str) -> list[Location]:
+        """Return every place where a blob lies."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT DISTINCT o.key, l.offset, l.length, l.size, l.proof FROM lines l"
+                " LEFT JOIN objects o ON o.id = l.object WHERE l.digest = ?",
+                (digest_bytes(digest),),
+            ).fetchall()
+        plain = blob_key(digest)
+        return [Location(digest, key or plain, *rest) for key, *rest in rows]
+
+    def members(self, key: str) -> list[Location]:
+        """Return all blobs that lie in one object, by offset. Reads the whole catalog."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT DISTINCT l.digest, l.offset, l.length, l.size, l.proof FROM lines l"
+                " JOIN objects o ON o.id = l.object WHERE o.key = ? ORDER BY l.offset, l.digest",
+                (key,),
+            ).fetchall()
+        return [Location(digest_text(digest), key, *rest) for digest, *rest in rows]
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+
+def batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    """Yield lists of at most `size` items."""
+    source = iter(items)
+    while some := list(islice(source, size)):
+        yield some
+

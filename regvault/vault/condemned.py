@@ -1,0 +1,80 @@
+"""Condemned lists: keys that may be deleted, and that nobody reuses or writes again.
+
+`condemned/<n>.zst` is one or more zstd frames of text: a JSON header line, the keys in byte order,
+and a JSON line with the SHA-256 of all lines before it. Every 100th list repeats all earlier ones.
+A slot may hold a void instead. (`docs/vault-format.md`, "Condemned lists".)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from regvault.errors import UnknownFormatError, VaultDamagedError
+from regvault.vault.envelope import read_document
+from regvault.vault.frames import decompress
+from regvault.vault.keys import CONDEMNED, FORMAT, condemned_key, sequence_of
+
+if TYPE_CHECKING:
+    from regvault.model.store import ObjectStore
+
+__all__ = ["REPEAT_EVERY", "parse_condemned", "read_condemned"]
+
+REPEAT_EVERY = 100
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_MAX_BYTES = 1 << 30
+
+
+def read_condemned(store: ObjectStore, vault: str) -> set[str]:
+    """Return every key that any condemned list of the vault names.
+
+    Raises:
+        VaultDamagedError: a list cannot be read, or one is gone: without all of them nothing may
+            be reused.
+    """
+    slots = sorted(
+        number
+        for entry in store.list(CONDEMNED)
+        if (number := sequence_of(entry.key)) is not None
+    )
+    if not slots:
+        return set()
+    start = slots[-1] // REPEAT_EVERY * REPEAT_EVERY
+    wanted = range(start if start else 1, slots[-1] + 1)
+    if lost := sorted(set(wanted) - set(slots)):
+        raise VaultDamagedError(
+            f"{condemned_key(lost[0])} is gone, though later condemned lists are there",
+            hint="Without it, objects that are about to be deleted cannot be told from good ones.",
+        )
+    condemned: set[str] = set()
+    for number in wanted:
+        condemned.update(parse_condemned(store.get(condemned_key(number)), number, vault))
+    return condemned
+
+
+def parse_condemned(data: bytes, number: int, vault: str) -> list[str]:
+    """Return the keys of one list; none for a void. Raises VaultDamagedError."""
+    key = condemned_key(number)
+    if not data.startswith(_ZSTD_MAGIC):
+        read_document(data, key, types=("void",), vault=vault)
+        return []
+    text = decompress(data, key, _MAX_BYTES)
+    content, _, seal = text[:-1].rpartition(b"\n")
+    try:
+        expected = json.loads(seal)["sha256"]
+        head, *lines = content.decode("ascii").split("\n")
+        header = json.loads(head)
+        kind, version, slot, owner = (header[k] for k in ("type", "format", "slot", "vault"))
+    except (ValueError, KeyError, TypeError):
+        raise VaultDamagedError(f"{key} is damaged: it is no condemned list") from None
+    if hashlib.sha256(content + b"\n").hexdigest() != expected:
+        raise VaultDamagedError(f"{key} is damaged: its checksum does not match")
+    if version != FORMAT or header.get("features"):
+        raise UnknownFormatError(
+            f"{key} is of format {version!r}, which this regvault does not know",
+            hint="Use the regvault that wrote the vault, or a newer one.",
+        )
+    if (kind, slot, owner) != ("condemned", number, vault):
+        raise VaultDamagedError(f"{key} is damaged: it is list {slot!r} of vault {owner!r}")
+    return lines

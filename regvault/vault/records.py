@@ -1,0 +1,93 @@
+"""Records: what is said about snapshots after they were committed, each created once."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from regvault.errors import VaultDamagedError
+from regvault.vault.envelope import read_document, to_time, write_document
+from regvault.vault.keys import AMENDMENTS, FORMAT, record_key, sequence_of
+from regvault.vault.objectlist import Amendments, ObjectRef, check_key
+
+if TYPE_CHECKING:
+    from regvault.model.store import ObjectStore
+    from regvault.vault.root import Root
+
+__all__ = ["is_held", "parse_changes", "read_amendments", "read_records", "write_record"]
+
+
+def write_record(
+    store: ObjectStore, vault: str, kind: str, run: str, fields: dict[str, Any]
+) -> str:
+    """Create one record; return its key. `kind`: `confirmations`, `verifications`."""
+    body = {
+        "type": kind,
+        "format": FORMAT,
+        "features": [],
+        "vault": vault,
+        "run": run,
+        "at": to_time(time.time_ns()),
+        **fields,
+    }
+    key = record_key(kind, run)
+    store.put(key, write_document(body)[0], if_none_match=True)
+    return key
+
+
+def read_records(store: ObjectStore, vault: str, kind: str) -> list[dict[str, Any]]:
+    """Return the bodies of all records of one kind, oldest first. Raises VaultDamagedError."""
+    return [
+        read_document(store.get(entry.key), entry.key, types=(kind,), vault=vault).body
+        for entry in store.list(f"records/{kind}/")
+    ]
+
+
+def read_amendments(store: ObjectStore, vault: str) -> Amendments:
+    """Return what became of keys that roots name: another object, or None: purged.
+
+    Raises:
+        VaultDamagedError: an amendment cannot be read, or one is gone.
+    """
+    numbers = [n for entry in store.list(AMENDMENTS) if (n := sequence_of(entry.key)) is not None]
+    found: Amendments = {}
+    for expected, number in enumerate(sorted(numbers), start=1):
+        key = f"{AMENDMENTS}{number:08d}.json"
+        if number != expected:
+            raise VaultDamagedError(f"{AMENDMENTS}{expected:08d}.json is gone")
+        body = read_document(
+            store.get(key), key, types=("amendment", "void"), vault=vault
+        ).body
+        if body["type"] == "amendment":
+            found.update(parse_changes(body.get("changes"), key))
+    return found
+
+
+def parse_changes(changes: Any, key: str) -> Amendments:
+    """Parse the `changes` of an amendment: `[old key, new key, size, sha256]` or `[old key]`.
+
+    Raises:
+        VaultDamagedError: they are none.
+    """
+    found: Amendments = {}
+    try:
+        for old, *new in changes:
+            check_key(old)
+            if new:
+                name, size, sha256 = new
+                found[old] = ObjectRef(check_key(name), int(size), str(sha256))
+            else:
+                found[old] = None
+    except (TypeError, ValueError):
+        raise VaultDamagedError(f"{key} is damaged: its changes cannot be read") from None
+    return found
+
+
+def is_held(root: Root, confirmations: list[dict[str, Any]]) -> bool:
+    """Return whether a snapshot still waits to be confirmed."""
+    return root.held is not None and not any(
+        record.get("registry") == root.name.registry
+        and record.get("sequence") == root.name.sequence
+        and record.get("root") == root.sha256
+        for record in confirmations
+    )

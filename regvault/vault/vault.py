@@ -1,0 +1,236 @@
+"""A vault: opened, its chains of roots, its trees."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from regvault.errors import (
+    NotFoundError,
+    ObjectNotFoundError,
+    PreconditionError,
+    RefusedError,
+    StoreError,
+    VaultDamagedError,
+)
+from regvault.vault.envelope import read_document, to_time, write_document
+from regvault.vault.keys import (
+    FORMAT,
+    SNAPSHOTS,
+    VAULT_JSON,
+    sequence_of,
+    tree_key,
+)
+from regvault.vault.objectlist import Amendments, ObjectList
+from regvault.vault.records import parse_changes, read_amendments, read_records
+from regvault.vault.root import Root, RootName, parse_root
+from regvault.vault.tree import ChunkRef, Node, Tree, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from regvault.model.store import ObjectStore
+    from regvault.vault.tree import TreeRef
+
+__all__ = ["Vault", "create_vault", "probe_conditional_writes"]
+
+_NODES_KEPT = 256
+
+
+def create_vault(store: ObjectStore) -> str:
+    """Make a vault where there is none; return its id.
+
+    Raises:
+        RefusedError: something else is there, or the store lacks atomic conditional writes.
+    """
+    if not probe_conditional_writes(store):
+        raise RefusedError(
+            f"{store.location} does not keep create-only writes apart: of 32 at once, not exactly"
+            " one succeeded",
+            hint="Use a store with atomic conditional writes (If-None-Match), such as AWS S3, "
+            "MinIO or a local disk.",
+        )
+    identity = secrets.token_hex(16)
+    body = {
+        "type": "vault",
+        "format": FORMAT,
+        "features": [],
+        "vault": identity,
+        "created": to_time(time.time_ns()),
+    }
+    try:
+        store.put(VAULT_JSON, write_document(body)[0], if_none_match=True)
+    except PreconditionError:
+        raise RefusedError(
+            f"there is a vault at {store.location} already",
+            hint="Use it as it is: regvault snapshot SOURCE --vault VAULT",
+        ) from None
+    store.barrier()
+    return identity
+
+
+def probe_conditional_writes(store: ObjectStore, writers: int = 32) -> bool:
+    """Return whether of many create-only writes of one key at once exactly one succeeds."""
+    key = f"locks/probe-{secrets.token_hex(8)}"
+
+    def create(number: int) -> bool:
+        try:
+            store.put(key, b"probe %d" % number, if_none_match=True)
+        except PreconditionError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(writers) as pool:
+        winners = sum(pool.map(create, range(writers)))
+    with contextlib.suppress(StoreError):  # a writer's role may lack the right to delete
+        store.delete(key)
+    return winners == 1
+
+
+class Vault:
+    """One vault that exists. Thread-safe.
+
+    Attributes:
+        store: where it is.
+        id: its permanent id.
+        created: RFC 3339 UTC.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        """Open it.
+
+        Raises:
+            NotFoundError: there is no vault.
+            VaultDamagedError, UnknownFormatError: there is one that cannot be used.
+        """
+        self.store = store
+        try:
+            data = store.get(VAULT_JSON)
+        except ObjectNotFoundError:
+            raise NotFoundError(
+                f"there is no vault at {store.location}",
+                hint="Make one with: regvault init VAULT. If there was one: is it mounted, is the "
+                "path right?",
+            ) from None
+        body = read_document(data, VAULT_JSON, types=("vault",), vault=None).body
+        self.id = str(body["vault"])
+        self.created = str(body["created"])
+        self._lock = threading.Lock()
+        self._nodes: OrderedDict[str, Node] = OrderedDict()
+        self._amendments: Amendments | None = None
+        self._confirmations: list[dict[str, Any]] | None = None
+
+    @property
+    def amendments(self) -> Amendments:
+        """What became of keys that roots name; read once."""
+        if self._amendments is None:
+            self._amendments = read_amendments(self.store, self.id)
+        return self._amendments
+
+    @property
+    def confirmations(self) -> list[dict[str, Any]]:
+        """Which held snapshots were confirmed; read once."""
+        if self._confirmations is None:
+            self._confirmations = read_records(self.store, self.id, "confirmations")
+        return self._confirmations
+
+    def registries(self) -> list[str]:
+        """Return the names of all registries, sorted."""
+        return list(self.store.list_prefixes(SNAPSHOTS))
+
+    def slots(self, registry: str) -> list[int]:
+        """Return the numbers of all filled slots of a chain, ascending: roots, stubs and voids."""
+        found = (sequence_of(entry.key) for entry in self.store.list(f"{SNAPSHOTS}{registry}/"))
+        return sorted(number for number in found if number is not None)
+
+    def read_slot(self, name: RootName) -> Root | None:
+        """Return the root in a slot, or None where there is a void or a stub.
+
+        Raises:
+            NotFoundError: the slot is empty.
+            VaultDamagedError: what is there is none of these.
+        """
+        try:
+            data = self.store.get(name.key)
+        except ObjectNotFoundError:
+            raise NotFoundError(
+                f"there is no snapshot {name}", hint="See: regvault snapshots"
+            ) from None
+        return parse_root(data, name, self.id)
+
+    def roots(self, registry: str) -> Iterator[Root]:
+        """Yield the roots of a chain, the newest first."""
+        for sequence in reversed(self.slots(registry)):
+            root = self.read_slot(RootName(registry, sequence))
+            if root is not None:
+                yield root
+
+    def object_list(self, root: Root) -> ObjectList:
+        """Return the object list of a root, with the vault's amendments applied."""
+        amendments = self.amendments
+        third = self._third_line(root)
+        if third:
+            amendments = {**amendments, **third}
+        return ObjectList(
+            root.objects, lambda kind, ref: self._node(kind, ref, None, keyed=True), amendments
+        )
+
+    def _third_line(self, root: Root) -> Amendments:
+        """Return the amendment that a copied root brought along for keys that differ here."""
+        if root.amendment is None:
+            return {}
+        return parse_changes(root.amendment.get("changes"), root.name.key)
+
+    def tree(self, kind: str, ref: TreeRef | ChunkRef, objects: ObjectList) -> Tree:
+        """Return a tree of a snapshot whose object list is `objects`."""
+        top = ref if isinstance(ref, ChunkRef) else ref.top
+        return Tree(top, lambda chunk: self._node(kind, chunk, objects, keyed=False))
+
+    def _node(self, kind: str, ref: ChunkRef, objects: ObjectList | None, *, keyed: bool) -> Node:
+        with self._lock:
+            node = self._nodes.get(ref.digest)
+            if node is not None:
+                self._nodes.move_to_end(ref.digest)
+                return node
+        data = self.chunk_bytes(ref, objects)
+        node = parse(data, ref.key or ref.digest, kind, keyed=keyed)
+        with self._lock:
+            self._nodes[ref.digest] = node
+            if len(self._nodes) > _NODES_KEPT:
+                self._nodes.popitem(last=False)
+        return node
+
+    def chunk_bytes(self, ref: ChunkRef, objects: ObjectList | None) -> bytes:
+        """Return the stored bytes of a chunk, proven against its digest.
+
+        Raises:
+            VaultDamagedError: no object that may hold it has these bytes.
+        """
+        plain = ref.key or tree_key(ref.digest.partition(":")[2])
+        keys = [plain]
+        problem = ""
+        while keys:
+            key = keys.pop(0)
+            try:
+                data = self.store.get(key)
+            except ObjectNotFoundError:
+                problem = problem or f"{key} is gone"
+            else:
+                if "sha256:" + hashlib.sha256(data).hexdigest() == ref.digest:
+                    return data
+                problem = problem or f"{key} is damaged: its bytes are not what its name says"
+            if objects is not None:
+                keys = [r.key for r in objects.variants(plain) if r.key != key]
+                objects = None
+        raise VaultDamagedError(problem, hint="See all of it with: regvault verify")
+
+    def forget_nodes(self) -> None:
+        """Drop the chunks that are kept in memory."""
+        with self._lock:
+            self._nodes.clear()
