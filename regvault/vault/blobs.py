@@ -1,0 +1,158 @@
+"""Reads blobs out of a vault. Everything is checked against its digest before anyone gets it."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from regvault.errors import NotFoundError, ObjectNotFoundError, VaultDamagedError
+from regvault.vault.frames import decompress
+from regvault.vault.keys import blob_key
+from regvault.vault.pack import MAX_FRAME_BYTES, iter_members
+from regvault.vault.segment import Location
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from regvault.model.store import ByteReader, ObjectStore
+    from regvault.vault.catalog import Catalog
+    from regvault.vault.objectlist import ObjectList
+
+__all__ = ["BlobReader", "is_digest_of", "is_meta", "is_raw"]
+
+_FRAMES_KEPT = 16
+#: Ranges of one pack that lie closer together than this are fetched as one.
+_GAP_BYTES = 256 << 10
+#: And one fetch is at most this large.
+_FETCH_BYTES = 8 << 20
+
+
+def is_digest_of(digest: str, data: bytes | memoryview) -> bool:
+    """Return whether `data` hashes to `digest`."""
+    algorithm, _, hexed = digest.partition(":")
+    return hashlib.new(algorithm, data).hexdigest() == hexed
+
+
+def is_raw(location: Location) -> bool:
+    """Return whether a blob is an object of its own."""
+    return location.key.startswith("blobs/")
+
+
+def is_meta(location: Location) -> bool:
+    """Return whether a blob lies in a meta object."""
+    return location.key.startswith("meta/")
+
+
+class BlobReader:
+    """Finds and reads the blobs of one snapshot. Thread-safe."""
+
+    def __init__(self, store: ObjectStore, catalog: Catalog, objects: ObjectList | None) -> None:
+        """Wrap.
+
+        Args:
+            store: the vault's store.
+            catalog: where blobs lie.
+            objects: of the snapshot; of several places a blob's is the one that this list has.
+        """
+        self._store = store
+        self._catalog = catalog
+        self._objects = objects
+        self._lock = threading.Lock()
+        self._frames: OrderedDict[tuple[str, int], dict[str, bytes]] = OrderedDict()
+
+    def locate(self, digest: str) -> list[Location]:
+        """Return where a blob lies, the best place first; [] where nothing knows it."""
+        found = self._catalog.find(digest)
+        if len(found) > 1 and self._objects is not None:
+            objects = self._objects
+            found.sort(key=lambda place: objects.get(place.key) is None)
+        if not found:
+            # A raw blob is its own catalog line, also when every segment is gone.
+            ref = self._objects.get(blob_key(digest)) if self._objects is not None else None
+            if ref is not None:
+                found = [Location(digest, ref.key, 0, ref.size, ref.size, "regvault")]
+        return found
+
+    def read(self, digest: str, *, limit: int = 8 << 20) -> bytes:
+        """Return a small blob (a manifest, a config), proven.
+
+        Raises:
+            NotFoundError: the vault does not hold it.
+            VaultDamagedError: it does, and no place has the right bytes.
+        """
+        problem = ""
+        for place in self.locate(digest):
+            if place.size > limit:
+                raise VaultDamagedError(f"{digest} in {place.key} has {place.size} bytes")
+            try:
+                data = self._read_place(place)
+            except (ObjectNotFoundError, VaultDamagedError) as error:
+                problem = problem or f"{digest}: {error.message}"
+                continue
+            if data is not None and is_digest_of(digest, data):
+                return data
+            problem = problem or f"{place.key} is damaged: {digest} in it has other bytes"
+        if problem:
+            raise VaultDamagedError(problem, hint="See all of it with: regvault verify --read-data")
+        raise NotFoundError(f"the vault does not hold {digest}", hint="See: regvault find DIGEST")
+
+    def _read_place(self, place: Location) -> bytes | None:
+        if is_meta(place):
+            return self.frame(place.key, place.offset, place.length).get(place.digest)
+        return self._store.get(place.key, start=place.offset, length=place.length)
+
+    def frame(self, key: str, offset: int, length: int) -> dict[str, bytes]:
+        """Return the members of one meta frame, by digest; not proven yet."""
+        with self._lock:
+            found = self._frames.get((key, offset))
+            if found is not None:
+                self._frames.move_to_end((key, offset))
+                return found
+        text = decompress(
+            self._store.get(key, start=offset, length=length), key, MAX_FRAME_BYTES
+        )
+        found = {d: text[at : at + size] for d, at, size in iter_members(text, key)}
+        with self._lock:
+            self._frames[key, offset] = found
+            if len(self._frames) > _FRAMES_KEPT:
+                self._frames.popitem(last=False)
+        return found
+
+    def open(self, place: Location) -> ByteReader:
+        """Return a stream over a raw or packed blob; NOT proven: who writes it proves it."""
+        return self._store.open(place.key, start=place.offset, length=place.length)
+
+    def read_many(
+        self, key: str, places: Iterable[Location]
+    ) -> Iterator[tuple[Location, bytes | None]]:
+        """Yield the blobs of one pack, neighbours fetched together; None for a damaged one.
+
+        Args:
+            key: the pack.
+            places: what is wanted of it, ascending by offset.
+
+        Raises:
+            ObjectNotFoundError: the pack is gone.
+        """
+        group: list[Location] = []
+        for place in places:
+            if group and (
+                place.offset > group[-1].offset + group[-1].length + _GAP_BYTES
+                or place.offset + place.length > group[0].offset + _FETCH_BYTES
+            ):
+                yield from self._fetch(key, group)
+                group = []
+            group.append(place)
+        if group:
+            yield from self._fetch(key, group)
+
+    def _fetch(self, key: str, group: list[Location]) -> Iterator[tuple[Location, bytes | None]]:
+        start = group[0].offset
+        length = max(place.offset + place.length for place in group) - start
+        data = memoryview(self._store.get(key, start=start, length=length))
+        for place in group:
+            part = data[place.offset - start : place.offset - start + place.length]
+            good = len(part) == place.length and is_digest_of(place.digest, part)
+            yield place, bytes(part) if good else None

@@ -1,0 +1,205 @@
+"""What one registry's newest snapshot needs: blob -> object, with counts, on the local disk.
+
+Derived from the newest root: it makes the next object list cost what changed. It is kept in one
+SQLite file for each registry, bound to the digest of the root that it describes; where it is
+missing or describes another root it is built again from the root's states.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from regvault.vault.cache import digest_bytes, digest_text, open_database
+from regvault.vault.objectlist import ObjectRef
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["Known", "NeedIndex"]
+
+_SCHEMA_VERSION = 1
+_TABLES = """
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT);
+CREATE TABLE IF NOT EXISTS objects (
+    id INTEGER PRIMARY KEY, key TEXT UNIQUE, size INTEGER, sha256 TEXT,
+    uses INTEGER NOT NULL DEFAULT 0, changed INTEGER NOT NULL DEFAULT 0,
+    listed INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS blobs (
+    digest BLOB PRIMARY KEY, refs INTEGER NOT NULL, object INTEGER, size INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS blobs_object ON blobs (object);
+CREATE TABLE IF NOT EXISTS manifests (digest BLOB PRIMARY KEY, parsed BLOB) WITHOUT ROWID;
+"""
+
+
+class Known(NamedTuple):
+    """Where a needed blob lies: the object, and the blob's own size in bytes."""
+
+    key: str
+    size: int
+
+
+class NeedIndex:
+    """Counts how many repository states need each blob, and which object serves it.
+
+    All changes of a run are one transaction: `commit` binds them to the new root; without it they
+    are gone. One thread only.
+    """
+
+    def __init__(self, directory: str | None, registry: str) -> None:
+        self._db: sqlite3.Connection = open_database(
+            directory, f"needs-{registry}.sqlite", _SCHEMA_VERSION, _TABLES
+        )
+        self._db.execute("PRAGMA cache_size=-32768")
+        self._db.execute("BEGIN IMMEDIATE")
+        self._object_ids: dict[str, int] = {}
+
+    def root(self) -> str | None:
+        """Return the hex SHA-256 of the root that this describes, or None."""
+        row = self._db.execute("SELECT value FROM facts WHERE name = 'root'").fetchone()
+        return row[0] if row else None
+
+    def clear(self) -> None:
+        """Forget everything but the parsed manifests, which stay true for ever."""
+        for table in ("facts", "objects", "blobs"):
+            self._db.execute(f"DELETE FROM {table}")
+        self._object_ids.clear()
+
+    def _object_id(self, ref: ObjectRef) -> int:
+        number = self._object_ids.get(ref.key)
+        if number is None:
+            self._db.execute(
+                "INSERT OR IGNORE INTO objects (key, size, sha256) VALUES (?, ?, ?)", ref
+            )
+            (number,) = self._db.execute(
+                "SELECT id FROM objects WHERE key = ?", (ref.key,)
+            ).fetchone()
+            if len(self._object_ids) > 10_000:
+                self._object_ids.clear()
+            self._object_ids[ref.key] = number
+        return number
+
+    def known(self, digest: str) -> Known | None:
+        """Return where a blob lies, if the snapshot before needs it or this run placed it."""
+        row = self._db.execute(
+            "SELECT o.key, b.size FROM blobs b JOIN objects o ON o.id = b.object"
+            " WHERE b.digest = ?",
+            (digest_bytes(digest),),
+        ).fetchone()
+        return Known(*row) if row else None
+
+    def place(self, digest: str, ref: ObjectRef, size: int) -> None:
+        """Say that a blob lies in an object from now on; the object before loses it."""
+        number = self._object_id(ref)
+        key = digest_bytes(digest)
+        row = self._db.execute("SELECT refs, object FROM blobs WHERE digest = ?", (key,)).fetchone()
+        if row is None:
+            self._db.execute("INSERT INTO blobs VALUES (?, 0, ?, ?)", (key, number, size))
+            return
+        refs, before = row
+        if before == number:
+            return
+        self._db.execute("UPDATE blobs SET object = ?, size = ? WHERE digest = ?", (number, size, key))
+        if refs > 0:
+            self._use(number, 1)
+            if before is not None:
+                self._use(before, -1)
+
+    def need(self, digest: str, change: int) -> None:
+        """Count one more (1) or one less (-1) repository state that needs a placed blob."""
+        key = digest_bytes(digest)
+        row = self._db.execute("SELECT refs, object FROM blobs WHERE digest = ?", (key,)).fetchone()
+        if row is None:
+            raise KeyError(digest)
+        refs, number = row
+        self._db.execute("UPDATE blobs SET refs = refs + ? WHERE digest = ?", (change, key))
+        if refs == 0 and change > 0:
+            self._use(number, 1)
+        elif refs > 0 and refs + change == 0:
+            self._use(number, -1)
+
+    def need_object(self, ref: ObjectRef, change: int) -> None:
+        """Count one more or one less use of an object by itself (a chunk of a tree)."""
+        self._use(self._object_id(ref), change)
+
+    def _use(self, number: int, change: int) -> None:
+        self._db.execute(
+            "UPDATE objects SET uses = uses + ?, changed = 1 WHERE id = ?", (change, number)
+        )
+
+    def object_of(self, key: str) -> ObjectRef | None:
+        """Return an object that is known, used or not."""
+        row = self._db.execute(
+            "SELECT key, size, sha256 FROM objects WHERE key = ?", (key,)
+        ).fetchone()
+        return ObjectRef(*row) if row else None
+
+    def blobs_in(self, key: str) -> list[tuple[str, int]]:
+        """Return (digest, size) of the needed blobs that lie in one object."""
+        rows = self._db.execute(
+            "SELECT b.digest, b.size FROM blobs b JOIN objects o ON o.id = b.object"
+            " WHERE o.key = ? AND b.refs > 0 ORDER BY b.digest",
+            (key,),
+        )
+        return [(digest_text(digest), size) for digest, size in rows]
+
+    def changes(self) -> dict[str, ObjectRef | None]:
+        """Return what changed since the root before: key -> its object, or None: not needed now."""
+        rows = self._db.execute(
+            "SELECT key, size, sha256, uses, listed FROM objects"
+            " WHERE changed = 1 AND (uses > 0) != (listed > 0)"
+        )
+        return {
+            key: ObjectRef(key, size, sha256) if uses > 0 else None
+            for key, size, sha256, uses, _ in rows
+        }
+
+    def objects(self) -> Iterator[ObjectRef]:
+        """Yield all objects that are needed, in byte order of their keys."""
+        rows = self._db.execute(
+            "SELECT key, size, sha256 FROM objects WHERE uses > 0 ORDER BY key"
+        )
+        for row in rows:
+            yield ObjectRef(*row)
+
+    def totals(self) -> tuple[int, int]:
+        """Return (distinct blobs that are needed, their bytes)."""
+        row = self._db.execute(
+            "SELECT count(*), coalesce(sum(size), 0) FROM blobs WHERE refs > 0"
+        ).fetchone()
+        return row[0], row[1]
+
+    def parsed(self, digest: str) -> bytes | None:
+        """Return what `keep_parsed` kept of a manifest."""
+        row = self._db.execute(
+            "SELECT parsed FROM manifests WHERE digest = ?", (digest_bytes(digest),)
+        ).fetchone()
+        return row[0] if row else None
+
+    def keep_parsed(self, items: Iterable[tuple[str, bytes]]) -> None:
+        """Keep what was parsed of manifests, so that they need not be read again."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO manifests VALUES (?, ?)",
+            ((digest_bytes(digest), parsed) for digest, parsed in items),
+        )
+
+    def commit(self, root: str) -> None:
+        """Bind everything to the root that was just committed, and keep it."""
+        self._db.execute("DELETE FROM objects WHERE uses = 0")
+        self._db.execute("DELETE FROM blobs WHERE refs = 0")
+        self._db.execute("UPDATE objects SET listed = 1, changed = 0 WHERE changed = 1")
+        self._db.execute("INSERT OR REPLACE INTO facts VALUES ('root', ?)", (root,))
+        self._db.execute("COMMIT")
+
+    def describe(self, root: str) -> None:
+        """Say that what was counted so far is exactly what `root` needs: the base of the changes."""
+        self._db.execute("UPDATE objects SET listed = (uses > 0), changed = 0")
+        self._db.execute("INSERT OR REPLACE INTO facts VALUES ('root', ?)", (root,))
+
+    def close(self) -> None:
+        """Close; what was not committed is gone."""
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+        self._db.close()
