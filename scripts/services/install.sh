@@ -138,6 +138,8 @@ main() {
   # One installation at a time: two would build the same thing twice, and fight over the name.
   exec 9>"$tools_dir/.lock"
   flock 9
+  # What a killed build left; nobody else builds while we hold the lock.
+  rm -rf "$tools_dir"/.building-*
   [ ${#apt[@]} -eq 0 ] || install_apt_tools "${apt[@]}"
   for tool in ${go[@]+"${go[@]}"}; do
     install_go_tool "$tool"
