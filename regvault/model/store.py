@@ -199,8 +199,8 @@ class HierarchicalStore(ObjectStore, Protocol):
     ) -> list[tuple[str, int, int, int]]:
         """Return (name, size, mtime in ns, inode) of `<prefix>/<name>/<leaf>` for each name.
 
-        `leaf` may hold slashes; "" is the directory `<prefix>/<name>` itself. Size is -1 where
-        there is no such file.
+        `leaf` may hold slashes; "" is the directory `<prefix>/<name>` itself, and one that ends in
+        a slash is a directory below it. Size is -1 where there is no such file or directory.
         """
 
     def read_children(
