@@ -7,6 +7,7 @@ missing or describes another root it is built again from the root's states.
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.vault.cache import digest_bytes, digest_text, open_database
@@ -45,7 +46,7 @@ class NeedIndex:
     """Counts how many repository states need each blob, and which object serves it.
 
     All changes of a run are one transaction: `commit` binds them to the new root; without it they
-    are gone. One thread only.
+    are gone. Thread-safe.
     """
 
     def __init__(self, directory: str | None, registry: str) -> None:
@@ -55,6 +56,7 @@ class NeedIndex:
         self._db.execute("PRAGMA cache_size=-32768")
         self._db.execute("BEGIN IMMEDIATE")
         self._object_ids: dict[str, int] = {}
+        self._lock = threading.RLock()
 
     def root(self) -> str | None:
         """Return the hex SHA-256 of the root that this describes, or None."""
@@ -90,39 +92,68 @@ class NeedIndex:
         ).fetchone()
         return Known(*row) if row else None
 
+    def _blob(self, key: bytes) -> tuple[int, int | None] | None:
+        row = self._db.execute("SELECT refs, object FROM blobs WHERE digest = ?", (key,)).fetchone()
+        return row  # type: ignore[no-any-return]
+
     def place(self, digest: str, ref: ObjectRef, size: int) -> None:
         """Say that a blob lies in an object from now on; the object before loses it."""
-        number = self._object_id(ref)
         key = digest_bytes(digest)
-        row = self._db.execute("SELECT refs, object FROM blobs WHERE digest = ?", (key,)).fetchone()
-        if row is None:
-            self._db.execute("INSERT INTO blobs VALUES (?, 0, ?, ?)", (key, number, size))
-            return
-        refs, before = row
-        if before == number:
-            return
-        self._db.execute("UPDATE blobs SET object = ?, size = ? WHERE digest = ?", (number, size, key))
-        if refs > 0:
-            self._use(number, 1)
-            if before is not None:
-                self._use(before, -1)
+        with self._lock:
+            number = self._object_id(ref)
+            row = self._blob(key)
+            if row is None:
+                self._db.execute("INSERT INTO blobs VALUES (?, 0, ?, ?)", (key, number, size))
+                return
+            refs, before = row
+            if before == number:
+                return
+            self._db.execute(
+                "UPDATE blobs SET object = ?, size = ? WHERE digest = ?", (number, size, key)
+            )
+            if refs > 0:
+                self._use(number, 1)
+                if before is not None:
+                    self._use(before, -1)
 
-    def need(self, digest: str, change: int) -> None:
-        """Count one more (1) or one less (-1) repository state that needs a placed blob."""
+    def need(self, digest: str, size: int, change: int) -> None:
+        """Count one more (1) or one less (-1) line of a repository state that needs a blob."""
         key = digest_bytes(digest)
-        row = self._db.execute("SELECT refs, object FROM blobs WHERE digest = ?", (key,)).fetchone()
-        if row is None:
-            raise KeyError(digest)
-        refs, number = row
-        self._db.execute("UPDATE blobs SET refs = refs + ? WHERE digest = ?", (change, key))
-        if refs == 0 and change > 0:
-            self._use(number, 1)
-        elif refs > 0 and refs + change == 0:
-            self._use(number, -1)
+        with self._lock:
+            row = self._blob(key)
+            if row is None:
+                self._db.execute("INSERT INTO blobs VALUES (?, ?, NULL, ?)", (key, change, size))
+                return
+            refs, number = row
+            self._db.execute("UPDATE blobs SET refs = refs + ? WHERE digest = ?", (change, key))
+            if number is None:
+                return
+            if refs == 0 and change > 0:
+                self._use(number, 1)
+            elif refs > 0 and refs + change == 0:
+                self._use(number, -1)
 
     def need_object(self, ref: ObjectRef, change: int) -> None:
         """Count one more or one less use of an object by itself (a chunk of a tree)."""
-        self._use(self._object_id(ref), change)
+        with self._lock:
+            self._use(self._object_id(ref), change)
+
+    def unplaced(self) -> list[str]:
+        """Return needed blobs that lie nowhere: with one of them nothing may be committed."""
+        rows = self._db.execute(
+            "SELECT digest FROM blobs WHERE refs > 0 AND object IS NULL LIMIT 10"
+        )
+        return [digest_text(digest) for (digest,) in rows]
+
+    def sparse_packs(self, share: float) -> list[str]:
+        """Return the packs of which less than `share` of their bytes is needed, among the changed."""
+        rows = self._db.execute(
+            "SELECT o.key FROM objects o WHERE o.changed = 1 AND o.uses > 0"
+            " AND o.key LIKE 'packs/%' AND o.size * ? > (SELECT coalesce(sum(b.size), 0)"
+            " FROM blobs b WHERE b.object = o.id AND b.refs > 0)",
+            (share,),
+        )
+        return [key for (key,) in rows]
 
     def _use(self, number: int, change: int) -> None:
         self._db.execute(
@@ -180,10 +211,11 @@ class NeedIndex:
 
     def keep_parsed(self, items: Iterable[tuple[str, bytes]]) -> None:
         """Keep what was parsed of manifests, so that they need not be read again."""
-        self._db.executemany(
-            "INSERT OR REPLACE INTO manifests VALUES (?, ?)",
-            ((digest_bytes(digest), parsed) for digest, parsed in items),
-        )
+        with self._lock:
+            self._db.executemany(
+                "INSERT OR REPLACE INTO manifests VALUES (?, ?)",
+                [(digest_bytes(digest), parsed) for digest, parsed in items],
+            )
 
     def commit(self, root: str) -> None:
         """Bind everything to the root that was just committed, and keep it."""
@@ -192,11 +224,6 @@ class NeedIndex:
         self._db.execute("UPDATE objects SET listed = 1, changed = 0 WHERE changed = 1")
         self._db.execute("INSERT OR REPLACE INTO facts VALUES ('root', ?)", (root,))
         self._db.execute("COMMIT")
-
-    def describe(self, root: str) -> None:
-        """Say that what was counted so far is exactly what `root` needs: the base of the changes."""
-        self._db.execute("UPDATE objects SET listed = (uses > 0), changed = 0")
-        self._db.execute("INSERT OR REPLACE INTO facts VALUES ('root', ?)", (root,))
 
     def close(self) -> None:
         """Close; what was not committed is gone."""

@@ -190,10 +190,11 @@ class ObjectList:
 
     def _original(self, key: str) -> ObjectRef | None:
         delta = self.delta()
-        if key in delta:
-            return delta[key]
-        wanted = key.encode() + b" "
-        for line in self.base.with_prefix(wanted):
+        return delta[key] if key in delta else self.base_line(key)
+
+    def base_line(self, key: str) -> ObjectRef | None:
+        """Return what the base says of a key, whatever the delta says."""
+        for line in self.base.with_prefix(key.encode() + b" "):
             return _parse(line)
         return None
 

@@ -1,0 +1,1 @@
+"""One verb a module: what regvault does, without a command line around it."""

@@ -1,0 +1,10 @@
+"""The verb `snapshot`: one full, immutable point in time of a registry.
+
+The way of the data: `session` (what the vault has) -> `plan` (what changed) -> `capture` (one
+repository) with `storer` (its blobs) and `state` (its lines) -> `tally` (what the snapshot needs)
+-> `commit` (object list and root). `run` leads.
+"""
+
+from regvault.ops.snapshot.run import SnapshotOptions, SnapshotResult, snapshot
+
+__all__ = ["SnapshotOptions", "SnapshotResult", "snapshot"]

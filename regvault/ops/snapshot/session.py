@@ -1,0 +1,221 @@
+"""What one snapshot run stands on: the chain, the newest root, what the vault really has."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+
+from regvault.errors import (
+    NotFoundError,
+    SourceUnavailableError,
+    UsageError,
+    VaultDamagedError,
+)
+from regvault.model.store import HierarchicalStore
+from regvault.vault.blobs import BlobReader
+from regvault.vault.catalog import Catalog, vault_cache
+from regvault.vault.condemned import read_condemned
+from regvault.vault.keys import REGISTRY_NAME
+from regvault.vault.presence import Presence, list_objects
+from regvault.vault.records import is_held
+from regvault.vault.writer import ObjectWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from regvault.model.progress import Progress
+    from regvault.model.registry import RegistrySource
+    from regvault.vault.objectlist import ObjectList
+    from regvault.vault.root import Root
+    from regvault.vault.vault import Vault
+
+__all__ = ["RepositoryEntry", "Session", "choose_registry", "parse_entry"]
+
+#: (repository, kind, subject, image) -> the sequence that first had it.
+Damage = dict[tuple[str, str, str, str], int]
+
+
+class RepositoryEntry(NamedTuple):
+    """One line of a snapshot's repository list.
+
+    Attributes:
+        name: of the repository.
+        state: digest of the top chunk of its state.
+        fingerprint: of the links that the state was read from; "" where it was not settled.
+    """
+
+    name: str
+    state: str
+    fingerprint: str
+
+    def line(self) -> bytes:
+        """Return the line of the tree."""
+        return f"{self.name} {self.state} {self.fingerprint or '-'}".encode()
+
+
+def parse_entry(line: bytes) -> RepositoryEntry:
+    """Parse a line of the repository list."""
+    name, state, fingerprint = line.decode("ascii").split(" ")
+    return RepositoryEntry(name, state, "" if fingerprint == "-" else fingerprint)
+
+
+def choose_registry(vault: Vault, source: RegistrySource, name: str | None) -> tuple[str, bool]:
+    """Return the permanent name of the registry to snapshot, and whether the vault knows it.
+
+    A name given must be one; else the registry that was last read from this place is meant, else a
+    name is made from the place.
+
+    Raises:
+        UsageError: the name given is none.
+    """
+    registries = vault.registries()
+    if name is not None:
+        if not REGISTRY_NAME.fullmatch(name):
+            raise UsageError(
+                f"{name!r} is no name for a registry",
+                hint="Use 1 to 64 of a-z, 0-9, '.', '_' and '-', with a letter or digit at both "
+                "ends.",
+            )
+        return name, name in registries
+    for registry in registries:
+        newest = next(vault.roots(registry), None)
+        if newest is not None and newest.source.get("location") == source.location:
+            return registry, True
+    made = re.sub(r"[^a-z0-9]+", "-", source.location.partition(":")[2].lower()).strip("-")
+    made = made[-64:].strip("-") or "registry"
+    return made, made in registries
+
+
+def check_source(source: RegistrySource, registry: str, *, known: bool) -> None:
+    """Refuse a place without a registry.
+
+    Raises:
+        NotFoundError: there is none, and never was.
+        SourceUnavailableError: there is none, but the vault has snapshots of it.
+    """
+    try:
+        source.check()
+    except NotFoundError as error:
+        if not known:
+            raise
+        raise SourceUnavailableError(
+            f"{error.message}, though the vault has snapshots of {registry}",
+            hint="Is it mounted? No snapshot was made; those that the vault has are untouched.",
+        ) from None
+
+
+class Session:
+    """The vault as one run sees it: read once, after the lease was taken."""
+
+    def __init__(
+        self, vault: Vault, registry: str, run: str, *, cache_base: str | None, threads: int
+    ) -> None:
+        """Read the chain and the condemned lists, and begin to LIST the objects.
+
+        Args:
+            vault: the vault.
+            registry: whose chain.
+            run: this run.
+            cache_base: directory of the local caches; None: keep nothing.
+            threads: for LIST.
+        """
+        self.vault = vault
+        self.registry = registry
+        self.run = run
+        self.directory = vault_cache(cache_base, vault.id)
+        self.slots = vault.slots(registry)
+        self.previous: Root | None = None
+        self.accepted: Root | None = None
+        confirmations = vault.confirmations
+        for root in vault.roots(registry):
+            self.previous = self.previous or root
+            if not is_held(root, confirmations):
+                self.accepted = root
+                break
+        self.objects: ObjectList | None = (
+            vault.object_list(self.previous) if self.previous else None
+        )
+        self.condemned = read_condemned(vault.store, vault.id)
+        self.presence = Presence(self.objects)
+        self.catalog = Catalog(vault.store, self.directory)
+        self.blobs = BlobReader(vault.store, self.catalog, self.objects)
+        self.writer = ObjectWriter(vault.store, run, self.presence, self.condemned)
+        self._threads = 1 if isinstance(vault.store, HierarchicalStore) else threads
+        self._lister = ThreadPoolExecutor(1, thread_name_prefix="presence")
+        self._listing = self._lister.submit(self._list)
+
+    def _list(self) -> None:
+        self.presence.compare(list_objects(self.vault.store, self._threads))
+
+    def wait_for_listing(self, progress: Progress) -> None:
+        """Return once the LIST is compared with what the newest root needs.
+
+        Where that root's object list itself is damaged, nothing of it is counted on.
+        """
+        try:
+            self._listing.result()
+        except VaultDamagedError as error:
+            progress.warn(f"{error.message}; what the newest snapshot needs is not known")
+            self.objects = None
+            self.presence.close()
+            self.presence = Presence(None)
+            self.writer = ObjectWriter(self.vault.store, self.run, self.presence, self.condemned)
+            self._list()
+
+    def next_sequence(self) -> int:
+        """Return the number of the first free slot."""
+        return self.slots[-1] + 1 if self.slots else 1
+
+    def entries(self) -> Iterator[RepositoryEntry]:
+        """Yield the repository list of the newest root."""
+        if self.previous is not None and self.objects is not None:
+            tree = self.vault.tree("repositories", self.previous.repositories, self.objects)
+            for line in tree.lines():
+                yield parse_entry(line)
+
+    def state_lines(self, state: str) -> Iterator[bytes]:
+        """Yield the lines of a repository's state of the newest root."""
+        from regvault.vault.tree import ChunkRef
+
+        assert self.objects is not None
+        return self.vault.tree("state", ChunkRef(state), self.objects).lines()
+
+    def known_damage(self) -> Damage:
+        """Return the damage that the newest root carries."""
+        found: Damage = {}
+        if self.previous is not None and self.previous.damage is not None:
+            assert self.objects is not None
+            tree = self.vault.tree("damage", self.previous.damage, self.objects)
+            for line in tree.lines():
+                repository, kind, subject, image, since = parse_damage(line)
+                found[repository, kind, subject, image] = since
+        return found
+
+    def close(self) -> None:
+        """Stop listing, and close the caches."""
+        self._lister.shutdown(wait=True, cancel_futures=True)
+        self.presence.close()
+        self.catalog.close()
+
+
+def damage_line(repository: str, kind: str, subject: str, image: str, since: int) -> bytes:
+    """Return one line of a damage tree."""
+    from regvault.model.state import encode_field
+
+    fields = (repository, kind, subject, image)
+    return f"{' '.join(map(encode_field, fields))} {since}".encode()
+
+
+def parse_damage(line: bytes) -> tuple[str, str, str, str, int]:
+    """Parse one line of a damage tree."""
+    from regvault.model.state import decode_field
+
+    repository, kind, subject, image, since = line.decode("ascii").split(" ")
+    return (
+        decode_field(repository),
+        decode_field(kind),
+        decode_field(subject),
+        decode_field(image),
+        int(since),
+    )

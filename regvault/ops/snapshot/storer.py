@@ -1,0 +1,371 @@
+"""Brings blobs from the source into the vault, each at most once, each proven."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from regvault.errors import (
+    DigestMismatchError,
+    NotFoundError,
+    ObjectNotFoundError,
+    SourceError,
+    SourceUnavailableError,
+    VaultDamagedError,
+)
+from regvault.model.registry import Kind
+from regvault.oci.manifest import InvalidManifestError, parse_manifest
+from regvault.oci.verify import VerifyingReader, matches, matches_manifest
+from regvault.ops.snapshot.state import Parsed
+from regvault.vault.keys import RAW_BLOB_BYTES, blob_key, digest_of_key
+from regvault.vault.objectlist import ObjectRef
+from regvault.vault.pack import MetaWriter, PackWriter, Placed
+from regvault.vault.segment import Location
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from regvault.model.progress import Progress
+    from regvault.model.registry import RegistrySource
+    from regvault.model.store import ObjectStore
+    from regvault.vault.blobs import BlobReader
+    from regvault.vault.catalog import Catalog
+    from regvault.vault.needs import NeedIndex
+    from regvault.vault.presence import Presence
+    from regvault.vault.writer import ObjectWriter
+
+__all__ = ["BlobStorer"]
+
+MAX_MANIFEST_BYTES = 4 << 20
+#: Lines that wait for a segment are written as one when there are so many, or after so long:
+#: an interrupted run goes on from there.
+CHECKPOINT_LINES = 100_000
+CHECKPOINT_S = 120.0
+
+
+class BlobStorer:
+    """Ensures that the vault holds a blob: known, found by the catalog, or read and stored.
+
+    Thread-safe. Errors of the source are remembered in `bad`; errors of the vault end the run.
+
+    Attributes:
+        bad: digest -> what is wrong with it at the source.
+        stored, stored_bytes: blobs that were read and stored.
+        dry_run: nothing is read or stored, only counted.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: RegistrySource,
+        store: ObjectStore,
+        writer: ObjectWriter,
+        needs: NeedIndex,
+        catalog: Catalog,
+        blobs: BlobReader,
+        presence: Presence,
+        condemned: Container[str],
+        run: str,
+        threads: int,
+        progress: Progress,
+        dry_run: bool = False,
+    ) -> None:
+        self._source = source
+        self._store = store
+        self._writer = writer
+        self._needs = needs
+        self._catalog = catalog
+        self._blobs = blobs
+        self._presence = presence
+        self._condemned = condemned
+        self._run = run
+        self._progress = progress
+        self.dry_run = dry_run
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="blob")
+        self._inflight: dict[str, Future[int | None]] = {}
+        self._pending: dict[str, int] = {}
+        self._lines: list[Location] = []
+        self._last_checkpoint = time.monotonic()
+        self._packs = PackWriter(writer, self._packed)
+        self._meta = MetaWriter(writer, self._packed)
+        self.bad: dict[str, Kind] = {}
+        self.stored = 0
+        self.stored_bytes = 0
+
+    # -- what is there already ------------------------------------------------------------------
+
+    def _usable(self, key: str) -> bool:
+        return key not in self._presence.missing and key not in self._condemned
+
+    def find(self, digest: str) -> int | None:
+        """Return the size of a blob that the vault holds and this run may count on, or None."""
+        known = self._needs.known(digest)
+        if known is not None and self._usable(known.key):
+            return known.size
+        with self._lock:
+            pending = self._pending.get(digest)
+        if pending is not None:
+            return pending
+        for place in self._catalog.find(digest):
+            ref = self._present(place)
+            if ref is not None:
+                self._needs.place(digest, ref, place.size)
+                return place.size
+        return None
+
+    def _present(self, place: Location) -> ObjectRef | None:
+        """Return the object of a catalog line if this run saw it, with room for the line."""
+        if not self._usable(place.key):
+            return None
+        size = self._presence.size(place.key)
+        if size is None:
+            return None
+        stated = digest_of_key(place.key)
+        if place.key.startswith("blobs/"):
+            if size != place.size:
+                return None
+            if stated is None or not stated.startswith("sha256:"):
+                return ObjectRef(place.key, size, self._sha256_of(place.key))
+        elif size < place.offset + place.length:
+            return None
+        if stated is None:
+            return None
+        return ObjectRef(place.key, size, stated.partition(":")[2])
+
+    def _sha256_of(self, key: str) -> str:
+        """Hash an object of the vault whose name is of another algorithm."""
+        hasher = hashlib.sha256()
+        with self._store.open(key) as reader:
+            while data := reader.read(1 << 20):
+                hasher.update(data)
+        return hasher.hexdigest()
+
+    # -- what is not ----------------------------------------------------------------------------
+
+    def ensure(self, digest: str, *, metadata: bool) -> Future[int | None]:
+        """Make sure that the vault will hold a blob.
+
+        Args:
+            digest: the blob.
+            metadata: it is a config, to be stored beside the manifests.
+
+        Returns:
+            Its size, or None where the source does not have it (see `bad`). The future raises what
+            the vault raises.
+        """
+        size = self.find(digest)
+        if size is not None:
+            return _done(size)
+        with self._lock:
+            future = self._inflight.get(digest)
+            if future is None:
+                future = self._pool.submit(self._bring, digest, metadata)
+                self._inflight[digest] = future
+        return future
+
+    def forgive(self, digests: list[str]) -> None:
+        """Forget that blobs could not be had, so that the next `ensure` tries again."""
+        with self._lock:
+            for digest in digests:
+                if self.bad.pop(digest, None) is not None:
+                    self._inflight.pop(digest, None)
+
+    def _bring(self, digest: str, metadata: bool) -> int | None:
+        size = self.find(digest)  # another repository may just have brought it
+        if size is not None:
+            return size
+        try:
+            return self._read(digest, metadata)
+        except ObjectNotFoundError:
+            self._blame(digest, Kind.BLOB_MISSING)
+        except (SourceError, SourceUnavailableError):
+            self._blame(digest, Kind.UNREADABLE)
+        return None
+
+    def _blame(self, digest: str, kind: Kind) -> None:
+        with self._lock:
+            self.bad[digest] = kind
+
+    def _read(self, digest: str, metadata: bool) -> int | None:
+        if self.dry_run:
+            found = self._source.stat_blob(digest)
+            if found is None:
+                self._blame(digest, Kind.BLOB_MISSING)
+            else:
+                self._count(digest, found)
+            return found
+        reader, size = self._source.open_blob(digest)
+        with reader:
+            if size < RAW_BLOB_BYTES:
+                data = reader.read()
+                if not matches(data, digest):
+                    self._blame(digest, Kind.BLOB_DAMAGED)
+                    return None
+                self._add_small(digest, data, metadata=metadata)
+                return size
+            sha256 = digest.partition(":")[2] if digest.startswith("sha256:") else None
+            body = reader if sha256 else VerifyingReader(reader, digest)
+            try:
+                ref, proof = self._writer.put_raw(blob_key(digest), body, size, sha256)
+            except DigestMismatchError:
+                self._blame(digest, Kind.BLOB_DAMAGED)
+                return None
+        self._needs.place(digest, ref, size)
+        with self._lock:
+            self._lines.append(Location(digest, ref.key, 0, size, size, proof))
+            self._inflight.pop(digest, None)
+        self._count(digest, size)
+        return size
+
+    def _add_small(self, digest: str, data: bytes, *, metadata: bool) -> None:
+        with self._lock:
+            self._pending[digest] = len(data)
+            self._inflight.pop(digest, None)
+        (self._meta if metadata else self._packs).add(digest, data)
+        self._count(digest, len(data))
+
+    def _count(self, digest: str, size: int) -> None:
+        with self._lock:
+            self.stored += 1
+            self.stored_bytes += size
+            if self.dry_run:
+                self._pending[digest] = size
+        self._progress.advance(nbytes=size)
+
+    def _packed(self, placed: list[Placed]) -> None:
+        for one in placed:
+            self._needs.place(one.digest, one.ref, one.size)
+        with self._lock:
+            self._lines += [
+                Location(x.digest, x.ref.key, x.offset, x.length, x.size, "regvault")
+                for x in placed
+            ]
+            for one in placed:
+                self._pending.pop(one.digest, None)
+
+    # -- manifests ------------------------------------------------------------------------------
+
+    def manifests(self, digests: list[str]) -> dict[str, Parsed]:
+        """Return what matters of these manifests; those that cannot be had are left out (`bad`)."""
+        found: dict[str, Parsed] = {}
+        todo: list[str] = []
+        for digest in digests:
+            packed = self._needs.parsed(digest)
+            if packed is not None and self.find(digest) is not None:
+                found[digest] = Parsed.unpack(packed)
+            else:
+                todo.append(digest)
+        fresh: list[tuple[str, bytes]] = []
+        results = [self._pool.submit(self._manifest, digest) for digest in todo[1:]]
+        if todo:
+            self._take(self._manifest(todo[0]), todo[0], found, fresh)
+        for digest, result in zip(todo[1:], results, strict=True):
+            self._take(result.result(), digest, found, fresh)
+        if fresh and not self.dry_run:
+            self._needs.keep_parsed(fresh)
+        return found
+
+    @staticmethod
+    def _take(
+        parsed: Parsed | None,
+        digest: str,
+        found: dict[str, Parsed],
+        fresh: list[tuple[str, bytes]],
+    ) -> None:
+        if parsed is not None:
+            found[digest] = parsed
+            fresh.append((digest, parsed.pack()))
+
+    def _manifest(self, digest: str) -> Parsed | None:
+        """Read, prove and parse one manifest; store it unless the vault has it."""
+        known = self._needs.known(digest) is not None or bool(self._catalog.find(digest))
+        if known and self.find(digest) is not None:
+            with contextlib.suppress(VaultDamagedError, NotFoundError, ObjectNotFoundError):
+                return parse(self._blobs.read(digest))
+        try:
+            data = self._source.read_blob(digest, limit=MAX_MANIFEST_BYTES)
+        except ObjectNotFoundError:
+            self._blame(digest, Kind.BLOB_MISSING)
+            return None
+        except (SourceError, SourceUnavailableError):
+            self._blame(digest, Kind.UNREADABLE)
+            return None
+        if not matches_manifest(data, digest):
+            self._blame(digest, Kind.BLOB_DAMAGED)
+            return None
+        if self.find(digest) is None:
+            if self.dry_run:
+                self._count(digest, len(data))
+            elif self._claim(digest, len(data)):
+                self._meta.add(digest, data)
+                self._count(digest, len(data))
+        return parse(data)
+
+    def _claim(self, digest: str, size: int) -> bool:
+        """Return whether this thread is the one to store a manifest that several repositories have."""
+        with self._lock:
+            if digest in self._pending:
+                return False
+            self._pending[digest] = size
+            return True
+
+    def renew(self, digests: list[str]) -> None:
+        """Store blobs again that lie in a pack which is not worth keeping; best effort."""
+        futures = [self._pool.submit(self._read, digest, False) for digest in digests]
+        for digest, future in zip(digests, futures, strict=True):
+            with contextlib.suppress(ObjectNotFoundError, SourceError, SourceUnavailableError):
+                future.result()
+            with self._lock:
+                self.bad.pop(digest, None)
+
+    # -- ending ---------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Publish the packs that are open. No `ensure` may be under way."""
+        self._packs.flush()
+        self._meta.flush()
+
+    def checkpoint(self, *, final: bool = False) -> None:
+        """Write the lines of what is stored as a segment, when it is time, or at the end."""
+        late = time.monotonic() - self._last_checkpoint >= CHECKPOINT_S
+        with self._lock:
+            if not self._lines or not (final or late or len(self._lines) >= CHECKPOINT_LINES):
+                return
+            lines, self._lines = self._lines, []
+        self._store.barrier()
+        lines.sort(key=Location.line)
+        self._catalog.write(lines, self._run)
+        self._last_checkpoint = time.monotonic()
+
+    def close(self) -> None:
+        """Stop the threads and throw away what is open."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._packs.abort()
+        self._meta.abort()
+
+
+def parse(data: bytes) -> Parsed:
+    """Parse a proven manifest; one that cannot be walked is kept as it is."""
+    try:
+        manifest = parse_manifest(data)
+    except InvalidManifestError:
+        return Parsed("", len(data), (), (), valid=False)
+    blobs: dict[str, tuple[str, int, bool]] = {}
+    for layer in manifest.layers:
+        if not layer.foreign:
+            blobs[layer.digest] = (layer.digest, layer.size, False)
+    if manifest.config is not None:
+        blobs[manifest.config.digest] = (manifest.config.digest, manifest.config.size, True)
+    children = tuple(dict.fromkeys(child.digest for child in manifest.children))
+    return Parsed(manifest.media_type, len(data), children, tuple(blobs.values()))
+
+
+def _done(size: int) -> Future[int | None]:
+    future: Future[int | None] = Future()
+    future.set_result(size)
+    return future
