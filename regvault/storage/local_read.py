@@ -1,0 +1,299 @@
+"""Reading a tree of files: streams, listings in the order of keys, and questions in bulk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from regvault.errors import StoreError
+from regvault.model.store import Entry
+from regvault.storage.keys import check_name
+from regvault.storage.local_errors import MISSING, os_error, translated
+from regvault.storage.local_tree import FILE_READ, RESERVED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+
+    from regvault.storage.local_tree import Tree
+
+__all__ = ["FileReader", "etag_of", "read_children", "stat_children", "walk"]
+
+# What a file of an attached or foreign disk may have besides, and only root may read.
+_UNREADABLE_AT_ROOT = "lost+found"
+
+
+def etag_of(status: os.stat_result) -> str:
+    """Return an etag: every write of ours makes a new inode, so it changes with each."""
+    return f"{status.st_mtime_ns:x}-{status.st_ino:x}-{status.st_size:x}"
+
+
+class FileReader:
+    """A stream over a range of an open file.
+
+    It is seekable, `fileno` lets the kernel send the file, and it ends where the file ended when
+    it was opened.
+    """
+
+    def __init__(self, fd: int, key: str, location: str, *, start: int, size: int) -> None:
+        self._fd = fd
+        self._key = key
+        self._location = location
+        self._start = start
+        self._end = start + size
+        self._position = start
+
+    def fileno(self) -> int:
+        """Return the descriptor of the file; reading from it does not move this stream."""
+        return self._fd
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the number of bytes read so far."""
+        return self._position - self._start
+
+    def seek(self, offset: int, /) -> int:
+        """Go to `offset` bytes from the beginning of the stream."""
+        self._position = self._start + offset
+        return offset
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to `size` bytes."""
+        left = max(0, self._end - self._position)
+        buffer = bytearray(left if size < 0 else min(size, left))
+        count = self.readinto(buffer)
+        return bytes(buffer if count == len(buffer) else memoryview(buffer)[:count])
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        """Fill `buffer`, unless the stream ends before."""
+        if self._fd < 0:
+            raise StoreError(f"the stream of {self._key!r} is closed", key=self._key)
+        view = memoryview(buffer)[: max(0, self._end - self._position)]
+        done = 0
+        with translated("read", self._location, key=self._key):
+            while done < len(view):
+                count = os.preadv(self._fd, [view[done:]], self._position)
+                if not count:
+                    break
+                done += count
+                self._position += count
+        return done
+
+    def close(self) -> None:
+        """Close the file."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class _Child(NamedTuple):
+    order: bytes  # what it sorts by: a directory's keys all begin with its name and a slash
+    name: str
+    is_directory: bool
+
+
+def _children(tree: Tree, fd: int, directory: str, start: str) -> list[_Child]:
+    """Return the objects and directories in `fd` whose names begin with `start`, in order."""
+    children = []
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            name = entry.name
+            if not name.startswith(start) or name.startswith(RESERVED):
+                continue
+            is_directory = entry.is_dir(follow_symlinks=tree.follow)
+            if is_directory or entry.is_file(follow_symlinks=tree.follow):
+                order = os.fsencode(name) + (b"/" if is_directory else b"")
+                children.append(_Child(order, name, is_directory))
+    children.sort()
+    if not directory and os.geteuid() != 0:
+        children = [c for c in children if not (c.is_directory and c.name == _UNREADABLE_AT_ROOT)]
+    return children
+
+
+def walk(tree: Tree, directory: str, start: str, after: bytes) -> Iterator[Entry]:
+    """Yield the objects of `directory` whose names begin with `start`, in byte order of keys.
+
+    The names of one directory for each level are held in memory, and its descriptor is held open.
+    What vanishes meanwhile is left out.
+    """
+    yield from _walk(tree, directory, start, after, frozenset())
+
+
+def _walk(
+    tree: Tree, directory: str, start: str, after: bytes, above: frozenset[tuple[int, int]]
+) -> Iterator[Entry]:
+    base = f"{directory}/" if directory else ""
+    base_order = os.fsencode(base)
+    try:
+        with tree.directory(directory, listing=True) as fd:
+            if tree.follow:
+                status = os.fstat(fd)
+                identity = (status.st_dev, status.st_ino)
+                if identity in above:  # a link to a directory that holds it
+                    return
+                above |= {identity}
+            children = _children(tree, fd, directory, start)
+            run: list[Entry] = []
+            for child in children:
+                order = base_order + child.order
+                if child.is_directory:
+                    yield from run
+                    run.clear()
+                    if order > after or after.startswith(order):
+                        yield from _walk(tree, base + child.name, "", after, above)
+                elif order > after:
+                    entry = _entry(tree, fd, base, child.name)
+                    if entry is not None:
+                        run.append(entry)
+                        if len(run) >= _RUN:
+                            yield from run
+                            run.clear()
+            yield from run
+    except OSError as error:
+        if error.errno not in MISSING:
+            raise os_error(error, "list", tree.location, key=directory) from error
+
+
+# Files whose sizes are asked for in one go before the first of them is yielded.
+_RUN = 256
+
+
+def _entry(tree: Tree, fd: int, base: str, name: str) -> Entry | None:
+    """Return a file as LIST shows it, or None if it has gone or is no file any more."""
+    try:
+        status = os.stat(name, dir_fd=fd, follow_symlinks=tree.follow)
+    except OSError as error:
+        if error.errno in MISSING:
+            return None
+        raise
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return Entry(base + name, status.st_size, etag_of(status), status.st_mtime_ns)
+
+
+def stat_children(
+    tree: Tree, directory: str, leaf: str, names: Iterable[str]
+) -> list[tuple[str, int, int, int]]:
+    """Return (name, size, mtime in ns, inode) of `<directory>/<name>/<leaf>` for each name.
+
+    Size is -1 where there is no such file. Any other error of a name raises: then ask singly.
+    """
+    found: list[tuple[str, int, int, int]] = []
+    want = stat.S_IFDIR if not leaf or leaf.endswith("/") else stat.S_IFREG
+    follow = tree.follow
+    try:
+        with tree.directory(directory) as fd:
+            for name in names:
+                if "/" in name or "\0" in name or name in _DOTS:
+                    check_name(name)
+                try:
+                    if follow:
+                        status = os.stat(f"{name}/{leaf}", dir_fd=fd)
+                    else:
+                        status = _stat_below(name, leaf, fd)
+                except OSError as error:
+                    if error.errno not in _NOT_THERE:
+                        raise
+                    found.append((name, -1, 0, 0))
+                    continue
+                if status.st_mode & _TYPE == want:
+                    found.append((name, status.st_size, status.st_mtime_ns, status.st_ino))
+                else:
+                    found.append((name, -1, 0, 0))
+    except OSError as error:
+        if error.errno not in MISSING:
+            raise os_error(error, "look into", tree.location, key=directory) from error
+        return [(name, -1, 0, 0) for name in names]
+    return found
+
+
+_DOTS = frozenset({"", ".", ".."})
+_TYPE = 0o170000
+_NOT_THERE = MISSING | {errno.ELOOP, errno.EISDIR, errno.EAGAIN}
+_PART = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def _below(name: str, leaf: str, fd: int) -> tuple[int, str]:
+    """Open the directory of `<name>/<leaf>` without following a link."""
+    *parts, last = f"{name}/{leaf}".rstrip("/").split("/")
+    below = fd
+    for part in parts:
+        try:
+            step = os.open(part, _PART, dir_fd=below)
+        finally:
+            if below != fd:
+                os.close(below)
+        below = step
+    return below, last
+
+
+def _stat_below(name: str, leaf: str, fd: int) -> os.stat_result:
+    below, last = _below(name, leaf, fd)
+    try:
+        return os.stat(last, dir_fd=below, follow_symlinks=False)
+    finally:
+        if below != fd:
+            os.close(below)
+
+
+def _open_below(name: str, leaf: str, fd: int) -> int:
+    below, last = _below(name, leaf, fd)
+    try:
+        return os.open(last, FILE_READ | os.O_NOFOLLOW, dir_fd=below)
+    finally:
+        if below != fd:
+            os.close(below)
+
+
+def read_children(
+    tree: Tree, directory: str, leaf: str, names: Iterable[str], *, limit: int
+) -> list[tuple[str, bytes | None]]:
+    """Return (name, content) of `<directory>/<name>/<leaf>`, at most `limit` bytes each.
+
+    Content is None where there is no such file. Any other error of a name raises: then ask
+    singly.
+    """
+    found: list[tuple[str, bytes | None]] = []
+    follow = tree.follow
+    try:
+        with tree.directory(directory) as fd:
+            for name in names:
+                if "/" in name or "\0" in name or name in _DOTS:
+                    check_name(name)
+                try:
+                    if follow:
+                        file = os.open(f"{name}/{leaf}", FILE_READ, dir_fd=fd)
+                    else:
+                        file = _open_below(name, leaf, fd)
+                    try:
+                        found.append((name, os.read(file, limit)))
+                    finally:
+                        os.close(file)
+                except OSError as error:
+                    if error.errno not in _NOT_THERE:
+                        raise
+                    found.append((name, None))
+    except OSError as error:
+        if error.errno not in MISSING:
+            raise os_error(error, "look into", tree.location, key=directory) from error
+        return [(name, None) for name in names]
+    return found
