@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.model.state import parse_line
 from regvault.oci.manifest import InvalidManifestError, parse_manifest
+from regvault.oci.media import MANIFESTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -139,6 +140,11 @@ class Images:
             manifest = self.manifest(digest)
             if manifest is None:
                 continue
-            for blob in manifest.blobs:
+            others = [
+                child
+                for child in manifest.children
+                if child.media_type not in MANIFESTS and child.digest not in self.state.revisions
+            ]
+            for blob in (*manifest.blobs, *others):
                 found[blob.digest] = found.get(blob.digest, True) and blob.foreign
         return found

@@ -87,21 +87,28 @@ class BlobReader:
             if place.size > limit:
                 raise VaultDamagedError(f"{digest} in {place.key} has {place.size} bytes")
             try:
-                data = self._read_place(place)
+                return self.read_place(place)
             except (ObjectNotFoundError, VaultDamagedError) as error:
                 problem = problem or f"{digest}: {error.message}"
-                continue
-            if data is not None and is_digest_of(digest, data):
-                return data
-            problem = problem or f"{place.key} is damaged: {digest} in it has other bytes"
         if problem:
             raise VaultDamagedError(problem, hint="See all of it with: regvault verify --read-data")
         raise NotFoundError(f"the vault does not hold {digest}", hint="See: regvault find DIGEST")
 
-    def _read_place(self, place: Location) -> bytes | None:
+    def read_place(self, place: Location) -> bytes:
+        """Return a small blob from one of its places, proven.
+
+        Raises:
+            ObjectNotFoundError: the object is gone.
+            VaultDamagedError: the bytes there are not the blob's.
+        """
+        data: bytes | None
         if is_meta(place):
-            return self.frame(place.key, place.offset, place.length).get(place.digest)
-        return self._store.get(place.key, start=place.offset, length=place.length)
+            data = self.frame(place.key, place.offset, place.length).get(place.digest)
+        else:
+            data = self._store.get(place.key, start=place.offset, length=place.length)
+        if data is None or not is_digest_of(place.digest, data):
+            raise VaultDamagedError(f"{place.key} is damaged: {place.digest} in it has other bytes")
+        return data
 
     def frame(self, key: str, offset: int, length: int) -> dict[str, bytes]:
         """Return the members of one meta frame, by digest; not proven yet."""

@@ -19,6 +19,7 @@ from regvault.errors import (
 )
 from regvault.model.registry import Kind
 from regvault.oci.manifest import InvalidManifestError, parse_manifest
+from regvault.oci.media import MANIFESTS
 from regvault.oci.verify import VerifyingReader, matches, matches_manifest
 from regvault.ops.snapshot.state import Parsed
 from regvault.vault.keys import RAW_BLOB_BYTES, blob_key, digest_of_key
@@ -361,7 +362,13 @@ def parse(data: bytes) -> Parsed:
             blobs[layer.digest] = (layer.digest, layer.size, False)
     if manifest.config is not None:
         blobs[manifest.config.digest] = (manifest.config.digest, manifest.config.size, True)
-    children = tuple(dict.fromkeys(child.digest for child in manifest.children))
+    # An index may list blobs too (BuildKit's cache does): they are what a pull needs, no more.
+    for child in manifest.children:
+        if child.media_type not in MANIFESTS and not child.foreign:
+            blobs.setdefault(child.digest, (child.digest, child.size, False))
+    children = tuple(
+        dict.fromkeys(c.digest for c in manifest.children if c.media_type in MANIFESTS)
+    )
     return Parsed(manifest.media_type, len(data), children, tuple(blobs.values()))
 
 

@@ -1,0 +1,175 @@
+"""Writes the blobs of a restore, object by object, each proven before or while it is written."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING
+
+from regvault.errors import DigestMismatchError, ObjectNotFoundError, VaultDamagedError
+from regvault.oci.verify import new_hash
+from regvault.vault.blobs import is_digest_of, is_meta, is_raw
+
+if TYPE_CHECKING:
+    from regvault.model.progress import Progress
+    from regvault.model.registry import RegistryTarget
+    from regvault.ops.restore.worklist import Worklist
+    from regvault.vault.blobs import BlobReader
+    from regvault.vault.segment import Location
+
+__all__ = ["BlobWriter"]
+
+
+class BlobWriter:
+    """Brings every blob of a worklist to its place.
+
+    Attributes:
+        written, written_bytes: blobs that were written.
+        kept: blobs that were there and good.
+        replaced: blobs that were there and wrong.
+        failed: digest -> why the vault could not give it.
+    """
+
+    def __init__(
+        self,
+        reader: BlobReader,
+        target: RegistryTarget,
+        *,
+        trust: str,
+        overwrite_all: bool,
+        threads: int,
+        progress: Progress,
+    ) -> None:
+        """Wrap.
+
+        Args:
+            reader: of the vault.
+            target: where to.
+            trust: `read`: what is there is hashed; `size`, `checksum`: its size, or what the store
+                says of it, is enough.
+            overwrite_all: write also what is there and good.
+            threads: at work at once.
+            progress: is told of every blob.
+        """
+        self._reader = reader
+        self._target = target
+        self._trust = trust
+        self._overwrite = overwrite_all
+        self._threads = threads
+        self._progress = progress
+        self._lock = threading.Lock()
+        self.written = 0
+        self.written_bytes = 0
+        self.kept = 0
+        self.replaced = 0
+        self.failed: dict[str, str] = {}
+
+    def run(self, worklist: Worklist) -> None:
+        """Write all of it; errors of the target end it, damage in the vault is remembered."""
+        pending: set[Future[None]] = set()
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="restore") as pool:
+            try:
+                for key, places in worklist.by_object():
+                    pending.add(pool.submit(self._object, key, places))
+                    if len(pending) >= 4 * self._threads:
+                        done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                        for future in done:
+                            future.result()
+                for future in pending:
+                    future.result()
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _object(self, key: str, places: list[tuple[Location, bool]]) -> None:
+        wanted = [place for place, existing in places if not self._keep(place, existing)]
+        if not wanted:
+            return
+        try:
+            if is_raw(wanted[0]):
+                self._raw(wanted[0])
+            elif is_meta(wanted[0]):
+                self._meta(key, wanted)
+            else:
+                for place, data in self._reader.read_many(key, wanted):
+                    self._small(place, data)
+        except ObjectNotFoundError:
+            for place in wanted:
+                self._elsewhere(place, f"{key} is gone")
+        except VaultDamagedError as error:
+            for place in wanted:
+                self._elsewhere(place, error.message)
+
+    def _keep(self, place: Location, existing: bool) -> bool:
+        """Return whether what the target has is good, and so stays."""
+        if not existing or self._overwrite:
+            return False
+        if self._trust == "read" and not self._is_good(place):
+            with self._lock:
+                self.replaced += 1
+            return False
+        with self._lock:
+            self.kept += 1
+        self._progress.advance(1, place.size)
+        return True
+
+    def _is_good(self, place: Location) -> bool:
+        algorithm, _, hexed = place.digest.partition(":")
+        hasher = new_hash(algorithm)
+        try:
+            with self._target.open_blob(place.digest) as reader:
+                while data := reader.read(1 << 20):
+                    hasher.update(data)
+        except ObjectNotFoundError:
+            return False
+        return hasher.hexdigest() == hexed
+
+    def _raw(self, place: Location) -> None:
+        with self._reader.open(place) as stream:
+            try:
+                self._target.put_blob(place.digest, stream, place.size)
+            except DigestMismatchError:
+                self._elsewhere(place, f"{place.key} is damaged: its bytes are not its digest")
+                return
+        self._count(place)
+
+    def _meta(self, key: str, wanted: list[Location]) -> None:
+        for place in wanted:
+            try:
+                data = self._reader.frame(key, place.offset, place.length).get(place.digest)
+            except VaultDamagedError as error:
+                self._elsewhere(place, error.message)
+                continue
+            self._small(place, data if data and is_digest_of(place.digest, data) else None)
+
+    def _small(self, place: Location, data: bytes | None) -> None:
+        if data is None:
+            self._elsewhere(place, f"{place.key} is damaged: {place.digest} in it has other bytes")
+            return
+        self._target.put_small_blob(place.digest, data)
+        self._count(place)
+
+    def _elsewhere(self, place: Location, problem: str) -> None:
+        """Try the other places of a blob; remember it as failed when none is good."""
+        for other in self._reader.locate(place.digest):
+            if (other.key, other.offset) == (place.key, place.offset):
+                continue
+            try:
+                if is_raw(other):
+                    with self._reader.open(other) as stream:
+                        self._target.put_blob(other.digest, stream, other.size)
+                else:
+                    self._target.put_small_blob(
+                        other.digest, self._reader.read_place(other)
+                    )
+            except (ObjectNotFoundError, VaultDamagedError, DigestMismatchError):
+                continue
+            self._count(place)
+            return
+        with self._lock:
+            self.failed[place.digest] = problem
+
+    def _count(self, place: Location) -> None:
+        with self._lock:
+            self.written += 1
+            self.written_bytes += place.size
+        self._progress.advance(1, place.size)

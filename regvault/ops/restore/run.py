@@ -1,0 +1,403 @@
+"""Leads one restore: plan, then blobs, then links, tags last."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from regvault.errors import NotFoundError, StoreFullError
+from regvault.oci.grammar import glob_matcher
+from regvault.ops.images import Images, parse_state
+from regvault.ops.restore.blobs import BlobWriter
+from regvault.ops.restore.select import Problem, Selection, parse_renames, rename, select
+from regvault.ops.restore.worklist import Worklist
+from regvault.ops.snapshot.session import parse_damage, parse_entry
+from regvault.vault.tree import ChunkRef
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from regvault.model.progress import Progress
+    from regvault.model.registry import RegistryTarget
+    from regvault.vault.blobs import BlobReader
+    from regvault.vault.objectlist import ObjectList
+    from regvault.vault.root import Root
+    from regvault.vault.vault import Vault
+
+__all__ = ["RestoreOptions", "RestorePlan", "RestoreResult", "Restorer"]
+
+_PROBLEMS_KEPT = 1000
+#: A file system takes blocks of this size for every file and directory.
+_BLOCK = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreOptions:
+    """What was asked for.
+
+    Attributes:
+        globs: repositories; () means all.
+        tags, digests: only these, with what they reach; () means everything.
+        referrers: with signatures, SBOMs and the like.
+        renames: `FROM=TO`.
+        trust: what is there is kept when its bytes (`read`), the store's checksum (`checksum`) or
+            its size (`size`) are right.
+        overwrite: tags that point elsewhere at the target are kept (`never`) or moved (`tags`);
+            `always` also writes every blob and link anew.
+        deny: digests never to bring back.
+        threads: at work at once.
+    """
+
+    globs: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
+    referrers: bool = True
+    renames: tuple[str, ...] = ()
+    trust: str = "read"
+    overwrite: str = "never"
+    deny: frozenset[str] = frozenset()
+    threads: int = 4
+
+
+@dataclass(slots=True)
+class RestorePlan:
+    """What a restore is going to do.
+
+    Attributes:
+        snapshot: the root.
+        repositories, tags: how many come back.
+        blobs, nbytes: that are not at the target, by size.
+        present, present_bytes: that are there with the right size.
+        links: layer, revision and tag links, at most.
+        problems: what does not come back, the first 1,000.
+        problem_count: all of them.
+    """
+
+    snapshot: Root
+    repositories: int = 0
+    tags: int = 0
+    blobs: int = 0
+    nbytes: int = 0
+    present: int = 0
+    present_bytes: int = 0
+    links: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    problem_count: int = 0
+
+    def add(self, problems: Iterable[Problem]) -> None:
+        """Keep problems, counted all, listed up to a bound."""
+        for problem in problems:
+            self.problem_count += 1
+            if len(self.problems) < _PROBLEMS_KEPT:
+                self.problems.append(problem)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that `--dry-run --json` prints."""
+        return {
+            "snapshot": str(self.snapshot.name),
+            "repositories": self.repositories,
+            "tags": self.tags,
+            "blobs_to_write": self.blobs,
+            "bytes_to_write": self.nbytes,
+            "blobs_present": self.present,
+            "bytes_present": self.present_bytes,
+            "problem_count": self.problem_count,
+            "problems": [problem._asdict() for problem in self.problems],
+        }
+
+
+@dataclass(slots=True)
+class RestoreResult:
+    """What came of it.
+
+    Attributes:
+        plan: as it was made; its problems include what was found on the way.
+        blobs_written, bytes_written: new at the target.
+        blobs_kept: there and good.
+        blobs_replaced: there and wrong.
+        links_written: layer, revision and history links that were not there.
+        tags_written: that point where the snapshot says, now.
+        tags_kept: that did so before.
+        tags_moved: (repository, tag, where it points) that point elsewhere, and were left alone.
+        damaged: whether the vault could not give all.
+    """
+
+    plan: RestorePlan
+    blobs_written: int = 0
+    bytes_written: int = 0
+    blobs_kept: int = 0
+    blobs_replaced: int = 0
+    links_written: int = 0
+    tags_written: int = 0
+    tags_kept: int = 0
+    tags_moved: list[tuple[str, str, str]] = field(default_factory=list)
+    damaged: bool = False
+
+    def exit_code(self) -> int:
+        """Return 0; 4 where the vault is damaged; 3 where something does not come back."""
+        if self.damaged:
+            return 4
+        return 3 if self.plan.problem_count else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that `--json` prints."""
+        return {
+            **self.plan.to_json(),
+            "blobs_written": self.blobs_written,
+            "bytes_written": self.bytes_written,
+            "blobs_kept": self.blobs_kept,
+            "blobs_replaced": self.blobs_replaced,
+            "links_written": self.links_written,
+            "tags_written": self.tags_written,
+            "tags_kept": self.tags_kept,
+            "tags_moved": [
+                {"repository": name, "tag": tag, "points_to": digest}
+                for name, tag, digest in self.tags_moved
+            ],
+        }
+
+
+class Restorer:
+    """One restore of one snapshot into one target."""
+
+    def __init__(
+        self,
+        vault: Vault,
+        root: Root,
+        objects: ObjectList,
+        reader: BlobReader,
+        target: RegistryTarget,
+        existing: Iterable[tuple[str, int]],
+        options: RestoreOptions,
+        progress: Progress,
+    ) -> None:
+        """Wrap.
+
+        Args:
+            vault: where from.
+            root: of the snapshot.
+            objects: its object list.
+            reader: of its blobs; its catalog is prepared.
+            target: where to.
+            existing: (digest, size) of the blobs that the target has.
+            options: what was asked for.
+            progress: is told how far it is.
+        """
+        self._vault = vault
+        self._root = root
+        self._objects = objects
+        self._reader = reader
+        self._target = target
+        self._existing = existing
+        self._options = options
+        self._progress = progress
+        self._renames = parse_renames(options.renames)
+        self._worklist = Worklist()
+        self._failed: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    # -- planning -------------------------------------------------------------------------------
+
+    def plan(self) -> RestorePlan:
+        """Choose what comes back, and compare it with what the target has.
+
+        Raises:
+            NotFoundError: nothing matches.
+        """
+        plan = RestorePlan(self._root)
+        self._progress.phase("Choosing", total_items=self._root.counts.repositories)
+        damage = self._damage()
+        found_tags: set[str] = set()
+        found_digests: set[str] = set()
+        for name, selection in self._selections():
+            self._progress.advance(1)
+            plan.repositories += 1
+            plan.tags += len(selection.tags)
+            plan.links += len(selection.layers) + len(selection.revisions)
+            plan.links += len(selection.history) + len(selection.tags)
+            plan.add(selection.problems)
+            plan.add(self._of_damage(damage.get(name, []), selection))
+            found_tags.update(selection.tags)
+            found_tags.update(p.subject[1:] for p in selection.problems if p.subject[:1] == ":")
+            found_digests.update(selection.revisions)
+            found_digests.update(p.subject for p in selection.problems)
+            self._worklist.want(selection.blobs)
+        self._check_found(plan, found_tags, found_digests)
+        self._worklist.exists(self._existing)
+        plan.blobs, plan.nbytes, plan.present, plan.present_bytes = self._worklist.totals()
+        return plan
+
+    def _check_found(self, plan: RestorePlan, tags: set[str], digests: set[str]) -> None:
+        options = self._options
+        lost = [f"tag {t}" for t in options.tags if t not in tags]
+        lost += [d for d in options.digests if d not in digests]
+        if lost or (plan.repositories == 0 and (options.globs or options.tags or options.digests)):
+            where = f" in repositories {', '.join(options.globs)}" if options.globs else ""
+            what = ", ".join(lost) or "nothing to restore"
+            raise NotFoundError(
+                f"snapshot {self._root.name} has {'no ' if lost else ''}{what}{where}",
+                hint=f"See what it has: regvault ls {self._root.name}",
+            )
+
+    def _damage(self) -> dict[str, list[Problem]]:
+        """Return what the snapshot says was damaged at the source, by repository."""
+        found: dict[str, list[Problem]] = {}
+        if self._root.damage is not None:
+            tree = self._vault.tree("damage", self._root.damage, self._objects)
+            for line in tree.lines():
+                name, kind, subject, image, _ = parse_damage(line)
+                if kind in _HARMLESS:
+                    continue
+                detail = f"{kind} at the source" + (f", belongs to {image}" if image else "")
+                found.setdefault(name, []).append(Problem(name, subject, "missing", detail))
+        return found
+
+    def _of_damage(self, damage: list[Problem], selection: Selection) -> Iterator[Problem]:
+        """Yield the damage that belongs to what was chosen and is not reported yet."""
+        named = {problem.subject for problem in selection.problems}
+        narrowed = bool(self._options.tags or self._options.digests)
+        for problem in damage:
+            image = problem.detail.rpartition("belongs to ")[2]
+            chosen = image.lstrip(":@") in {*selection.tags, *selection.revisions}
+            if problem.subject not in named and (chosen or not narrowed):
+                yield problem
+
+    def _selections(self) -> Iterator[tuple[str, Selection]]:
+        options = self._options
+        matches = glob_matcher(options.globs) if options.globs else None
+        tree = self._vault.tree("repositories", self._root.repositories, self._objects)
+        for line in tree.lines():
+            entry = parse_entry(line)
+            if matches is not None and not matches(entry.name):
+                continue
+            lines = self._vault.tree("state", ChunkRef(entry.state), self._objects).lines()
+            images = Images(parse_state(lines), self._reader.read)
+            selection = select(
+                entry.name,
+                images,
+                tags=options.tags,
+                digests=options.digests,
+                referrers=options.referrers,
+                deny=options.deny,
+                failed=self._failed,
+            )
+            if selection is not None:
+                yield entry.name, selection
+
+    # -- executing ------------------------------------------------------------------------------
+
+    def execute(self, plan: RestorePlan) -> RestoreResult:
+        """Do what the plan says.
+
+        Raises:
+            StoreFullError: the target has not the room; nothing was written.
+        """
+        result = RestoreResult(plan)
+        self._check_space(plan)
+        for digest in self._worklist.locate(self._reader):
+            self._failed[digest] = "no catalog line says where it lies"
+        self._progress.phase(
+            "Restoring blobs",
+            total_items=plan.blobs + plan.present,
+            total_bytes=plan.nbytes + plan.present_bytes,
+        )
+        writer = BlobWriter(
+            self._reader,
+            self._target,
+            trust=self._options.trust,
+            overwrite_all=self._options.overwrite == "always",
+            threads=self._options.threads,
+            progress=self._progress,
+        )
+        writer.run(self._worklist)
+        result.blobs_written, result.bytes_written = writer.written, writer.written_bytes
+        result.blobs_kept, result.blobs_replaced = writer.kept, writer.replaced
+        self._failed |= writer.failed
+        if self._failed:
+            result.damaged = True
+            plan.add(Problem("", d, "damaged", why) for d, why in sorted(self._failed.items()))
+        self._target.barrier()
+        self._progress.phase("Restoring links", total_items=plan.repositories)
+        self._each(Restorer._links, result, again=bool(self._failed))
+        self._target.barrier()
+        self._progress.phase("Restoring tags", total_items=plan.repositories)
+        self._each(Restorer._tags, result, again=False)
+        self._target.barrier()
+        return result
+
+    def _check_space(self, plan: RestorePlan) -> None:
+        space = self._target.space()
+        files = 2 * plan.blobs + 2 * plan.links
+        needed = plan.nbytes + files * _BLOCK
+        if space.free_bytes is not None and needed > space.free_bytes:
+            raise StoreFullError(
+                f"{self._target.location} has {space.free_bytes} bytes left, and the restore "
+                f"needs {needed}",
+                hint="Make room, restore elsewhere, or restore some repositories with --repo.",
+            )
+        if space.free_inodes is not None and files > space.free_inodes > 0:
+            raise StoreFullError(
+                f"{self._target.location} has {space.free_inodes} inodes left, and the restore "
+                f"needs {files}",
+                hint="Restore to a file system with more inodes.",
+            )
+
+    def _each(
+        self,
+        work: Callable[[Restorer, str, Selection, RestoreResult], None],
+        result: RestoreResult,
+        *,
+        again: bool,
+    ) -> None:
+        """Do something for every repository that was chosen, some of them at once."""
+        waiting: deque[Future[None]] = deque()
+        with ThreadPoolExecutor(self._options.threads, thread_name_prefix="links") as pool:
+            try:
+                for name, selection in self._selections():
+                    if again:
+                        result.plan.add(p for p in selection.problems if p.reason != "missing")
+                    waiting.append(pool.submit(work, self, name, selection, result))
+                    while len(waiting) > 4 * self._options.threads:
+                        waiting.popleft().result()
+                while waiting:
+                    waiting.popleft().result()
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _links(self, name: str, selection: Selection, result: RestoreResult) -> None:
+        target = self._target
+        there = rename(name, self._renames)
+        written = sum(target.put_layer(there, digest) for digest in selection.layers)
+        written += sum(target.put_revision(there, digest) for digest in selection.revisions)
+        written += sum(target.put_history(there, tag, d) for tag, d in selection.history)
+        with self._lock:
+            result.links_written += written
+        self._progress.advance(1)
+
+    def _tags(self, name: str, selection: Selection, result: RestoreResult) -> None:
+        there = rename(name, self._renames)
+        for tag, digest in selection.tags.items():
+            now = self._target.tag(there, tag)
+            move = now in (None, "") or self._options.overwrite != "never"
+            if now == digest and self._options.overwrite != "always":
+                with self._lock:
+                    result.tags_kept += 1
+            elif move:
+                self._target.put_tag(there, tag, digest)
+                with self._lock:
+                    result.tags_written += 1
+            else:
+                with self._lock:
+                    result.tags_moved.append((there, tag, str(now)))
+        self._progress.advance(1)
+
+    def close(self) -> None:
+        """Free what the plan holds."""
+        self._worklist.close()
+
+
+#: Damage that a restore mends: the link's content follows from its path.
+_HARMLESS = frozenset({"link-empty", "link-invalid"})

@@ -1,0 +1,236 @@
+"""Which parts of a repository a restore brings back. Pure but for the manifests it reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from regvault.errors import UsageError
+from regvault.oci.grammar import is_repository
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from regvault.ops.images import Images
+
+__all__ = ["Problem", "Selection", "parse_renames", "rename", "select"]
+
+
+class Problem(NamedTuple):
+    """Something that does not come back, and why.
+
+    Attributes:
+        repository: in the snapshot.
+        subject: digest or `:tag`.
+        reason: `missing` (the snapshot never had it), `damaged` (the vault's bytes are wrong),
+            `denied`, `incomplete` (an image that reaches one of these).
+        detail: words for people.
+    """
+
+    repository: str
+    subject: str
+    reason: str
+    detail: str = ""
+
+
+class Selection(NamedTuple):
+    """What comes back of one repository.
+
+    Attributes:
+        blobs: digest -> size, manifests included.
+        layers: digests whose layer link is written, sorted.
+        revisions: digests whose revision link is written, children before their parents.
+        history: (tag, digest), sorted.
+        tags: name -> digest.
+        problems: what does not come back.
+    """
+
+    blobs: dict[str, int]
+    layers: list[str]
+    revisions: list[str]
+    history: list[tuple[str, str]]
+    tags: dict[str, str]
+    problems: list[Problem]
+
+
+def parse_renames(texts: Collection[str]) -> list[tuple[str, str]]:
+    """Parse `FROM=TO` of `--rename`.
+
+    Raises:
+        UsageError: one is none, or would make a name that no registry takes.
+    """
+    found: list[tuple[str, str]] = []
+    for text in texts:
+        old, separator, new = text.partition("=")
+        if not separator or not is_repository(old.rstrip("/")) or not is_repository(new.rstrip("/")):
+            raise UsageError(
+                f"--rename {text!r} is not FROM=TO of repository names",
+                hint="For example --rename team/app=restored/app, or team/=restored/team/ for all "
+                "below.",
+            )
+        if old.endswith("/") != new.endswith("/"):
+            raise UsageError(
+                f"--rename {text!r}: both sides end in a slash, or none does",
+                hint="team/=restored/team/ renames everything below team/.",
+            )
+        found.append((old, new))
+    return found
+
+
+def rename(name: str, renames: list[tuple[str, str]]) -> str:
+    """Return the name under which a repository comes back: the first rule that fits."""
+    for old, new in renames:
+        if name == old:
+            return new
+        if old.endswith("/") and name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
+
+
+def select(
+    repository: str,
+    images: Images,
+    *,
+    tags: Collection[str] = (),
+    digests: Collection[str] = (),
+    referrers: bool = True,
+    deny: Collection[str] = (),
+    failed: Collection[str] = (),
+) -> Selection | None:
+    """Choose what of one repository comes back; None where nothing of it was asked for.
+
+    Args:
+        repository: its name in the snapshot.
+        images: its state and manifests.
+        tags: only these tags, with all that they reach.
+        digests: only these manifests, with all that they reach.
+        referrers: with what refers to them: signatures, SBOMs.
+        deny: digests never to bring back; an image that reaches one is left out as a whole.
+        failed: digests whose bytes in the vault turned out to be wrong; likewise.
+    """
+    state = images.state
+    everything = not tags and not digests
+    if everything:
+        wanted = set(state.revisions)
+    else:
+        roots = {state.tags[tag] for tag in tags if state.tags.get(tag)}
+        roots |= {digest for digest in digests if digest in state.revisions}
+        if not roots:
+            return None
+        wanted = set()
+        for root in roots:
+            wanted |= images.manifests_of(root, referrers=referrers)
+    problems: list[Problem] = []
+    bad = _bad_manifests(repository, images, wanted, set(deny), set(failed), problems)
+    wanted -= bad
+    held = state.held()
+    if everything:
+        blobs = {d: s for d, s in held.items() if d not in deny and d not in failed}
+        for digest in bad & set(state.revisions):
+            blobs.pop(digest, None)
+    else:
+        blobs = {d: held[d] for d in (*wanted, *images.blobs_of(wanted)) if d in held}
+    layers = [d for d in state.layers if d in blobs]
+    if not everything:
+        # A registry serves a blob of a repository only where the repository links to it.
+        layers = sorted({*layers, *(d for d in blobs if d not in state.revisions)})
+    revisions = _children_first([d for d in sorted(wanted) if d in blobs], images, everything)
+    kept = set(revisions)
+    chosen = _tags(images, tags, wanted, everything=everything, referrers=referrers)
+    current = {tag: digest for tag, digest in sorted(chosen.items()) if digest in kept}
+    for tag, digest in sorted(chosen.items()):
+        if digest not in kept and digest not in bad:
+            where = f"it pointed to {digest}" if digest else "where it pointed was lost"
+            problems.append(Problem(repository, f":{tag}", "missing", where))
+        elif digest in bad:
+            problems.append(Problem(repository, f":{tag}", "incomplete", f"it needs {digest}"))
+    history = [
+        (tag, digest)
+        for tag, digest in sorted(state.history)
+        if (everything and digest not in deny) or (tag in current and digest == current[tag])
+    ]
+    return Selection(blobs, layers, revisions, history, current, problems)
+
+
+def _tags(
+    images: Images,
+    tags: Collection[str],
+    wanted: set[str],
+    *,
+    everything: bool,
+    referrers: bool,
+) -> dict[str, str]:
+    state = images.state
+    if everything:
+        return dict(state.tags)
+    chosen = {tag: state.tags[tag] for tag in tags if tag in state.tags}
+    if referrers:
+        # Clients find a signature by its fallback tag, so it comes along.
+        for tag, subject in images.fallback_tags():
+            if subject in wanted:
+                chosen[tag] = state.tags[tag]
+    return chosen
+
+
+def _bad_manifests(
+    repository: str,
+    images: Images,
+    wanted: set[str],
+    deny: set[str],
+    failed: set[str],
+    problems: list[Problem],
+) -> set[str]:
+    """Return the manifests that cannot come back: not held, denied, damaged, or reaching such."""
+    state = images.state
+    bad: set[str] = set()
+    for digest in sorted(wanted):
+        if state.revisions[digest][1] is None:
+            bad.add(digest)
+            problems.append(Problem(repository, digest, "missing", "not in the snapshot"))
+        elif digest in deny or digest in failed:
+            bad.add(digest)
+            reason = "denied" if digest in deny else "damaged"
+            problems.append(Problem(repository, digest, reason))
+    refused = deny | failed
+    if not refused:
+        return bad
+    for digest in wanted - bad:
+        hit = refused.intersection(images.blobs_of([digest]))
+        if hit:
+            bad.add(digest)
+            problems.append(Problem(repository, digest, "incomplete", f"it needs {min(hit)}"))
+    while True:
+        parents = {
+            digest
+            for digest in wanted - bad
+            if (manifest := images.manifest(digest)) is not None
+            and any(child.digest in bad for child in manifest.children)
+        }
+        if not parents:
+            return bad
+        bad |= parents
+        problems += [
+            Problem(repository, digest, "incomplete", "a manifest of this index does not come back")
+            for digest in sorted(parents)
+        ]
+
+
+def _children_first(revisions: list[str], images: Images, everything: bool) -> list[str]:
+    """Order manifests so that each comes after those that it names."""
+    if everything:
+        # Nothing but the links is written here, and tags come after all of them; sorting by
+        # closure would read every manifest for nothing.
+        return revisions
+    kept = set(revisions)
+    ordered: dict[str, None] = {}
+
+    def visit(digest: str, depth: int) -> None:
+        if digest in ordered or digest not in kept or depth > 32:
+            return
+        manifest = images.manifest(digest)
+        for child in manifest.children if manifest else ():
+            visit(child.digest, depth + 1)
+        ordered[digest] = None
+
+    for digest in revisions:
+        visit(digest, 0)
+    return list(ordered)

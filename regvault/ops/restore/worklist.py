@@ -1,0 +1,105 @@
+"""Which blobs a restore writes, and where they lie; kept on disk when there are many."""
+
+from __future__ import annotations
+
+import sqlite3
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from regvault.vault.cache import digest_bytes, digest_text
+from regvault.vault.segment import Location
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from regvault.vault.blobs import BlobReader
+
+__all__ = ["Worklist"]
+
+_TABLES = """
+CREATE TABLE wanted (digest BLOB PRIMARY KEY, size INTEGER) WITHOUT ROWID;
+CREATE TABLE existing (digest BLOB PRIMARY KEY, size INTEGER) WITHOUT ROWID;
+CREATE TABLE places (key TEXT, offset INTEGER, digest BLOB, length INTEGER, size INTEGER,
+    proof TEXT, existing INTEGER, PRIMARY KEY (key, offset, digest)) WITHOUT ROWID;
+"""
+
+
+class Worklist:
+    """Distinct blobs, with their places in the vault and what the target has. One thread only."""
+
+    def __init__(self) -> None:
+        # "" is a private temporary database that SQLite keeps in memory or on disk by size.
+        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._db.executescript(_TABLES)
+        self._db.execute("BEGIN")
+
+    def want(self, blobs: dict[str, int]) -> None:
+        """Add blobs: digest -> size."""
+        self._db.executemany(
+            "INSERT OR IGNORE INTO wanted VALUES (?, ?)",
+            [(digest_bytes(digest), size) for digest, size in blobs.items()],
+        )
+
+    def exists(self, found: Iterable[tuple[str, int]]) -> None:
+        """Add what the target has: (digest, size)."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO existing VALUES (?, ?)",
+            ((digest_bytes(digest), size) for digest, size in found),
+        )
+
+    def count(self) -> int:
+        """Return how many blobs are wanted."""
+        (count,) = self._db.execute("SELECT count(*) FROM wanted").fetchone()
+        return int(count)
+
+    def totals(self) -> tuple[int, int, int, int]:
+        """Return (blobs, bytes) that the target lacks, (blobs, bytes) that it has by size."""
+        query = (
+            "SELECT count(*), coalesce(sum(w.size), 0) FROM wanted w"
+            " LEFT JOIN existing e ON e.digest = w.digest WHERE e.size IS {} w.size"
+        )
+        missing = self._db.execute(query.format("NOT")).fetchone()
+        present = self._db.execute(query.format("")).fetchone()
+        return (*missing, *present)
+
+    def locate(self, blobs: BlobReader) -> list[str]:
+        """Look up where each blob lies; return the digests that the vault does not know."""
+        unknown: list[str] = []
+        rows = self._db.execute(
+            "SELECT w.digest, w.size, coalesce(e.size = w.size, 0) FROM wanted w"
+            " LEFT JOIN existing e ON e.digest = w.digest"
+        ).fetchall()
+        some: list[tuple[str, int, bytes, int, int, str, int]] = []
+        for packed, size, existing in rows:
+            found = blobs.locate(digest_text(packed))
+            if not found:
+                unknown.append(digest_text(packed))
+                continue
+            place = found[0]
+            some.append(
+                (place.key, place.offset, packed, place.length, size, place.proof, existing)
+            )
+        self._db.executemany("INSERT OR REPLACE INTO places VALUES (?, ?, ?, ?, ?, ?, ?)", some)
+        return unknown
+
+    def by_object(self) -> Iterator[tuple[str, list[tuple[Location, bool]]]]:
+        """Yield each object with what is wanted of it by offset: (place, the target has its size)."""
+        rows = self._db.execute(
+            "SELECT key, offset, digest, length, size, proof, existing FROM places"
+            " ORDER BY key, offset"
+        )
+        for key, group in groupby(rows, key=lambda row: str(row[0])):
+            yield (
+                key,
+                [
+                    (
+                        Location(digest_text(digest), key, offset, length, size, proof),
+                        bool(existing),
+                    )
+                    for _, offset, digest, length, size, proof, existing in group
+                ],
+            )
+
+    def close(self) -> None:
+        """Free the temporary database."""
+        self._db.close()
