@@ -162,7 +162,7 @@ class RegistrySource(Protocol):
         """
 
     def open_blob(self, digest: str) -> tuple[ByteReader, int]:
-        """Return a stream over a blob's data, and its size. Raises ObjectNotFoundError if absent."""
+        """Return a stream over a blob's data, and its size; ObjectNotFoundError if absent."""
 
     def read_blob(self, digest: str, *, limit: int) -> bytes:
         """Return a small blob's data; raises SourceError when it is larger than `limit` bytes."""

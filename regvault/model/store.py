@@ -9,7 +9,7 @@ Every adapter is safe to use from several threads.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -70,10 +70,13 @@ class ByteReader(Protocol):
     def close(self) -> None:
         """Release the connection or the file. May be called twice."""
 
-    def __enter__(self) -> ByteReader: ...
+    def __enter__(self) -> Self: ...
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None: ...
 
 
@@ -125,7 +128,7 @@ class ObjectStore(Protocol):
         """
 
     def list_prefixes(self, prefix: str = "") -> Iterator[str]:
-        """Yield the names directly below `prefix` (which is "" or ends in "/") that hold further keys.
+        """Yield the names directly below `prefix` ("" or ending in "/") that hold further keys.
 
         Names only, without `prefix` and without the trailing slash, in byte order. (S3: the common
         prefixes with delimiter "/"; a file system: the directories.)
@@ -172,7 +175,7 @@ class ObjectStore(Protocol):
         """Return once everything written before is durable."""
 
     def now_ns(self) -> int:
-        """Return the store's own time, nanoseconds since the epoch (S3: the Date of its answers)."""
+        """Return the store's own time, nanoseconds since the epoch (S3: its answers' Date)."""
 
     def space(self) -> Space:
         """Return what is left."""

@@ -117,9 +117,7 @@ class BlobReader:
             if found is not None:
                 self._frames.move_to_end((key, offset))
                 return found
-        text = decompress(
-            self._store.get(key, start=offset, length=length), key, MAX_FRAME_BYTES
-        )
+        text = decompress(self._store.get(key, start=offset, length=length), key, MAX_FRAME_BYTES)
         found = {d: text[at : at + size] for d, at, size in iter_members(text, key)}
         with self._lock:
             self._frames[key, offset] = found

@@ -54,7 +54,9 @@ def digest_text(data: bytes) -> str:
     return f"{_ALGORITHMS[len(data)]}:{data.hex()}"
 
 
-def open_database(directory: str | None, name: str, version: int, tables: str) -> sqlite3.Connection:
+def open_database(
+    directory: str | None, name: str, version: int, tables: str
+) -> sqlite3.Connection:
     """Open a SQLite file of the cache; made anew where it is of another version, or broken.
 
     Args:
@@ -68,7 +70,9 @@ def open_database(directory: str | None, name: str, version: int, tables: str) -
         for _ in range(2):
             try:
                 os.makedirs(directory, mode=0o700, exist_ok=True)
-                db = sqlite3.connect(path, timeout=60, check_same_thread=False, isolation_level=None)
+                db = sqlite3.connect(
+                    path, timeout=60, check_same_thread=False, isolation_level=None
+                )
                 db.execute("PRAGMA journal_mode=WAL")
                 db.execute("PRAGMA synchronous=NORMAL")
                 (found,) = db.execute("PRAGMA user_version").fetchone()
@@ -214,4 +218,3 @@ def batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
     source = iter(items)
     while some := list(islice(source, size)):
         yield some
-

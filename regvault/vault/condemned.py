@@ -34,14 +34,12 @@ def read_condemned(store: ObjectStore, vault: str) -> set[str]:
             be reused.
     """
     slots = sorted(
-        number
-        for entry in store.list(CONDEMNED)
-        if (number := sequence_of(entry.key)) is not None
+        number for entry in store.list(CONDEMNED) if (number := sequence_of(entry.key)) is not None
     )
     if not slots:
         return set()
     start = slots[-1] // REPEAT_EVERY * REPEAT_EVERY
-    wanted = range(start if start else 1, slots[-1] + 1)
+    wanted = range(start or 1, slots[-1] + 1)
     if lost := sorted(set(wanted) - set(slots)):
         raise VaultDamagedError(
             f"{condemned_key(lost[0])} is gone, though later condemned lists are there",

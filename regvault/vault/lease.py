@@ -7,12 +7,13 @@ commit always fails, whatever the clocks say.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from regvault.errors import (
     LeaseHeldError,
@@ -209,7 +210,7 @@ class Lease:
         self._swap(**changes)
 
     def release(self) -> None:
-        """End the lease; a lost one, or a store that is away by now, is none of a release's errors."""
+        """End the lease; that it is lost, or the store away by now, is no error any more."""
         self._stop.set()
         self._thread.join()
         if self._lost is None:
@@ -218,7 +219,7 @@ class Lease:
             except (LeaseLostError, StoreError):
                 return
 
-    def __enter__(self) -> Lease:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -287,7 +288,7 @@ def end_dead_writers(
 
 
 def _live_writer(store: ObjectStore, vault: str, entry: Entry) -> dict[str, Any] | None:
-    """Return the body of a live writer's lease; end it, and return None, where its holder is dead."""
+    """Return the body of a live writer's lease; None, and ended, where its holder is dead."""
     try:
         data = store.get(entry.key)
         etag = store.head(entry.key).etag
@@ -308,10 +309,8 @@ def _end(store: ObjectStore, vault: str, key: str, body: dict[str, Any], etag: s
     """Fill the slot that a dead lease names, then swap the lease to `ended`; False: it lives."""
     slot = body.get("slot")
     if isinstance(slot, str) and slot:
-        try:
+        with contextlib.suppress(PreconditionError):  # filled already: that commit counts
             store.put(slot, void_document(vault, slot, body["run"]), if_none_match=True)
-        except PreconditionError:
-            pass  # filled already: that commit counts
     try:
         store.put(key, write_document({**body, "state": "ended"})[0], if_match=etag)
     except (PreconditionError, ObjectNotFoundError):

@@ -65,8 +65,9 @@ class NeedIndex:
 
     def clear(self) -> None:
         """Forget everything but the parsed manifests, which stay true for ever."""
-        for table in ("facts", "objects", "blobs"):
-            self._db.execute(f"DELETE FROM {table}")
+        self._db.execute("DELETE FROM facts")
+        self._db.execute("DELETE FROM objects")
+        self._db.execute("DELETE FROM blobs")
         self._object_ids.clear()
 
     def _object_id(self, ref: ObjectRef) -> int:
@@ -93,8 +94,9 @@ class NeedIndex:
         return Known(*row) if row else None
 
     def _blob(self, key: bytes) -> tuple[int, int | None] | None:
-        row = self._db.execute("SELECT refs, object FROM blobs WHERE digest = ?", (key,)).fetchone()
-        return row  # type: ignore[no-any-return]
+        found = self._db.execute("SELECT refs, object FROM blobs WHERE digest = ?", (key,))
+        row: tuple[int, int | None] | None = found.fetchone()
+        return row
 
     def place(self, digest: str, ref: ObjectRef, size: int) -> None:
         """Say that a blob lies in an object from now on; the object before loses it."""
@@ -146,7 +148,7 @@ class NeedIndex:
         return [digest_text(digest) for (digest,) in rows]
 
     def sparse_packs(self, share: float) -> list[str]:
-        """Return the packs of which less than `share` of their bytes is needed, among the changed."""
+        """Return the changed packs of which less than `share` of their bytes is needed."""
         rows = self._db.execute(
             "SELECT o.key FROM objects o WHERE o.changed = 1 AND o.uses > 0"
             " AND o.key LIKE 'packs/%' AND o.size * ? > (SELECT coalesce(sum(b.size), 0)"
@@ -189,9 +191,7 @@ class NeedIndex:
 
     def objects(self) -> Iterator[ObjectRef]:
         """Yield all objects that are needed, in byte order of their keys."""
-        rows = self._db.execute(
-            "SELECT key, size, sha256 FROM objects WHERE uses > 0 ORDER BY key"
-        )
+        rows = self._db.execute("SELECT key, size, sha256 FROM objects WHERE uses > 0 ORDER BY key")
         for row in rows:
             yield ObjectRef(*row)
 

@@ -56,13 +56,13 @@ class ListRef(NamedTuple):
     Attributes:
         base: the tree of all lines.
         delta: the tree of + and - lines, or None.
-        count: objects, the list's own chunks not included.
+        entries: objects, the list's own chunks not included.
         nbytes: their stored bytes.
     """
 
     base: TreeRef
     delta: TreeRef | None
-    count: int
+    entries: int
     nbytes: int
 
     def to_json(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class ListRef(NamedTuple):
         return {
             "base": tree(self.base),
             "delta": None if self.delta is None else tree(self.delta),
-            "count": self.count,
+            "count": self.entries,
             "bytes": self.nbytes,
         }
 
@@ -165,11 +165,7 @@ class ObjectList:
             yield from self.original()
             return
         replaced = sorted(
-            {
-                ref
-                for ref in map(self._amended, filter(self._listed, amendments))
-                if ref is not None
-            }
+            {ref for ref in map(self._amended, filter(self._listed, amendments)) if ref is not None}
         )
         kept = (ref for ref in self.original() if ref.key not in amendments)
         yield from heapq.merge(kept, replaced)

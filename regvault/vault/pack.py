@@ -58,8 +58,10 @@ def member_header(digest: str, size: int) -> bytes:
     """Return the tar header of one member; the same bytes for the same blob at all times."""
     algorithm, _, hexed = digest.partition(":")
     name = f"blobs/{algorithm}/{hexed}"
-    form = tarfile.USTAR_FORMAT if len(name) <= 100 else tarfile.PAX_FORMAT
-    return _info(name, size).tobuf(form, "ascii", "strict")
+    info = _info(name, size)
+    if len(name) <= 100:
+        return info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+    return info.tobuf(tarfile.PAX_FORMAT, "ascii", "strict")
 
 
 def _info(name: str, size: int) -> tarfile.TarInfo:

@@ -55,9 +55,7 @@ def read_amendments(store: ObjectStore, vault: str) -> Amendments:
         key = f"{AMENDMENTS}{number:08d}.json"
         if number != expected:
             raise VaultDamagedError(f"{AMENDMENTS}{expected:08d}.json is gone")
-        body = read_document(
-            store.get(key), key, types=("amendment", "void"), vault=vault
-        ).body
+        body = read_document(store.get(key), key, types=("amendment", "void"), vault=vault).body
         if body["type"] == "amendment":
             found.update(parse_changes(body.get("changes"), key))
     return found

@@ -54,9 +54,7 @@ class Location(NamedTuple):
     def line(self) -> bytes:
         """Return the line of a segment."""
         key = "-" if self.key == blob_key(self.digest) else self.key
-        return (
-            f"{self.digest} {key} {self.offset} {self.length} {self.size} {self.proof}".encode()
-        )
+        return f"{self.digest} {key} {self.offset} {self.length} {self.size} {self.proof}".encode()
 
 
 def parse_line(line: bytes) -> Location:

@@ -77,9 +77,9 @@ class ObjectWriter:
 
         return put
 
-    def put_raw(self, key: str, reader: ByteReader, size: int, sha256: str | None) -> tuple[
-        ObjectRef, str
-    ]:
+    def put_raw(
+        self, key: str, reader: ByteReader, size: int, sha256: str | None
+    ) -> tuple[ObjectRef, str]:
         """Store a raw blob; return it with who proved its bytes.
 
         `sha256`: what the bytes must hash to; None where their digest is of another algorithm and

@@ -4,6 +4,6 @@
 writes them, `run` leads: blobs first, then links, `current` links last.
 """
 
-from regvault.ops.restore.run import RestoreOptions, RestorePlan, RestoreResult, Restorer
+from regvault.ops.restore.run import RestoreOptions, RestorePlan, Restorer, RestoreResult
 
 __all__ = ["RestoreOptions", "RestorePlan", "RestoreResult", "Restorer"]

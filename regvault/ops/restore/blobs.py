@@ -158,9 +158,7 @@ class BlobWriter:
                     with self._reader.open(other) as stream:
                         self._target.put_blob(other.digest, stream, other.size)
                 else:
-                    self._target.put_small_blob(
-                        other.digest, self._reader.read_place(other)
-                    )
+                    self._target.put_small_blob(other.digest, self._reader.read_place(other))
             except (ObjectNotFoundError, VaultDamagedError, DigestMismatchError):
                 continue
             self._count(place)

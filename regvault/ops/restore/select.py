@@ -61,7 +61,11 @@ def parse_renames(texts: Collection[str]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for text in texts:
         old, separator, new = text.partition("=")
-        if not separator or not is_repository(old.rstrip("/")) or not is_repository(new.rstrip("/")):
+        if (
+            not separator
+            or not is_repository(old.rstrip("/"))
+            or not is_repository(new.rstrip("/"))
+        ):
             raise UsageError(
                 f"--rename {text!r} is not FROM=TO of repository names",
                 hint="For example --rename team/app=restored/app, or team/=restored/team/ for all "

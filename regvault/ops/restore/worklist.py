@@ -83,7 +83,7 @@ class Worklist:
         return unknown
 
     def by_object(self) -> Iterator[tuple[str, list[tuple[Location, bool]]]]:
-        """Yield each object with what is wanted of it by offset: (place, the target has its size)."""
+        """Yield each object with what is wanted of it: (place, the target has its size)."""
         rows = self._db.execute(
             "SELECT key, offset, digest, length, size, proof, existing FROM places"
             " ORDER BY key, offset"

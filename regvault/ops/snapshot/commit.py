@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from regvault.errors import PreconditionError, TemporaryError
 from regvault.vault.envelope import to_time
-from regvault.vault.objectlist import REBASE_SHARE, ListRef, build_base, build_delta
 from regvault.vault.keys import tree_key
+from regvault.vault.objectlist import REBASE_SHARE, ListRef, build_base, build_delta
 from regvault.vault.root import MAX_ROOT_BYTES, RootName
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def write_object_list(session: Session, needs: NeedIndex, *, incremental: bool) 
         if changes is not None and not changes:
             return before
         delta = dict(objects.delta())
-        count, nbytes = before.count, before.nbytes
+        count, nbytes = before.entries, before.nbytes
         for key, ref in (changes or {}).items():
             had = objects.get(key)
             count += (ref is not None) - (had is not None)

@@ -62,9 +62,7 @@ def make_plan(
     if session.previous is None:
         plan.everything = True
     else:
-        progress.phase(
-            "Comparing repositories", total_items=session.previous.counts.repositories
-        )
+        progress.phase("Comparing repositories", total_items=session.previous.counts.repositories)
         try:
             plan.damage = session.known_damage()
             # What is damaged is read again each time: someone may have mended it.

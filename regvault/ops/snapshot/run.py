@@ -195,9 +195,7 @@ class _Run:
         self.run = run
         self.progress = progress
         self.started = time.time_ns()
-        self.session = Session(
-            vault, registry, run, cache_base=cache_base, threads=options.threads
-        )
+        self.session = Session(vault, registry, run, cache_base=cache_base, threads=options.threads)
         self.result = SnapshotResult(registry, fail_on=options.fail_on)
         self.windows: dict[str, list[str]] = {}
         self.damage: list[bytes] = []
@@ -292,7 +290,7 @@ class _Run:
             self.result.stored, self.result.stored_bytes = storer.stored, storer.stored_bytes
             if lease is None or repositories is None:
                 return
-            self._finish(plan, lease, needs, storer, tally, repositories)
+            self._finish(lease, needs, storer, tally, repositories)
         finally:
             storer.close()
             needs.close()
@@ -412,7 +410,6 @@ class _Run:
 
     def _finish(
         self,
-        plan: Plan,
         lease: Lease,
         needs: NeedIndex,
         storer: BlobStorer,
@@ -510,5 +507,3 @@ class _Run:
                 break
             kept[name] = window
         return kept
-
-

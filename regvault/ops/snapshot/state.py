@@ -116,7 +116,9 @@ def assemble(
         lines += [f"was {tag.name} {digest}" for digest in tag.history]
         if tag.current is not None:
             lines.append(f"tag {tag.name} {tag.current}")
-        elif any(f.kind is Kind.TAG_UNREADABLE and f.subject == f":{tag.name}" for f in links.findings):
+        elif any(
+            f.kind is Kind.TAG_UNREADABLE and f.subject == f":{tag.name}" for f in links.findings
+        ):
             lines.append(f"tag {tag.name} -")
     findings = list(links.findings)
     findings += _damage(repository, links, parsed, needs, bad)
@@ -172,9 +174,7 @@ def _damage(
     return found
 
 
-def _images(
-    links: RepositoryLinks, parsed: Mapping[str, Parsed]
-) -> Callable[[str], set[str]]:
+def _images(links: RepositoryLinks, parsed: Mapping[str, Parsed]) -> Callable[[str], set[str]]:
     """Return the function from a manifest to the images that it belongs to, tags first."""
     parents: dict[str, set[str]] = {}
     for digest, manifest in parsed.items():

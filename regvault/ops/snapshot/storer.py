@@ -308,7 +308,7 @@ class BlobStorer:
         return parse(data)
 
     def _claim(self, digest: str, size: int) -> bool:
-        """Return whether this thread is the one to store a manifest that several repositories have."""
+        """Return whether this thread is the one to store a manifest that several have."""
         with self._lock:
             if digest in self._pending:
                 return False
