@@ -3,12 +3,9 @@
     python scripts/bench/corpus.py DIR [--seed 0] [--images 5000] [--bytes 2.4G]
     python scripts/bench/corpus.py DIR --mutate STEP [--share 0.01]
 
-Shape, after the published studies of large registries: most layers are small (65 % below 1 MB) and
-the rest is a heavy tail, which here is as heavy as the wanted total allows, up to a cap; a few base
-images are below everything, packages in the middle are shared between repositories by popularity,
-most images add one layer of their own; few repositories have many images. Every manifest and
-config is valid and every digest is right, but a layer is noise in place of gzip'd tar: noise is
-what compressed data is to a backup, and no part of it occurs twice.
+How large layers are, and which image has which, is in `shape.py`. Every manifest and config is
+valid and every digest is right, but a layer is noise in place of gzip'd tar: noise is what
+compressed data is to a backup, and no part of it occurs twice.
 """
 
 from __future__ import annotations
@@ -16,40 +13,23 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import math
 import os
 import random
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-FORMAT = 1
+from shape import SMALL_BOUND, Spec, plan, quantiles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 BASE = "docker/registry/v2"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
-
-IMAGES_PER_REPOSITORY = 10
-BASE_LAYERS = 4
-# For each 1,000 images: base images, layers of the packages, images with a layer of their own.
-BASES, PACKAGES, OWN = 5, 130, 650
-SMALL_SHARE, SMALL_BOUND, SMALLEST, CAP = 0.65, 10**6, 300, 64 << 20
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What makes a corpus; the same spec is the same corpus."""
-
-    seed: int = 0
-    images: int = 5_000
-    bytes: int = 2_400_000_000
-
-    @property
-    def name(self) -> str:
-        return f"corpus-{FORMAT}-seed{self.seed}-{self.images}-{self.bytes}"
 
 
 @dataclass(frozen=True)
@@ -76,14 +56,6 @@ class Corpus:
 class Blob(NamedTuple):
     digest: str
     size: int
-
-
-class Image(NamedTuple):
-    """Numbers of its layers, lowest first."""
-
-    repository: str
-    tag: str
-    layers: list[int]
 
 
 class Storage:
@@ -146,99 +118,6 @@ def noise(size: int, *words: object) -> bytes:
 
 def json_bytes(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
-
-
-# --- sizes ---
-
-
-def quantiles(count: int, total: int) -> list[int]:
-    """Sizes of `count` layers in rising order, together about `total` bytes.
-
-    Below 1 MB the shape is given (log-uniform); the tail is a capped Pareto distribution, whose
-    exponent follows from the total. A total too small or too large for that scales all of them.
-    """
-    small = round(count * SMALL_SHARE)
-    span = math.log(SMALL_BOUND / SMALLEST)
-    low = [int(SMALLEST * math.exp(span * (n + 0.5) / small)) for n in range(small)]
-    ranks = [1 - (n + 0.5) / (count - small) for n in range(count - small)]
-
-    def tail(exponent: float) -> list[int]:
-        return [min(CAP, int(SMALL_BOUND * rank ** (-1 / exponent))) for rank in ranks]
-
-    light, heavy = 100.0, 0.05
-    for _ in range(60):
-        middle = math.sqrt(light * heavy)
-        if sum(low) + sum(tail(middle)) > total:
-            heavy = middle
-        else:
-            light = middle
-    sizes = low + tail(light)
-    off = total / sum(sizes)
-    return sizes if abs(off - 1) < 0.02 else [max(64, int(size * off)) for size in sizes]
-
-
-def layer_sizes(spec: Spec, bases: int, packages: int, own: int) -> list[int]:
-    """Size of each layer by its number: those of base images first, then packages, then own.
-
-    The lowest layer of each base image, a root file system, is one of the largest.
-    """
-    count = bases * BASE_LAYERS + packages + own
-    sizes = quantiles(count, int(spec.bytes * 0.985))  # the rest is manifests and configs
-    random.Random(f"{spec.seed}/sizes").shuffle(rest := sizes[:-bases])
-    roots = sizes[-bases:]
-    for number, root in enumerate(roots):
-        rest.insert(number * BASE_LAYERS, root)
-    return rest
-
-
-# --- which image has which layers ---
-
-
-def shares(total: int, parts: int, exponent: float) -> list[int]:
-    """Split `total` into `parts`, each at least 1, falling like rank ** -exponent."""
-    weights = [(rank + 1) ** -exponent for rank in range(parts)]
-    scale = (total - parts) / sum(weights)
-    counts = [1 + int(weight * scale) for weight in weights]
-    for number in range(total - sum(counts)):
-        counts[number % parts] += 1
-    return counts
-
-
-def plan(spec: Spec) -> tuple[list[Image], list[int]]:
-    """All images, in the order of their pushes, and the sizes of all layers."""
-    choose = random.Random(f"{spec.seed}/plan")
-    bases = max(2, spec.images * BASES // 1000)
-    packages = max(8, spec.images * PACKAGES // 1000)
-    own = max(4, spec.images * OWN // 1000)
-    sizes = layer_sizes(spec, bases, packages, own)
-    first_package = bases * BASE_LAYERS
-    next_own = first_package + packages
-    popularity = [(rank + 1) ** -0.6 for rank in range(packages)]
-    base_popularity = [(rank + 1) ** -0.8 for rank in range(bases)]
-
-    repositories = max(1, spec.images // IMAGES_PER_REPOSITORY)
-    counts = shares(spec.images, repositories, 0.75)
-    with_own = set(choose.sample(range(spec.images), own))
-    images: list[Image] = []
-    for number, count in enumerate(counts):
-        repository = f"team-{number % 23:02d}/app-{number:04d}"
-        if number % 7 == 0:
-            repository += "/worker"
-        base = choose.choices(range(bases), base_popularity)[0]
-        stack = choose.choices(range(packages), popularity, k=3)
-        for version in range(count):
-            if version % 12 == 11:  # now and then onto another base image
-                base = choose.choices(range(bases), base_popularity)[0]
-            # Each version renews one or two of its packages.
-            for _ in range(choose.choice((1, 2, 2))):
-                stack[choose.randrange(3)] = choose.choices(range(packages), popularity)[0]
-            layers = [base * BASE_LAYERS + n for n in range(BASE_LAYERS)]
-            layers += [first_package + n for n in dict.fromkeys(stack)]
-            if len(images) in with_own:
-                layers.append(next_own)
-                next_own += 1
-            images.append(Image(repository, f"1.{version}", layers))
-    return images, sizes
 
 
 def config_of(diff_ids: list[str], created: int, words: str) -> dict[str, Any]:
@@ -359,7 +238,9 @@ def mutate(root: Path, spec: Spec, step: int, share: float = 0.01) -> Change:
         tags = f"{storage.base}/repositories/{repository}/_manifests/tags"
         if number % 5 == 4:
             tag = choose.choice(sorted(name for name in os.listdir(tags) if name != "latest"))
-            storage.link_manifest(repository, _read(f"{tags}/{tag}/current/link").decode(), "latest")
+            storage.link_manifest(
+                repository, _read(f"{tags}/{tag}/current/link").decode(), "latest"
+            )
             moved += 1
             continue
         newest = _read(f"{tags}/latest/current/link").decode()
@@ -384,6 +265,26 @@ def repositories(top: str, below: str = "") -> Iterator[str]:
     for name in names:
         if not name.startswith("_"):
             yield from repositories(top, f"{below}{name}/")
+
+
+def image_files(root: Path, repository: str, tag: str) -> list[str]:
+    """Every file of one image, below the root: what a tool must bring back that knows no images."""
+    links = f"{BASE}/repositories/{repository}"
+    current = f"{links}/_manifests/tags/{tag}/current/link"
+    digest = _read(f"{root}/{current}").decode()
+
+    def data(digest: str) -> str:
+        name = digest.removeprefix("sha256:")
+        return f"{BASE}/blobs/sha256/{name[:2]}/{name}/data"
+
+    manifest = json.loads(_read(f"{root}/{data(digest)}"))
+    path = digest.replace(":", "/")
+    files = [current, f"{links}/_manifests/tags/{tag}/index/{path}/link"]
+    files += [f"{links}/_manifests/revisions/{path}/link", data(digest)]
+    for each in (manifest["config"], *manifest["layers"]):
+        files.append(f"{links}/_layers/{each['digest'].replace(':', '/')}/link")
+        files.append(data(each["digest"]))
+    return files
 
 
 def _read(path: str) -> bytes:
