@@ -1,0 +1,139 @@
+"""LIST in parallel by ranges of keys, in order, with bounded memory."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+from regvault.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from regvault.model.store import Entry, ObjectStore
+
+__all__ = ["list_in_order"]
+
+_CHUNK = 1000
+_QUEUED_CHUNKS = 8
+# A listing shorter than this is not worth splitting: it takes four requests.
+_SERIAL_KEYS = 4000
+
+
+class _Range(NamedTuple):
+    after: str
+    before: str  # "": to the end
+    chunks: queue.Queue[list[Entry] | BaseException | None]
+
+
+def list_in_order(
+    store: ObjectStore,
+    prefix: str,
+    *,
+    threads: int,
+    split: Callable[[str], list[str]],
+    serial_keys: int = _SERIAL_KEYS,
+) -> Iterator[list[Entry]]:
+    """Yield all objects below `prefix` in byte order of their keys, a thousand at a time.
+
+    The first few thousand are listed as they come. If there are more, the rest is split into
+    ranges, which `threads` threads list ahead, at most 8,000 keys each.
+
+    Args:
+        store: what is listed.
+        prefix: of the keys.
+        threads: how many LISTs run at once.
+        split: given the last key so far, returns ASCII boundaries between the ranges of the rest;
+            none of them is itself a key. Called once, and may ask the store.
+        serial_keys: how many keys are listed before that.
+
+    Raises:
+        StoreError: a LIST failed. Nothing after it is yielded.
+    """
+    head = store.list(prefix)
+    chunk: list[Entry] = []
+    last, total = "", 0
+    for entry in head:
+        chunk.append(entry)
+        if len(chunk) >= _CHUNK:
+            total += len(chunk)
+            last = entry.key
+            yield chunk
+            chunk = []
+            if total >= serial_keys and threads > 1:
+                break
+    else:
+        if chunk:
+            yield chunk
+        return
+    yield from _rest(store, prefix, last, threads, split)
+
+
+def _rest(
+    store: ObjectStore, prefix: str, last: str, threads: int, split: Callable[[str], list[str]]
+) -> Iterator[list[Entry]]:
+    bounds = sorted({bound for bound in split(last) if bound > last})
+    ranges = [
+        _Range(after, before, queue.Queue(_QUEUED_CHUNKS))
+        for after, before in zip([last, *bounds], [*bounds, ""], strict=True)
+    ]
+    waiting: queue.SimpleQueue[_Range] = queue.SimpleQueue()
+    for one in ranges:
+        waiting.put(one)
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            try:
+                one = waiting.get_nowait()
+            except queue.Empty:
+                return
+            _list_range(store, prefix, one, stop)
+
+    # Ranges are begun in order, so the one that is waited for is always at work.
+    workers = [
+        threading.Thread(target=work, name="regvault-list", daemon=True)
+        for _ in range(min(threads, len(ranges)))
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        for one in ranges:
+            while (got := one.chunks.get()) is not None:
+                if isinstance(got, BaseException):
+                    raise got
+                yield got
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.join()
+
+
+def _list_range(store: ObjectStore, prefix: str, one: _Range, stop: threading.Event) -> None:
+    def put(item: list[Entry] | BaseException | None) -> bool:
+        while not stop.is_set():
+            try:
+                one.chunks.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    chunk: list[Entry] = []
+    try:
+        for entry in store.list(prefix, after=one.after):
+            if one.before and entry.key >= one.before:
+                break
+            chunk.append(entry)
+            if len(chunk) >= _CHUNK:
+                if not put(chunk):
+                    return
+                chunk = []
+        if chunk:
+            put(chunk)
+        put(None)
+    except StoreError as error:
+        put(error)
+    except BaseException as error:  # noqa: BLE001 - raised again by the consumer, in its thread
+        put(error)

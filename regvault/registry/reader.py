@@ -1,0 +1,310 @@
+"""Read a live registry's storage, whatever its driver."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from regvault.errors import NotFoundError, ObjectNotFoundError, SourceError, StoreError
+from regvault.model.store import HierarchicalStore
+from regvault.oci.grammar import InvalidNameError, is_repository
+from regvault.registry.failures import source_error, source_errors
+from regvault.registry.layout import BASE, blob_key
+from regvault.registry.scan_tree import TreeScanner
+from regvault.registry.walk_flat import FlatScanner
+from regvault.registry.walk_tree import tree_blobs, tree_findings, tree_repositories
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import TracebackType
+    from typing import Self, TypeVar
+
+    from regvault.model.registry import Finding, Survey
+    from regvault.model.store import ByteReader, ObjectStore
+
+    Item = TypeVar("Item")
+
+__all__ = ["DistributionSource"]
+
+# A file system that takes longer than this for a link (a network, a cold disk) is asked by several
+# threads at once. On a fast one they would only fight for the interpreter.
+_SLOW_S = 100e-6
+_TRIAL_LINKS = 500
+
+
+class DistributionSource:
+    """A registry's storage, read by way of an object store (implements RegistrySource).
+
+    A store with directories is scanned by them, any other by LIST. Safe to use from several
+    threads.
+
+    Args:
+        store: the root directory of the registry's storage driver, which holds `docker/`. It is
+            closed with the source.
+        kind: the first word of fingerprints, such as `distribution-fs`.
+        threads: how many requests run at once, where that helps.
+        now: the time by the clock that stamps the files, nanoseconds since the epoch. By default
+            the store's, for a file system this machine's (asking a network file system for its
+            own would mean writing to it).
+        sleep: waits, in seconds, before an empty link is read again.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        kind: str,
+        threads: int = 8,
+        now: Callable[[], int] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._store = store
+        self._kind = kind
+        self._threads = max(1, threads)
+        self._tree: TreeScanner | None = None
+        self._flat: FlatScanner | None = None
+        if isinstance(store, HierarchicalStore):
+            self._tree = TreeScanner(store, kind=kind, now=now or time.time_ns, sleep=sleep)
+        else:
+            self._flat = FlatScanner(
+                store, kind=kind, threads=self._threads, now=now or store.now_ns
+            )
+
+    @property
+    def location(self) -> str:
+        """Where it is, without secrets."""
+        return self._store.location
+
+    @property
+    def kind(self) -> str:
+        """The first word of fingerprints."""
+        return self._kind
+
+    def check(self) -> None:
+        """Look whether there is a registry.
+
+        Raises:
+            NotFoundError: there is none.
+            SourceError: the place cannot be read.
+            SourceUnavailableError: it cannot be reached.
+        """
+        with source_errors():
+            if self._holds(f"{BASE}/"):
+                return
+            hint = "name the root directory of the registry's storage, the one that holds `docker/`"
+            if self._holds("repositories/") or self._holds("blobs/"):
+                hint += ": three levels further up"
+            elif self._holds("registry/v2/"):
+                hint += ": one level further up"
+        raise NotFoundError(f"no registry in {self.location}: there is no {BASE}/", hint=hint)
+
+    def _holds(self, prefix: str) -> bool:
+        if isinstance(self._store, HierarchicalStore):
+            try:
+                self._store.scandir(prefix)
+            except ObjectNotFoundError:
+                return False
+            return True
+        return next(iter(self._store.list(prefix)), None) is not None
+
+    def repositories(self) -> Iterator[str]:
+        """Yield the names of all repositories, in byte order."""
+        if self._tree is not None:
+            return tree_repositories(self._tree.store)
+        assert self._flat is not None
+        return _translated(self._flat.repositories())
+
+    def survey(self, repository: str) -> Survey:
+        """Look at all links of one repository.
+
+        Raises:
+            SourceError: that is no name of a repository.
+            SourceUnavailableError: the whole storage is out of reach.
+        """
+        _check_name(repository)
+        if self._tree is not None:
+            return self._tree.survey(repository)
+        assert self._flat is not None
+        with source_errors():
+            return self._flat.survey(repository)
+
+    def surveys(self, repositories: Iterable[str] | None = None) -> Iterator[Survey]:
+        """Yield surveys in byte order of the names: of these repositories, or of all.
+
+        Given names are held in memory; all names are not.
+        """
+        names = None if repositories is None else sorted(set(repositories))
+        for name in names or ():
+            _check_name(name)
+        if self._tree is not None:
+            found = tree_repositories(self._tree.store) if names is None else iter(names)
+            return self._tree_surveys(self._tree, found)
+        assert self._flat is not None
+        if names is None:
+            return _translated(self._flat.surveys())
+        return _translated(self._flat.surveys_of(names))
+
+    def _tree_surveys(self, tree: TreeScanner, names: Iterator[str]) -> Iterator[Survey]:
+        """Survey in this thread, or ahead in several if the first few took long."""
+        count = 0
+        spent = 0.0
+        for name in names:
+            began = time.perf_counter()
+            survey = tree.survey(name)
+            spent += time.perf_counter() - began
+            yield survey
+            count += survey.looked_at
+            if count >= _TRIAL_LINKS:
+                if self._threads > 1 and spent / count > _SLOW_S:
+                    break
+                count, spent = 0, 0.0
+        else:
+            return
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="regvault-survey") as pool:
+            ahead = deque()  # type: ignore[var-annotated]
+            try:
+                for name in names:
+                    ahead.append(pool.submit(tree.survey, name))
+                    if len(ahead) > 2 * self._threads:
+                        yield ahead.popleft().result()
+                while ahead:
+                    yield ahead.popleft().result()
+            finally:
+                for future in ahead:
+                    future.cancel()
+
+    def blob_object(self, digest: str) -> tuple[ObjectStore, str]:
+        """Return where a blob is, for a copy that need not pass through this process.
+
+        Raises:
+            SourceError: that is no digest.
+        """
+        return self._store, _blob_key(digest)
+
+    def open_blob(self, digest: str) -> tuple[ByteReader, int]:
+        """Return a stream over a blob's data, and its size in bytes.
+
+        Errors of the stream are SourceErrors too.
+
+        Raises:
+            ObjectNotFoundError: it is not there.
+            SourceError: it cannot be read, or that is no digest.
+        """
+        key = _blob_key(digest)
+        with _blob_errors():
+            size = self._store.head(key).size
+            return _SourceReader(self._store.open(key)), size
+
+    def read_blob(self, digest: str, *, limit: int) -> bytes:
+        """Return a small blob's data, not proven.
+
+        Args:
+            digest: of the blob.
+            limit: bytes.
+
+        Raises:
+            ObjectNotFoundError: it is not there.
+            SourceError: it is larger than `limit`, cannot be read, or that is no digest.
+        """
+        with _blob_errors():
+            data = self._store.get(_blob_key(digest), length=limit + 1)
+        if len(data) > limit:
+            raise SourceError(f"{digest} in {self.location} has more than {limit} bytes")
+        return data
+
+    def stat_blob(self, digest: str) -> int | None:
+        """Return a blob's size in bytes, or None where it is not there."""
+        try:
+            with _blob_errors():
+                return self._store.head(_blob_key(digest)).size
+        except ObjectNotFoundError:
+            return None
+
+    def blobs(self) -> Iterator[tuple[str, int]]:
+        """Yield (digest, size) of everything below `blobs/`, in byte order of the digests."""
+        if self._tree is not None:
+            return tree_blobs(self._tree.store)
+        assert self._flat is not None
+        return _translated(self._flat.blobs())
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield what belongs to no repository: names that none may have, strays below `blobs/`.
+
+        On object storage as the last complete `surveys()` and `blobs()` saw it, so call it last.
+        """
+        if self._tree is not None:
+            return tree_findings(self._tree.store)
+        assert self._flat is not None
+        return _translated(self._flat.findings())
+
+    def close(self) -> None:
+        """Release threads and connections."""
+        if self._flat is not None:
+            self._flat.close()
+        self._store.close()
+
+
+def _check_name(repository: str) -> None:
+    if not is_repository(repository):
+        raise SourceError(f"not the name of a repository: {repository[:300]!r}")
+
+
+def _blob_key(digest: str) -> str:
+    try:
+        return blob_key(digest)
+    except InvalidNameError as error:
+        raise SourceError(str(error)) from error
+
+
+@contextmanager
+def _blob_errors() -> Iterator[None]:
+    """Translate errors of the store, except that a blob is not there."""
+    try:
+        yield
+    except ObjectNotFoundError:
+        raise
+    except StoreError as error:
+        raise source_error(error) from error
+
+
+def _translated(items: Iterator[Item]) -> Iterator[Item]:
+    with source_errors():
+        yield from items
+
+
+class _SourceReader:
+    """A stream whose errors are those of a source."""
+
+    def __init__(self, reader: ByteReader) -> None:
+        self._reader = reader
+
+    def read(self, size: int = -1, /) -> bytes:
+        with source_errors():
+            return self._reader.read(size)
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        with source_errors():
+            return self._reader.readinto(buffer)
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def __getattr__(self, name: str) -> Any:
+        # What some stores' streams can besides; a writer asks for it before it counts on it.
+        if name in ("fileno", "seek", "seekable", "tell"):
+            return getattr(self._reader, name)
+        raise AttributeError(name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
