@@ -151,6 +151,10 @@ class ObjectList:
             self._delta = found
         return self._delta
 
+    def base_refs(self) -> Iterator[ObjectRef]:
+        """Yield the objects of the base alone, in byte order of their keys."""
+        return map(_parse, self.base.lines())
+
     def original(self) -> Iterator[ObjectRef]:
         """Yield the objects as the root named them, in byte order of their keys."""
         delta = self.delta()

@@ -1,0 +1,322 @@
+"""The default depth: everything but layers is read and hashed, and closures are walked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from regvault.errors import (
+    ObjectNotFoundError,
+    RegvaultError,
+    UnknownFormatError,
+    VaultDamagedError,
+)
+from regvault.model.state import parse_line
+from regvault.oci.manifest import InvalidManifestError, parse_manifest
+from regvault.oci.media import MANIFESTS
+from regvault.ops.snapshot.session import parse_damage, parse_entry
+from regvault.vault.blobs import is_digest_of
+from regvault.vault.cache import digest_bytes
+from regvault.vault.condemned import read_condemned
+from regvault.vault.envelope import read_document
+from regvault.vault.frames import decompress
+from regvault.vault.keys import LEASES, blob_key, digest_of_key
+from regvault.vault.pack import MAX_FRAME_BYTES, iter_members
+from regvault.vault.presence import KeySizes
+from regvault.vault.root import RootName
+from regvault.vault.tree import ChunkRef
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from regvault.model.progress import Progress
+    from regvault.ops.verify.report import Report
+    from regvault.vault.catalog import Catalog
+    from regvault.vault.objectlist import ObjectList, ObjectRef
+    from regvault.vault.root import Root
+    from regvault.vault.segment import Location
+    from regvault.vault.vault import Vault
+
+__all__ = ["check_chains", "check_closures", "check_documents", "check_meta", "check_segments"]
+
+
+def check_chains(vault: Vault, registry: str, report: Report) -> list[Root]:
+    """Read every root of a chain, oldest first; report gaps and broken links between them."""
+    roots: list[Root] = []
+    slots = vault.slots(registry)
+    if slots:
+        for number in sorted(set(range(1, slots[-1] + 1)) - set(slots)):
+            report.add(
+                f"snapshots/{registry}/{number:08d}.json",
+                "gap",
+                "there are later snapshots, but this slot is empty",
+            )
+    previous: Root | None = None
+    broken = False
+    for sequence in slots:
+        name = RootName(registry, sequence)
+        try:
+            root = vault.read_slot(name)
+        except UnknownFormatError:
+            raise
+        except RegvaultError as error:
+            report.add(name.key, "damaged", error.message, (str(name),))
+            broken = True
+            continue
+        if root is None:
+            broken = True  # a stub does not tell its predecessor's digest again
+            continue
+        if not broken and previous is not None and root.previous != previous.sha256:
+            report.add(
+                name.key, "chain", f"it does not follow {previous.name} as it is", (str(name),)
+            )
+        roots.append(root)
+        previous, broken = root, False
+    return roots
+
+
+def check_documents(vault: Vault, report: Report) -> None:
+    """Read amendments, condemned lists, records and leases."""
+    for what, read in (
+        ("records/amendments/", lambda: vault.amendments),
+        ("records/confirmations/", lambda: vault.confirmations),
+        ("condemned/", lambda: read_condemned(vault.store, vault.id)),
+    ):
+        try:
+            read()
+        except VaultDamagedError as error:
+            report.add(what, "damaged", error.message)
+    kinds = [("records/verifications/", "verifications"), (LEASES, "lease")]
+    for prefix, kind in kinds:
+        for entry in vault.store.list(prefix):
+            try:
+                read_document(vault.store.get(entry.key), entry.key, types=(kind,), vault=vault.id)
+            except ObjectNotFoundError:
+                continue
+            except VaultDamagedError as error:
+                report.add(entry.key, "damaged", error.message)
+
+
+def check_segments(catalog: Catalog, report: Report) -> None:
+    """Read every segment of the catalog, whole."""
+    for segment in catalog.segments():
+        try:
+            for _ in segment.read():
+                pass
+        except (VaultDamagedError, ObjectNotFoundError) as error:
+            report.add(
+                segment.name.key,
+                "damaged",
+                f"{error.message}; the catalog is derived: no snapshot is lost with it",
+            )
+        else:
+            report.read(0)
+
+
+class Manifests:
+    """What every manifest of the vault refers to, kept on disk when there are many."""
+
+    def __init__(self) -> None:
+        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._db.execute("CREATE TABLE refs (digest BLOB PRIMARY KEY, needs TEXT) WITHOUT ROWID")
+        self._db.execute("BEGIN")
+
+    def add(self, digest: str, data: bytes) -> None:
+        """Keep what a blob of a meta object refers to, if it is a manifest."""
+        try:
+            manifest = parse_manifest(data)
+        except InvalidManifestError:
+            return
+        needs = [[blob.digest, blob.foreign] for blob in manifest.blobs]
+        needs += [
+            [child.digest, child.foreign or child.media_type in MANIFESTS]
+            for child in manifest.children
+        ]
+        self._db.execute(
+            "INSERT OR IGNORE INTO refs VALUES (?, ?)", (digest_bytes(digest), json.dumps(needs))
+        )
+
+    def needs(self, digest: str) -> list[tuple[str, bool]]:
+        """Return (digest, may be absent) of what a manifest refers to."""
+        row = self._db.execute(
+            "SELECT needs FROM refs WHERE digest = ?", (digest_bytes(digest),)
+        ).fetchone()
+        return [(d, absent) for d, absent in json.loads(row[0])] if row else []
+
+    def close(self) -> None:
+        """Free the temporary database."""
+        self._db.close()
+
+
+def check_meta(
+    vault: Vault,
+    catalog: Catalog,
+    keys: Iterable[str],
+    report: Report,
+    progress: Progress,
+    threads: int,
+) -> Manifests:
+    """Read every meta object and prove each member; return what the manifests refer to."""
+    keys = sorted(keys)
+    progress.phase("Reading manifests and configs", total_items=len(keys))
+    manifests = Manifests()
+    catalog.prepare(1 << 30)
+
+    def one(key: str) -> list[tuple[str, bytes]]:
+        found = _read_meta(vault, key, catalog.members(key), report)
+        progress.advance(1)
+        return found
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="verify") as pool:
+        # map() would read ahead without bound; a few at a time keep memory small.
+        for at in range(0, len(keys), threads):
+            for members in pool.map(one, keys[at : at + threads]):
+                for digest, data in members:
+                    manifests.add(digest, data)
+    return manifests
+
+
+def _read_meta(
+    vault: Vault, key: str, places: list[Location], report: Report
+) -> list[tuple[str, bytes]]:
+    try:
+        data = vault.store.get(key)
+    except ObjectNotFoundError:
+        report.add(key, "missing", "the object is not there")
+        return []
+    report.read(len(data))
+    if f"sha256:{hashlib.sha256(data).hexdigest()}" != digest_of_key(key):
+        report.add(key, "damaged", "its bytes are not what its name says")
+    found: list[tuple[str, bytes]] = []
+    for offset, length in sorted({(place.offset, place.length) for place in places}):
+        try:
+            text = decompress(data[offset : offset + length], key, MAX_FRAME_BYTES)
+            for digest, at, size in iter_members(text, key):
+                blob = text[at : at + size]
+                if is_digest_of(digest, blob):
+                    found.append((digest, blob))
+                else:
+                    report.add(key, "damaged", f"{digest} in it has other bytes")
+        except VaultDamagedError as error:
+            report.add(key, "damaged", error.message)
+    return found
+
+
+def check_closures(
+    vault: Vault,
+    roots: list[Root],
+    catalog: Catalog,
+    manifests: Manifests,
+    report: Report,
+    progress: Progress,
+) -> None:
+    """Walk each snapshot: trees, states, and that each blob lies in an object of its list.
+
+    A state that the snapshot before has as well is not walked again, unless objects left the list
+    in between.
+    """
+    progress.phase("Walking snapshots", total_items=len(roots))
+    catalog.prepare(1 << 30)
+    before: tuple[Root, set[str]] | None = None
+    for root in roots:
+        if before is not None and before[0].name.registry != root.name.registry:
+            before = None
+        try:
+            states = _walk(vault, root, before, catalog, manifests, report)
+        except VaultDamagedError as error:
+            report.add(root.name.key, "closure", error.message, (str(root.name),))
+            before = None
+        else:
+            before = root, states
+        progress.advance(1)
+
+
+def _walk(
+    vault: Vault,
+    root: Root,
+    before: tuple[Root, set[str]] | None,
+    catalog: Catalog,
+    manifests: Manifests,
+    report: Report,
+) -> set[str]:
+    objects = vault.object_list(root)
+    known: set[str] = set()
+    if before is not None and not _shrank(vault.object_list(before[0]), objects):
+        known = before[1]
+    if root.damage is not None:
+        for line in vault.tree("damage", root.damage, objects).lines():
+            parse_damage(line)
+    states: set[str] = set()
+    for line in vault.tree("repositories", root.repositories, objects).lines():
+        entry = parse_entry(line)
+        states.add(entry.state)
+        if entry.state not in known:
+            _walk_state(vault, root, entry.name, entry.state, objects, catalog, manifests, report)
+    return states
+
+
+def _shrank(before: ObjectList, now: ObjectList) -> bool:
+    """Return whether an object of one list is not in the next; True where that is not cheap."""
+    if before.ref.base.top.digest != now.ref.base.top.digest:
+        return True
+    old, new = before.delta(), now.delta()
+    return any(ref is None and old.get(key, 1) is not None for key, ref in new.items()) or any(
+        ref is not None and key not in new for key, ref in old.items()
+    )
+
+
+def _walk_state(
+    vault: Vault,
+    root: Root,
+    repository: str,
+    state: str,
+    objects: ObjectList,
+    catalog: Catalog,
+    manifests: Manifests,
+    report: Report,
+) -> None:
+    held: set[str] = set()
+    absent: set[str] = set()
+    revisions: list[str] = []
+    for raw in vault.tree("state", ChunkRef(state), objects).lines():
+        what, name, _, size = parse_line(raw.decode("ascii"))
+        if what not in ("rev", "layer", "blob"):
+            continue
+        if size is None:
+            absent.add(name)
+            continue
+        held.add(name)
+        if what == "rev":
+            revisions.append(name)
+    names = (str(root.name),)
+    for digest in held:
+        places = catalog.find(digest)
+        if not any(objects.get(place.key) for place in places) and not objects.get(
+            blob_key(digest)
+        ):
+            report.add(digest, "closure", f"{repository} needs it; no object has it", names)
+    for digest in revisions:
+        for needed, may_be_absent in manifests.needs(digest):
+            if needed not in held and needed not in absent and not may_be_absent:
+                detail = (
+                    f"{repository}@{digest} needs it, and the snapshot does not say where it is"
+                )
+                report.add(needed, "closure", detail, names)
+
+
+def named_keys(roots: Iterable[Root], vault: Vault, prefix: str) -> Iterator[str]:
+    """Yield the keys below `prefix` that any of these snapshots needs, each once."""
+    seen = KeySizes()
+    bases: set[str] = set()
+    for root in roots:
+        objects = vault.object_list(root)
+        digest = root.objects.base.top.digest
+        refs: Iterable[ObjectRef | None] = objects.delta().values() if digest in bases else objects
+        bases.add(digest)
+        for ref in refs:
+            if ref is not None and ref.key.startswith(prefix) and seen.get(ref.key) is None:
+                seen[ref.key] = ref.size
+                yield ref.key

@@ -1,0 +1,85 @@
+"""What a verification found."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+__all__ = ["Problem", "Report"]
+
+_KEPT = 10_000
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with the vault.
+
+    Attributes:
+        key: the object; or the digest that no object serves.
+        what: `missing`, `size`, `damaged`, `unreadable`, `gap`, `chain`, `closure`.
+        detail: words for people.
+        snapshots: those that are hurt, `registry@sequence`; () where it is not known or none.
+    """
+
+    key: str
+    what: str
+    detail: str
+    snapshots: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Report:
+    """Collects problems and counts what was checked. Thread-safe.
+
+    Attributes:
+        problems: the first 10,000.
+        count: all of them.
+        objects, nbytes: that were read and hashed.
+        present: objects that were looked up in LIST.
+    """
+
+    problems: list[Problem] = field(default_factory=list)
+    count: int = 0
+    objects: int = 0
+    nbytes: int = 0
+    present: int = 0
+    images: list[tuple[str, str, str]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _seen: set[tuple[str, str]] = field(default_factory=set)
+
+    def add(self, key: str, what: str, detail: str, snapshots: tuple[str, ...] = ()) -> None:
+        """Report a problem; the same one of the same key is reported once."""
+        with self._lock:
+            if (key, what) in self._seen:
+                return
+            self._seen.add((key, what))
+            self.count += 1
+            if len(self.problems) < _KEPT:
+                self.problems.append(Problem(key, what, detail, snapshots))
+
+    def read(self, nbytes: int) -> None:
+        """Count one object that was read."""
+        with self._lock:
+            self.objects += 1
+            self.nbytes += nbytes
+
+    def bad_keys(self) -> set[str]:
+        """Return the keys that have problems."""
+        return {problem.key for problem in self.problems}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the part of the document that is about problems."""
+        return {
+            "problem_count": self.count,
+            "problems": [
+                {**problem._asdict(), "snapshots": list(problem.snapshots)}
+                for problem in self.problems
+            ],
+            "damaged_images": [
+                {"repository": repository, "image": image, "needs": digest}
+                for repository, image, digest in self.images
+            ],
+            "objects_listed": self.present,
+            "objects_read": self.objects,
+            "bytes_read": self.nbytes,
+        }

@@ -1,0 +1,161 @@
+"""Leads a verification through its depths."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from regvault.errors import CredentialError, RegvaultError
+from regvault.ops.claim import claim
+from regvault.ops.verify.data import Sample, check_data
+from regvault.ops.verify.images import name_images
+from regvault.ops.verify.metadata import (
+    check_chains,
+    check_closures,
+    check_documents,
+    check_meta,
+    check_segments,
+    named_keys,
+)
+from regvault.ops.verify.presence import check_presence
+from regvault.ops.verify.report import Report
+from regvault.vault.catalog import Catalog, vault_cache
+from regvault.vault.envelope import to_time
+from regvault.vault.keys import new_run_id
+from regvault.vault.records import write_record
+
+if TYPE_CHECKING:
+    from regvault.model.progress import Progress
+    from regvault.vault.root import Root
+    from regvault.vault.vault import Vault
+
+__all__ = ["VerifyOptions", "VerifyResult", "verify"]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyOptions:
+    """What was asked for.
+
+    Attributes:
+        quick: only that every object that is needed is there, with its size.
+        read_data: which share of packs and raw blobs is read; None reads none.
+        threads: at work at once.
+    """
+
+    quick: bool = False
+    read_data: Sample | None = None
+    threads: int = 4
+
+
+@dataclass(slots=True)
+class VerifyResult:
+    """What came of it.
+
+    Attributes:
+        depth: `quick`, `metadata` or `data`.
+        snapshots: how many were verified.
+        report: what was found.
+        seconds: it took.
+        recorded: whether a record of it could be written into the vault.
+    """
+
+    depth: str
+    snapshots: int = 0
+    report: Report = field(default_factory=Report)
+    seconds: float = 0.0
+    recorded: bool = False
+
+    def exit_code(self) -> int:
+        """Return 0, or 4 where the vault is damaged."""
+        return 4 if self.report.count else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that `--json` prints."""
+        return {
+            "depth": self.depth,
+            "snapshots": self.snapshots,
+            "ok": self.report.count == 0,
+            **self.report.to_json(),
+            "seconds": round(self.seconds, 3),
+            "recorded": self.recorded,
+        }
+
+
+def verify(
+    vault: Vault, options: VerifyOptions, *, progress: Progress, cache_base: str | None
+) -> VerifyResult:
+    """Verify all snapshots of a vault; what is wrong is in the result, not raised."""
+    started = time.time_ns()
+    data = options.read_data
+    depth = "quick" if options.quick else ("metadata" if data is None else "data")
+    result = VerifyResult(depth)
+    report = result.report
+    registries = vault.registries()
+    progress.phase("Reading roots", total_items=len(registries))
+    roots: list[Root] = []
+    for registry in registries:
+        roots += check_chains(vault, registry, report)
+        progress.advance(1)
+    result.snapshots = len(roots)
+    catalog = Catalog(vault.store, vault_cache(cache_base, vault.id))
+    try:
+        with claim(vault, roots, progress):
+            _check(vault, roots, catalog, options, report, progress)
+    finally:
+        catalog.close()
+    result.seconds = (time.time_ns() - started) / 1e9
+    try:
+        write_record(
+            vault.store,
+            vault.id,
+            "verifications",
+            new_run_id(),
+            {
+                "depth": depth,
+                "sample": None if data is None else list(data),
+                "started": to_time(started),
+                "snapshots": {
+                    registry: max(r.name.sequence for r in roots if r.name.registry == registry)
+                    for registry in {root.name.registry for root in roots}
+                },
+                "problems": report.count,
+                "objects_read": report.objects,
+                "bytes_read": report.nbytes,
+                "seconds": round(result.seconds, 3),
+            },
+        )
+        result.recorded = True
+    except (CredentialError, RegvaultError) as error:
+        progress.warn(f"the verification is not recorded in the vault: {error.message}")
+    return result
+
+
+def _check(
+    vault: Vault,
+    roots: list[Root],
+    catalog: Catalog,
+    options: VerifyOptions,
+    report: Report,
+    progress: Progress,
+) -> None:
+    seen = check_presence(vault, roots, report, progress, options.threads)
+    try:
+        if options.quick:
+            return
+        check_documents(vault, report)
+        check_segments(catalog, report)
+        meta = list(named_keys(roots, vault, "meta/"))
+        manifests = check_meta(vault, catalog, meta, report, progress, options.threads)
+        try:
+            check_closures(vault, roots, catalog, manifests, report, progress)
+        finally:
+            manifests.close()
+        if options.read_data is not None:
+            for prefix in ("packs/", "blobs/"):
+                keys = named_keys(roots, vault, prefix)
+                check_data(vault, keys, options.read_data, report, progress, options.threads)
+    finally:
+        seen.close()
+        if report.count:
+            name_images(vault, roots, catalog, report)
