@@ -34,16 +34,21 @@ from regvault.ops.sample_images import (
     schema1,
     text,
 )
+from regvault.registry.layout import (
+    blob_key,
+    current_key,
+    history_key,
+    layer_key,
+    repository_prefix,
+    revision_key,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from regvault.model.store import ObjectStore
 
-__all__ = ["BASE", "SampleChange", "SampleSummary", "build_sample", "change_sample"]
-
-BASE = "docker/registry/v2"
-"""Where below the root of its driver a registry is."""
+__all__ = ["SampleChange", "SampleSummary", "build_sample", "change_sample"]
 
 IMAGES = 60
 LARGE = 1 << 20
@@ -103,7 +108,6 @@ def build_sample(
     scale: int = 1,
     images: int = IMAGES,
     large: int = LARGE,
-    base: str = BASE,
 ) -> SampleSummary:
     """Build a sample registry on an empty store; about 30 MB as it stands.
 
@@ -113,9 +117,8 @@ def build_sample(
         scale: how many times as many ordinary images.
         images: ordinary images at scale 1, besides one of everything that is special.
         large: size of the larger layers. Tests of other things make it small.
-        base: where in the store the registry is.
     """
-    registry = _Registry(store, base)
+    registry = _Registry(store)
     runtime = _base_images(registry, seed, large)
     _team_images(registry, seed, runtime, large)
     _legacy_images(registry, seed, runtime)
@@ -130,12 +133,12 @@ def build_sample(
     )
 
 
-def change_sample(store: ObjectStore, *, seed: int = 1, base: str = BASE) -> SampleChange:
+def change_sample(store: ObjectStore, *, seed: int = 1) -> SampleChange:
     """Do to a sample what a day does: push a tag, move one, delete one, add a repository.
 
     A tag goes only while that is less than a tenth of its repository. May be called again.
     """
-    registry = _Registry(store, base)
+    registry = _Registry(store)
     tags = registry.tags_of(_CHANGED)
     number = len(tags)
     before = registry.pull_image(tags["latest"])
@@ -174,7 +177,6 @@ class _Registry:
     """A registry's storage as its server writes it, and what was pushed so far."""
 
     store: ObjectStore
-    base: str
     written: dict[str, int] = field(default_factory=dict)
     revisions: set[tuple[str, str]] = field(default_factory=set)
     tags: dict[str, str] = field(default_factory=dict)
@@ -188,33 +190,30 @@ class _Registry:
         for blob in content.blobs:
             self.push_blob(repository, blob)
         self._store_blob(content.manifest)
-        where = f"{self._repository(repository)}/_manifests"
-        path = _path(content.digest)
-        self._link(f"{where}/revisions/{path}", content.digest)
-        self.revisions.add((repository, content.digest))
+        digest = content.digest
+        self._link(revision_key(repository, digest), digest)
+        self.repositories.add(repository)
+        self.revisions.add((repository, digest))
         for tag in tags:
-            self._link(f"{where}/tags/{tag}/index/{path}", content.digest)
-            self._link(f"{where}/tags/{tag}/current", content.digest, moves=True)
-            self.tags[f"{repository}:{tag}"] = content.digest
+            self._link(history_key(repository, tag, digest), digest)
+            self._link(current_key(repository, tag), digest, moves=True)
+            self.tags[f"{repository}:{tag}"] = digest
 
     def push_blob(self, repository: str, blob: Blob) -> None:
         """Push a config, a layer, or a blob for nothing."""
         self._store_blob(blob)
-        self._link(f"{self._repository(repository)}/_layers/{_path(blob.digest)}", blob.digest)
+        self._link(layer_key(repository, blob.digest), blob.digest)
 
     def untag(self, repository: str, tag: str) -> None:
         """Delete a tag with its history; its revision stays."""
-        where = f"{self._repository(repository)}/_manifests/tags/{tag}/"
+        where = current_key(repository, tag).removesuffix("current/link")
         for key in [entry.key for entry in self.store.list(where)]:
             self.store.delete(key)
 
     def tags_of(self, repository: str) -> dict[str, str]:
         """Return tag -> digest."""
-        where = f"{self._repository(repository)}/_manifests/tags/"
-        return {
-            tag: self.store.get(f"{where}{tag}/current/link").decode()
-            for tag in list(self.store.list_prefixes(where))
-        }
+        names = list(self.store.list_prefixes(f"{repository_prefix(repository)}_manifests/tags/"))
+        return {tag: self.store.get(current_key(repository, tag)).decode() for tag in names}
 
     def pull_image(self, digest: str) -> Content:
         """Return an OCI image that this module has pushed before."""
@@ -231,19 +230,11 @@ class _Registry:
         platform = {key: config[key] for key in ("architecture", "os", "variant") if key in config}
         return image(steps, platform)
 
-    def _repository(self, name: str) -> str:
-        self.repositories.add(name)
-        return f"{self.base}/repositories/{name}"
-
-    def _blob_key(self, digest: str) -> str:
-        algorithm, _, name = digest.partition(":")
-        return f"{self.base}/blobs/{algorithm}/{name[:2]}/{name}/data"
-
     def _read_blob(self, digest: str) -> bytes:
-        return self.store.get(self._blob_key(digest))
+        return self.store.get(blob_key(digest))
 
     def _store_blob(self, blob: Blob) -> None:
-        key = self._blob_key(blob.digest)
+        key = blob_key(blob.digest)
         # A registry keeps what is there.
         if blob.digest in self.written or self._exists(key):
             return
@@ -259,17 +250,13 @@ class _Registry:
             return False
         return True
 
-    def _link(self, where: str, digest: str, *, moves: bool = False) -> None:
-        if where in self._links and not moves:
+    def _link(self, key: str, digest: str, *, moves: bool = False) -> None:
+        if key in self._links and not moves:
             return
-        self._links.add(where)
+        self._links.add(key)
         data = digest.encode()
         # Not `put`: that would wait for the disk at each of a thousand links.
-        self.store.put_stream(f"{where}/link", io.BytesIO(data), size=len(data))
-
-
-def _path(digest: str) -> str:
-    return digest.replace(":", "/", 1)
+        self.store.put_stream(key, io.BytesIO(data), size=len(data))
 
 
 def _base_images(registry: _Registry, seed: int, large: int) -> Content:

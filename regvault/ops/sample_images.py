@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from regvault.oci.media import DOCKER_IMAGE, DOCKER_INDEX, DOCKER_SCHEMA1, OCI_IMAGE, OCI_INDEX
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -38,16 +40,11 @@ __all__ = [
     "text",
 ]
 
-OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 OCI_EMPTY = "application/vnd.oci.empty.v1+json"
-DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
-DOCKER_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+json"
 COSIGN_PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
 
 AMD64 = {"architecture": "amd64", "os": "linux"}
@@ -177,7 +174,7 @@ def image(
         "history": [_history(step, _time(created)) for step in steps],
     }
     config = Blob(_json(config_json))
-    media_type = DOCKER_MANIFEST if docker else OCI_MANIFEST
+    media_type = DOCKER_IMAGE if docker else OCI_IMAGE
     body: Json = {
         "schemaVersion": 2,
         "mediaType": media_type,
@@ -211,7 +208,7 @@ def index(children: Sequence[Content], *, docker: bool = False, name: str | None
     """Return an index of images or of further indexes; with `docker` a manifest list."""
     body: Json = {
         "schemaVersion": 2,
-        "mediaType": DOCKER_LIST if docker else OCI_INDEX,
+        "mediaType": DOCKER_INDEX if docker else OCI_INDEX,
         "manifests": [
             _descriptor(child.manifest, child.media_type, platform=child.platform)
             for child in children
@@ -284,7 +281,7 @@ def cosign_signature(subject: Content, reference: str, *, seed: int) -> Content:
     signature = base64.b64encode(noise(71, seed, "signature", subject.digest)).decode()
     body = {
         "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
+        "mediaType": OCI_IMAGE,
         "config": _descriptor(config, OCI_CONFIG),
         "layers": [
             _descriptor(
@@ -294,7 +291,7 @@ def cosign_signature(subject: Content, reference: str, *, seed: int) -> Content:
             )
         ],
     }
-    return Content(OCI_MANIFEST, Blob(_json(body)), blobs=(config, payload))
+    return Content(OCI_IMAGE, Blob(_json(body)), blobs=(config, payload))
 
 
 def referrer(subject: Content, artifact_type: str, payload: Json) -> Content:
@@ -303,13 +300,13 @@ def referrer(subject: Content, artifact_type: str, payload: Json) -> Content:
     data = Blob(_json(payload))
     body = {
         "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
+        "mediaType": OCI_IMAGE,
         "artifactType": artifact_type,
         "config": _descriptor(config, OCI_EMPTY),
         "layers": [_descriptor(data, artifact_type)],
         "subject": _descriptor(subject.manifest, subject.media_type),
     }
-    return Content(OCI_MANIFEST, Blob(_json(body)), (config, data), artifact_type=artifact_type)
+    return Content(OCI_IMAGE, Blob(_json(body)), (config, data), artifact_type=artifact_type)
 
 
 def referrers_index(referrers: Sequence[Content]) -> Content:

@@ -223,15 +223,6 @@ def test_without_ordinary_images_there_still_is_one_of_everything():
     assert change_sample(store).deleted
 
 
-def test_another_base_holds_the_same(sample):
-    store, summary, _ = sample
-    moved, said = built(base="deep/down")
-    assert said == summary
-    assert moved.objects == {
-        key.replace(BASE, "deep/down", 1): data for key, data in store.objects.items()
-    }
-
-
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_change_pushes_moves_deletes_and_adds(seed):
     store, _ = built()
