@@ -63,6 +63,10 @@ class NeedIndex:
         row = self._db.execute("SELECT value FROM facts WHERE name = 'root'").fetchone()
         return row[0] if row else None
 
+    def is_empty(self) -> bool:
+        """Return whether no blob is known."""
+        return self._db.execute("SELECT 1 FROM blobs LIMIT 1").fetchone() is None
+
     def clear(self) -> None:
         """Forget everything but the parsed manifests, which stay true for ever."""
         self._db.execute("DELETE FROM facts")

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import threading
 import time
+from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,8 @@ MAX_MANIFEST_BYTES = 4 << 20
 #: an interrupted run goes on from there.
 CHECKPOINT_LINES = 100_000
 CHECKPOINT_S = 120.0
+#: Blobs of this run that are found without asking SQLite.
+_REMEMBERED = 50_000
 
 
 class BlobStorer:
@@ -90,6 +93,10 @@ class BlobStorer:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="blob")
         self._inflight: dict[str, Future[int | None]] = {}
         self._pending: dict[str, int] = {}
+        self._recent: OrderedDict[str, int] = OrderedDict()
+        # A first snapshot into an empty vault has nothing to ask.
+        self._ask_needs = not needs.is_empty()
+        self._ask_catalog = bool(catalog.segments())
         self._lines: list[Location] = []
         self._last_checkpoint = time.monotonic()
         self._packs = PackWriter(writer, self._packed)
@@ -105,19 +112,34 @@ class BlobStorer:
 
     def find(self, digest: str) -> int | None:
         """Return the size of a blob that the vault holds and this run may count on, or None."""
-        known = self._needs.known(digest)
-        if known is not None and self._usable(known.key):
-            return known.size
-        with self._lock:
-            pending = self._pending.get(digest)
-        if pending is not None:
-            return pending
+        size = self._brought(digest)
+        if size is not None:
+            return size
+        if self._ask_needs:
+            known = self._needs.known(digest)
+            if known is not None and self._usable(known.key):
+                return known.size
+        if not self._ask_catalog:
+            return None
         for place in self._catalog.find(digest):
             ref = self._present(place)
             if ref is not None:
                 self._needs.place(digest, ref, place.size)
                 return place.size
         return None
+
+    def _brought(self, digest: str) -> int | None:
+        """Return the size of a blob that this run brought, as far as it remembers."""
+        with self._lock:
+            size = self._pending.get(digest)
+            return self._recent.get(digest) if size is None else size
+
+    def _remember(self, digest: str, size: int) -> None:
+        """Note that a blob is placed; the lock is held. What is forgotten, `needs` knows."""
+        self._recent[digest] = size
+        if len(self._recent) > _REMEMBERED:
+            self._recent.popitem(last=False)
+            self._ask_needs = True
 
     def _present(self, place: Location) -> ObjectRef | None:
         """Return the object of a catalog line if this run saw it, with room for the line."""
@@ -177,7 +199,7 @@ class BlobStorer:
                     self._inflight.pop(digest, None)
 
     def _bring(self, digest: str, metadata: bool) -> int | None:
-        size = self.find(digest)  # another repository may just have brought it
+        size = self._brought(digest)  # another repository may just have done so
         if size is not None:
             return size
         try:
@@ -219,6 +241,7 @@ class BlobStorer:
         self._needs.place(digest, ref, size)
         with self._lock:
             self._lines.append(Location(digest, ref.key, 0, size, size, proof))
+            self._remember(digest, size)
             self._inflight.pop(digest, None)
         self._count(digest, size)
         return size
@@ -247,6 +270,7 @@ class BlobStorer:
                 for x in placed
             ]
             for one in placed:
+                self._remember(one.digest, one.size)
                 self._pending.pop(one.digest, None)
 
     # -- manifests ------------------------------------------------------------------------------
@@ -284,8 +308,7 @@ class BlobStorer:
 
     def _manifest(self, digest: str) -> Parsed | None:
         """Read, prove and parse one manifest; store it unless the vault has it."""
-        known = self._needs.known(digest) is not None or bool(self._catalog.find(digest))
-        if known and self.find(digest) is not None:
+        if self._brought(digest) is None and self.find(digest) is not None:
             with contextlib.suppress(VaultDamagedError, NotFoundError, ObjectNotFoundError):
                 return parse(self._blobs.read(digest))
         try:
