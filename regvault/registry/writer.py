@@ -1,0 +1,202 @@
+"""Write a registry's storage for a restore. Nothing is ever deleted here."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import OrderedDict
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from regvault.errors import ObjectNotFoundError, RefusedError
+from regvault.model.store import HierarchicalStore
+from regvault.oci.grammar import InvalidNameError, parse_digest
+from regvault.oci.verify import VerifyingReader
+from regvault.registry import layout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from regvault.model.store import ByteReader, ObjectStore, Space
+
+__all__ = ["BlobWriter", "DistributionTarget", "refusing_bad_names"]
+
+# Directories of links whose names are remembered, so that a link of a new digest is written without
+# asking whether it is there.
+_REMEMBERED = 64
+
+
+@contextmanager
+def refusing_bad_names() -> Iterator[None]:
+    """Turn an InvalidNameError of the block into a RefusedError: no path is made of such a name."""
+    try:
+        yield
+    except InvalidNameError as error:
+        raise RefusedError(f"refused to write: {error}") from error
+
+
+class BlobWriter:
+    """Writes blobs to a store, each at a key that follows from its digest. Thread-safe.
+
+    All methods raise RefusedError for what is no digest, and the StoreErrors of the store.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        # On a file system `put` waits for the disk each time; what `put_stream` wrote is made
+        # durable by one barrier. On object storage `put` is one request, and enough.
+        self._many_puts_wait = isinstance(store, HierarchicalStore)
+
+    def blob_key(self, digest: str) -> str:
+        """Return where a blob belongs. Raises InvalidNameError."""
+        return layout.blob_key(digest)
+
+    @property
+    def location(self) -> str:
+        """Where it is, without secrets."""
+        return self._store.location
+
+    def blob_size(self, digest: str) -> int | None:
+        """Return the size in bytes of what is at the blob's place, or None."""
+        with refusing_bad_names():
+            key = self.blob_key(digest)
+        try:
+            return self._store.head(key).size
+        except ObjectNotFoundError:
+            return None
+
+    def open_blob(self, digest: str) -> ByteReader:
+        """Return a stream over what is at the blob's place. Raises ObjectNotFoundError."""
+        with refusing_bad_names():
+            key = self.blob_key(digest)
+        return self._store.open(key)
+
+    def put_blob(self, digest: str, reader: ByteReader, size: int) -> None:
+        """Write a blob, replacing what is there, whole or not at all.
+
+        Args:
+            digest: proven while it streams.
+            reader: of all its bytes.
+            size: bytes.
+
+        Raises:
+            DigestMismatchError: the bytes are not the digest, or not `size`.
+        """
+        with refusing_bad_names():
+            key = self.blob_key(digest)
+            algorithm, digits = parse_digest(digest)
+        if algorithm == "sha256":
+            self._store.put_stream(key, reader, size=size, sha256=digits)
+        else:
+            self._store.put_stream(key, VerifyingReader(reader, digest, size), size=size)
+
+    def put_small_blob(self, digest: str, data: bytes) -> None:
+        """Write a blob, replacing what is there, of bytes that the caller has proven."""
+        with refusing_bad_names():
+            key = self.blob_key(digest)
+        self._put(key, data)
+
+    def _put(self, key: str, data: bytes) -> None:
+        if self._many_puts_wait:
+            self._store.put_stream(key, io.BytesIO(data), size=len(data))
+        else:
+            self._store.put(key, data)
+
+    def _get(self, key: str) -> bytes | None:
+        try:
+            return self._store.get(key, length=layout.LINK_LIMIT)
+        except ObjectNotFoundError:
+            return None
+
+    def barrier(self) -> None:
+        """Return once everything written before is durable."""
+        self._store.barrier()
+
+    def space(self) -> Space:
+        """Return what is left."""
+        return self._store.space()
+
+    def close(self) -> None:
+        """Release connections."""
+        self._store.close()
+
+
+class DistributionTarget(BlobWriter):
+    """A registry's storage, written by way of an object store (implements RegistryTarget).
+
+    Links that are good are left alone, wrong ones are replaced. What is there is looked up once
+    for each directory of links, so nobody else should delete links meanwhile. Thread-safe.
+
+    Args:
+        store: the root directory of the registry's storage driver, below which `docker/` is or
+            will be. It is closed with the target.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        super().__init__(store)
+        self._lock = threading.Lock()
+        self._names: OrderedDict[str, set[str]] = OrderedDict()
+
+    def put_layer(self, repository: str, digest: str) -> bool:
+        """Write a layer link; return whether it was not there, or wrong, before."""
+        with refusing_bad_names():
+            key = layout.layer_key(repository, digest)
+        return self._put_link(key, digest, depth=2)
+
+    def put_revision(self, repository: str, digest: str) -> bool:
+        """Write a revision link; return whether it was not there, or wrong, before."""
+        with refusing_bad_names():
+            key = layout.revision_key(repository, digest)
+        return self._put_link(key, digest, depth=2)
+
+    def put_history(self, repository: str, tag: str, digest: str) -> bool:
+        """Write a tag's index link; return whether it was not there, or wrong, before."""
+        with refusing_bad_names():
+            key = layout.history_key(repository, tag, digest)
+        return self._put_link(key, digest, depth=5)
+
+    def put_tag(self, repository: str, tag: str, digest: str) -> None:
+        """Point a tag's current link at a revision. Atomic."""
+        with refusing_bad_names():
+            key = layout.current_key(repository, tag)
+            parse_digest(digest)
+        self._put(key, digest.encode())
+
+    def tag(self, repository: str, tag: str) -> str | None:
+        """Return the digest where the tag points now, or None; "" where its link is damaged."""
+        with refusing_bad_names():
+            content = self._get(layout.current_key(repository, tag))
+        return None if content is None else layout.parse_link(content) or ""
+
+    def _put_link(self, key: str, digest: str, *, depth: int) -> bool:
+        """Write a link, unless it is there and good.
+
+        Args:
+            key: of the link.
+            digest: what it is to hold.
+            depth: how many parts above its end the directory is whose names tell whether it may
+                be there: 2 for that of `<hex>/link`, 5 for the tags of a history.
+        """
+        parts = key.rsplit("/", depth)
+        names = self._names_in(parts[0] + "/")
+        content = digest.encode()
+        if parts[1] in names and self._get(key) == content:
+            return False
+        self._put(key, content)
+        # A tag that is new in this run has no entries but this run's: they need no look-up.
+        if depth == 2:
+            names.add(parts[1])
+        return True
+
+    def _names_in(self, prefix: str) -> set[str]:
+        with self._lock:
+            names = self._names.get(prefix)
+            if names is not None:
+                self._names.move_to_end(prefix)
+                return names
+        found = set(self._store.list_prefixes(prefix))
+        with self._lock:
+            names = self._names.setdefault(prefix, found)
+            while len(self._names) > _REMEMBERED:
+                self._names.popitem(last=False)
+            return names
