@@ -1,0 +1,346 @@
+"""From the words for a snapshot to its root, and a look inside it without a lease."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
+
+from regvault.errors import NotFoundError, VaultDamagedError
+from regvault.model.store import HierarchicalStore
+from regvault.oci.grammar import is_digest, is_repository
+from regvault.ops.images import parse_state
+from regvault.ops.snapshot.session import RepositoryEntry, parse_damage, parse_entry
+from regvault.policy.selectors import (
+    AsOf,
+    Candidate,
+    Latest,
+    Miss,
+    Selector,
+    Sequence,
+    choose,
+    parse_selector,
+)
+from regvault.vault.blobs import BlobReader
+from regvault.vault.catalog import Catalog, vault_cache
+from regvault.vault.envelope import read_document
+from regvault.vault.keys import REGISTRY_NAME
+from regvault.vault.records import is_held
+from regvault.vault.root import RootName
+from regvault.vault.tree import ChunkRef
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime, tzinfo
+
+    from regvault.ops.images import RepositoryState
+    from regvault.vault.objectlist import ObjectList
+    from regvault.vault.root import Root
+    from regvault.vault.vault import Vault
+
+__all__ = ["DamageLine", "Opened", "Slot", "in_order", "read_slots", "registry_names", "resolve"]
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+_THREADS = 8
+
+
+class Slot(NamedTuple):
+    """One filled slot of a chain.
+
+    Attributes:
+        name: registry and sequence.
+        root: what is in it; None for a void, for the stub of a forgotten one, and on `error`.
+        error: why it cannot be read, or None.
+    """
+
+    name: RootName
+    root: Root | None
+    error: VaultDamagedError | None = None
+
+
+class DamageLine(NamedTuple):
+    """One line of what a snapshot says was wrong at the source.
+
+    Attributes:
+        repository: its name, "" for what belongs to none.
+        kind: as in `regvault.model.registry.Kind`.
+        subject: digest, `:tag` or path.
+        image: the image that it hurts, `:tag` or `@digest`; "" for none.
+        since: the sequence that first had it.
+    """
+
+    repository: str
+    kind: str
+    subject: str
+    image: str
+    since: int
+
+
+def in_order(function: Callable[[_T], _R], items: Iterable[_T], threads: int) -> Iterator[_R]:
+    """Yield `function(item)` in the order of the items, a few computed ahead after the first."""
+    items = iter(items)
+    for item in items:
+        yield function(item)
+        if threads > 1:
+            break
+    waiting = deque()  # type: ignore[var-annotated]
+    with ThreadPoolExecutor(threads, thread_name_prefix="look") as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def threads_for(vault: Vault) -> int:
+    """Return how many requests pay at once: a local disk answers faster than threads switch."""
+    return 1 if isinstance(vault.store, HierarchicalStore) else _THREADS
+
+
+def registry_names(vault: Vault) -> list[str]:
+    """Return the names of the vault's registries, sorted; what is no such name is passed over."""
+    return [name for name in vault.registries() if REGISTRY_NAME.fullmatch(name)]
+
+
+def read_slots(vault: Vault, registry: str, numbers: Iterable[int]) -> Iterator[Slot]:
+    """Yield slots in the order of their numbers; a damaged one says so, and does not end it."""
+
+    def read(number: int) -> Slot:
+        name = RootName(registry, number)
+        try:
+            return Slot(name, vault.read_slot(name))
+        except VaultDamagedError as error:
+            return Slot(name, None, error)
+
+    return in_order(read, numbers, threads_for(vault))
+
+
+def resolve(vault: Vault, text: str, *, now: datetime, timezone: tzinfo) -> Root:
+    """Return the root of the SNAPSHOT that `text` names (`regvault.policy.selectors`).
+
+    Args:
+        vault: where.
+        text: as typed.
+        now: aware; what "ago" counts from.
+        timezone: of times that state none.
+
+    Raises:
+        UsageError: it is no SNAPSHOT.
+        NotFoundError: there is no such snapshot or registry, or several registries may be meant.
+        VaultDamagedError: a root that had to be looked at cannot be read.
+    """
+    selector = parse_selector(text, now=now, timezone=timezone)
+    registry = _registry(vault, selector)
+    if isinstance(selector.point, Sequence):
+        return _exactly(vault, RootName(registry, selector.point.number))
+    confirmations = vault.confirmations
+    roots: dict[int, Root] = {}
+
+    def candidates() -> Iterator[Candidate]:
+        for slot in read_slots(vault, registry, reversed(vault.slots(registry))):
+            if slot.error is not None:
+                raise VaultDamagedError(
+                    f"{slot.error.message}; which snapshot is meant cannot be known without it",
+                    hint=f"Name one by its number, such as {registry}@{slot.name.sequence - 1}; "
+                    "see: regvault snapshots",
+                )
+            if slot.root is not None:
+                root = slot.root
+                sequence = root.name.sequence
+                roots.clear()
+                roots[sequence] = root
+                held = is_held(root, confirmations)
+                yield Candidate(sequence, root.started_at, root.complete, held)
+
+    found = choose(selector.point, candidates())
+    if isinstance(found, Miss):
+        raise _missed(selector, registry, found)
+    return roots[found.sequence]
+
+
+def _registry(vault: Vault, selector: Selector) -> str:
+    names = registry_names(vault)
+    listed = ", ".join(names)
+    if not names:
+        raise NotFoundError(
+            f"the vault at {vault.store.location} has no snapshot yet",
+            hint="Take one with: regvault snapshot SOURCE --vault VAULT",
+        )
+    if selector.registry is None:
+        if len(names) > 1:
+            raise NotFoundError(
+                f"the vault has several registries, and none is named: {listed}",
+                hint=f"Put its name first, for example {names[0]}@latest",
+            )
+        return names[0]
+    if selector.registry not in names:
+        raise NotFoundError(
+            f"the vault has no registry {selector.registry!r}", hint=f"It has: {listed}"
+        )
+    return selector.registry
+
+
+def _exactly(vault: Vault, name: RootName) -> Root:
+    root = vault.read_slot(name)
+    if root is not None:
+        return root
+    data = vault.store.get(name.key)
+    kind = read_document(data, name.key, types=("void", "stub"), vault=vault.id).body["type"]
+    if kind == "stub":
+        raise NotFoundError(
+            f"snapshot {name} was forgotten", hint="See what is left: regvault snapshots"
+        )
+    raise NotFoundError(
+        f"there is no snapshot {name}: the run that was to write it was ended before it did",
+        hint="See: regvault snapshots",
+    )
+
+
+def _missed(selector: Selector, registry: str, miss: Miss) -> NotFoundError:
+    """Say why there is no such snapshot, and what would help."""
+    if miss.seen == 0:
+        return NotFoundError(
+            f"registry {registry} has no snapshot any more",
+            hint="Take one with: regvault snapshot SOURCE --vault VAULT",
+        )
+    by = ""
+    if isinstance(selector.point, AsOf):
+        by = f" that was started by {selector.point.moment.isoformat(timespec='seconds')}"
+    assert isinstance(selector.point, (AsOf, Latest))
+    if not miss.held and not miss.incomplete:
+        assert miss.oldest is not None
+        oldest = miss.oldest
+        when = oldest.started.isoformat(timespec="seconds")
+        return NotFoundError(
+            f"registry {registry} has no snapshot{by}",
+            hint=f"Its oldest is {registry}@{oldest.sequence}, of {when}",
+        )
+    if miss.held:
+        newest = f"{registry}@{miss.held[0]}"
+        others = " All others are incomplete." if miss.incomplete else ""
+        return NotFoundError(
+            f"registry {registry} has only held snapshots{by}, the newest is {newest}.{others}",
+            hint=f"Look at it with: regvault ls {newest}. If it is as it should be: "
+            f"regvault confirm {newest}",
+        )
+    newest = f"{registry}@{miss.incomplete[0]}"
+    return NotFoundError(
+        f"registry {registry} has only incomplete snapshots{by}, the newest is {newest}",
+        hint=f"Use one as it is by its number ({newest}), or mend what could not be read and take "
+        "another.",
+    )
+
+
+class Opened:
+    """One snapshot, opened to look inside. Takes no lease; everything read is proven.
+
+    Names that no registry would take, and lines that are none, are damage: they are hostile.
+
+    Attributes:
+        vault: it is in.
+        root: its root.
+        objects: its object list.
+        catalog: where blobs lie; prepared at the first read.
+    """
+
+    def __init__(
+        self,
+        vault: Vault,
+        root: Root,
+        *,
+        cache_base: str | None = None,
+        catalog: Catalog | None = None,
+    ) -> None:
+        """Open.
+
+        Args:
+            vault: it is in.
+            root: its root.
+            cache_base: directory of the local caches; None keeps nothing.
+            catalog: one that is open already, and stays open.
+        """
+        self.vault = vault
+        self.root = root
+        self.objects: ObjectList = vault.object_list(root)
+        self._own_catalog = catalog is None
+        self.catalog = catalog or Catalog(vault.store, vault_cache(cache_base, vault.id))
+        self.reader = BlobReader(vault.store, self.catalog, self.objects)
+        self._prepared = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the catalog, where it is this one's own."""
+        if self._own_catalog:
+            self.catalog.close()
+
+    def read(self, digest: str) -> bytes:
+        """Return a small blob, proven."""
+        if not self._prepared:
+            self.catalog.prepare(1)
+            self._prepared = True
+        return self.reader.read(digest)
+
+    def entries(self) -> Iterator[RepositoryEntry]:
+        """Yield the repositories, in byte order of their names."""
+        tree = self.vault.tree("repositories", self.root.repositories, self.objects)
+        return map(self.entry_of, tree.lines())
+
+    def entry(self, repository: str) -> RepositoryEntry | None:
+        """Return one repository's line, or None where the snapshot lacks it."""
+        if not is_repository(repository):
+            return None
+        tree = self.vault.tree("repositories", self.root.repositories, self.objects)
+        for line in tree.with_prefix(f"{repository} ".encode()):
+            return self.entry_of(line)
+        return None
+
+    def entry_of(self, line: bytes) -> RepositoryEntry:
+        """Parse and check a line of the repository list."""
+        try:
+            entry = parse_entry(line)
+        except ValueError:
+            entry = None
+        if entry is None or not is_repository(entry.name) or not is_digest(entry.state):
+            raise VaultDamagedError(
+                f"the repository list of {self.root.name} has a line that is none: {line[:200]!r}",
+                hint="See all that is wrong with: regvault verify",
+            )
+        return entry
+
+    def state_lines(self, state: str) -> Iterator[bytes]:
+        """Yield the lines of a repository's state."""
+        return self.vault.tree("state", ChunkRef(state), self.objects).lines()
+
+    def state(self, entry: RepositoryEntry) -> RepositoryState:
+        """Return a repository's whole state."""
+        try:
+            return parse_state(self.state_lines(entry.state))
+        except ValueError:
+            raise VaultDamagedError(
+                f"the state of {entry.name} in {self.root.name} has a line that is none",
+                hint="See all that is wrong with: regvault verify",
+            ) from None
+
+    def damage(self, repository: str | None = None) -> Iterator[DamageLine]:
+        """Yield what was wrong at the source: all of it, or of one repository."""
+        if self.root.damage is None:
+            return
+        tree = self.vault.tree("damage", self.root.damage, self.objects)
+        lines = tree.lines() if repository is None else tree.with_prefix(f"{repository} ".encode())
+        for line in lines:
+            try:
+                yield DamageLine(*parse_damage(line))
+            except ValueError:
+                raise VaultDamagedError(
+                    f"the damage list of {self.root.name} has a line that is none: {line[:200]!r}"
+                ) from None
