@@ -163,7 +163,8 @@ class LocalStore:
     def stat_children(self, prefix: str, leaf: str, names: Iterable[str]) -> Statuses:
         """Return (name, size, mtime in ns, inode) of `<prefix>/<name>/<leaf>` for each name."""
         path = check_directory(prefix)
-        return local_read.stat_children(self._tree, path, leaf and check_key(leaf), names)
+        check_directory(leaf)
+        return local_read.stat_children(self._tree, path, leaf, names)
 
     def read_children(
         self, prefix: str, leaf: str, names: Iterable[str], *, limit: int
