@@ -32,6 +32,9 @@ FRAME_BYTES = 256 << 10
 #: No meta frame decompresses to more (a manifest is at most 4 MiB, a config in meta below 1 MiB).
 MAX_FRAME_BYTES = 8 << 20
 
+#: No member of a pack or frame is larger.
+_MAX_MEMBER = MAX_FRAME_BYTES
+
 _BLOCK = tarfile.BLOCKSIZE
 _END = b"\0" * (2 * _BLOCK)
 
@@ -201,8 +204,10 @@ class MetaWriter:
                 self._stage = None
 
 
-def iter_members(data: bytes, key: str) -> Iterator[tuple[str, int, int]]:
+def iter_members(data: bytes, key: str, *, whole: bool = True) -> Iterator[tuple[str, int, int]]:
     """Yield (digest, offset, size) of the members of a pack, or of a decompressed meta frame.
+
+    Without `whole`, `data` may end within a member: that one is left out.
 
     Raises:
         VaultDamagedError: it is no such tar.
@@ -212,7 +217,11 @@ def iter_members(data: bytes, key: str) -> Iterator[tuple[str, int, int]]:
         block = data[at : at + _BLOCK]
         if block.count(0) == _BLOCK:
             return
+        if not whole and at + 3 * _BLOCK > len(data):
+            return  # an extended header takes three blocks
         name, size, start = _read_header(data, at, key)
+        if not whole and size <= _MAX_MEMBER and start + size > len(data):
+            return
         digest = _digest_of_member(name)
         if digest is None or size < 0 or start + size > len(data):
             raise VaultDamagedError(f"{key} is damaged: a member {name!r} does not belong there")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 from regvault.errors import DigestMismatchError, ObjectNotFoundError, VaultDamagedError
 from regvault.oci.verify import new_hash
+from regvault.ops.bounded import in_order
 from regvault.vault.blobs import is_digest_of, is_meta, is_raw
 
 if TYPE_CHECKING:
@@ -66,21 +66,13 @@ class BlobWriter:
 
     def run(self, worklist: Worklist) -> None:
         """Write all of it; errors of the target end it, damage in the vault is remembered."""
-        pending: set[Future[None]] = set()
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="restore") as pool:
-            try:
-                for key, places in worklist.by_object():
-                    pending.add(pool.submit(self._object, key, places))
-                    if len(pending) >= 4 * self._threads:
-                        done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                        for future in done:
-                            future.result()
-                for future in pending:
-                    future.result()
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+        for _ in in_order(
+            worklist.by_object(), self._object, threads=self._threads, name="restore"
+        ):
+            pass
 
-    def _object(self, key: str, places: list[tuple[Location, bool]]) -> None:
+    def _object(self, task: tuple[str, list[tuple[Location, bool]]]) -> None:
+        key, places = task
         wanted = [place for place, existing in places if not self._keep(place, existing)]
         if not wanted:
             return

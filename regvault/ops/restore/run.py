@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from regvault.errors import NotFoundError, StoreFullError
 from regvault.oci.grammar import glob_matcher
+from regvault.ops.bounded import in_order
 from regvault.ops.images import Images, parse_state
 from regvault.ops.restore.blobs import BlobWriter
 from regvault.ops.restore.select import Problem, Selection, parse_renames, rename, select
@@ -353,19 +352,17 @@ class Restorer:
         again: bool,
     ) -> None:
         """Do something for every repository that was chosen, some of them at once."""
-        waiting: deque[Future[None]] = deque()
-        with ThreadPoolExecutor(self._options.threads, thread_name_prefix="links") as pool:
-            try:
-                for name, selection in self._selections():
-                    if again:
-                        result.plan.add(p for p in selection.problems if p.reason != "missing")
-                    waiting.append(pool.submit(work, self, name, selection, result))
-                    while len(waiting) > 4 * self._options.threads:
-                        waiting.popleft().result()
-                while waiting:
-                    waiting.popleft().result()
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+
+        def one(task: tuple[str, Selection]) -> None:
+            name, selection = task
+            if again:
+                with self._lock:
+                    result.plan.add(p for p in selection.problems if p.reason != "missing")
+            work(self, name, selection, result)
+
+        threads = self._options.threads
+        for _ in in_order(self._selections(), one, threads=threads, name="links"):
+            pass
 
     def _links(self, name: str, selection: Selection, result: RestoreResult) -> None:
         target = self._target

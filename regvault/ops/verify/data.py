@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import ObjectNotFoundError, UsageError, VaultDamagedError
 from regvault.oci.verify import new_hash
+from regvault.ops.bounded import in_order
 from regvault.vault.blobs import is_digest_of
 from regvault.vault.keys import digest_of_key
 from regvault.vault.pack import iter_members
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Sample", "check_data", "parse_sample"]
 
-#: A pack larger than this is proven by its own name alone, in pieces.
-_MEMBERS_BELOW = 96 << 20
+#: Bytes that are read at once.
+_PIECE = 4 << 20
 
 
 class Sample(NamedTuple):
@@ -85,63 +84,62 @@ def check_data(
     """Read and hash packs and raw blobs; each member of a pack too."""
     progress.phase("Reading data")
     dice = random.Random()  # noqa: S311 - which objects are read is no secret
-    pending: set[Future[None]] = set()
-    with ThreadPoolExecutor(threads, thread_name_prefix="verify") as pool:
-        try:
-            for key in keys:
-                if not sample.chooses(key, dice):
-                    continue
-                pending.add(pool.submit(_read_object, vault, key, report, progress))
-                if len(pending) >= 2 * threads:
-                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        future.result()
-            for future in pending:
-                future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    chosen = (key for key in keys if sample.chooses(key, dice))
+
+    def one(key: str) -> None:
+        _read_object(vault, key, report, progress)
+
+    for _ in in_order(chosen, one, threads=threads, name="verify"):
+        pass
 
 
 def _read_object(vault: Vault, key: str, report: Report, progress: Progress) -> None:
     digest = digest_of_key(key)
     if digest is None:
         return
+    members = _Members(key, report) if key.startswith("packs/") else None
+    hasher = new_hash(digest.partition(":")[0])
+    nbytes = 0
     try:
-        nbytes = _read_pack(vault, key, digest, report) if key.startswith("packs/") else 0
-        nbytes = nbytes or _read_stream(vault, key, digest, report)
+        with vault.store.open(key) as reader:
+            while data := reader.read(_PIECE):
+                hasher.update(data)
+                nbytes += len(data)
+                if members is not None:
+                    members.feed(data)
     except ObjectNotFoundError:
         report.add(key, "missing", "the object is not there")
         return
+    if hasher.hexdigest() != digest.partition(":")[2]:
+        report.add(key, "damaged", "its bytes are not what its name says")
     report.read(nbytes)
     progress.advance(1, nbytes)
 
 
-def _read_stream(vault: Vault, key: str, digest: str, report: Report) -> int:
-    hasher = new_hash(digest.partition(":")[0])
-    nbytes = 0
-    buffer = bytearray(1 << 20)
-    view = memoryview(buffer)
-    with vault.store.open(key) as reader:
-        while count := reader.readinto(buffer):
-            hasher.update(view[:count])
-            nbytes += count
-    if hasher.hexdigest() != digest.partition(":")[2]:
-        report.add(key, "damaged", "its bytes are not what its name says")
-    return nbytes
+class _Members:
+    """Proves the members of a pack while it streams by; holds one piece and one member."""
 
+    def __init__(self, key: str, report: Report) -> None:
+        self._key = key
+        self._report = report
+        self._rest = b""
+        self._broken = False
 
-def _read_pack(vault: Vault, key: str, digest: str, report: Report) -> int:
-    """Hash a pack and each of its members; 0 for one that is too large to hold in memory."""
-    if vault.store.head(key).size > _MEMBERS_BELOW:
-        return 0
-    data = vault.store.get(key)
-    if f"sha256:{hashlib.sha256(data).hexdigest()}" != digest:
-        report.add(key, "damaged", "its bytes are not what its name says")
-    view = memoryview(data)
-    try:
-        for member, at, size in iter_members(data, key):
-            if not is_digest_of(member, view[at : at + size]):
-                report.add(key, "damaged", f"{member} in it has other bytes")
-    except VaultDamagedError as error:
-        report.add(key, "damaged", error.message)
-    return len(data)
+    def feed(self, data: bytes) -> None:
+        """Look at the next bytes of the pack."""
+        if self._broken:
+            return
+        data = self._rest + data
+        view = memoryview(data)
+        done = 0
+        try:
+            for member, at, size in iter_members(data, self._key, whole=False):
+                if not is_digest_of(member, view[at : at + size]):
+                    self._report.add(self._key, "damaged", f"{member} in it has other bytes")
+                done = at + size + -size % 512
+        except VaultDamagedError as error:
+            self._broken = True
+            self._report.add(self._key, "damaged", error.message)
+        self._rest = data[done:]
+        if len(self._rest) > _PIECE:
+            self._broken = True  # no member is so large; its own name still proves the pack
