@@ -6,7 +6,17 @@ import re
 
 from regvault.errors import StoreError
 
-__all__ = ["check_directory", "check_key", "check_name", "check_prefix"]
+__all__ = [
+    "RESERVED",
+    "check_directory",
+    "check_key",
+    "check_name",
+    "check_prefix",
+    "is_object",
+]
+
+# Parts of a key that begin so are the adapters' own (temporary files, probes), never objects.
+RESERVED = ".regvault-"
 
 # An empty part, ".", "..", or a NUL anywhere.
 _BAD = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)|\0").search
@@ -68,3 +78,10 @@ def check_name(name: str) -> str:
     if _BAD_NAME(name):
         raise StoreError(f"not a valid name: {name!r}", key=name)
     return name
+
+
+def is_object(key: str) -> bool:
+    """Return whether a key that a listing showed is an object: no folder marker, nothing hidden."""
+    if RESERVED in key and any(part.startswith(RESERVED) for part in key.split("/")):
+        return False
+    return not _BAD(key)

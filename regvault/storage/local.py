@@ -24,10 +24,10 @@ from regvault.errors import (
 )
 from regvault.model.store import Entry, Space, Stored
 from regvault.storage import local_read
-from regvault.storage.keys import check_directory, check_key, check_prefix
+from regvault.storage.keys import RESERVED, check_directory, check_key, check_prefix
 from regvault.storage.local_errors import MISSING, os_error, translated
 from regvault.storage.local_read import FileReader, etag_of
-from regvault.storage.local_tree import RESERVED, Tree
+from regvault.storage.local_tree import Tree
 from regvault.storage.local_write import (
     Attributes,
     FileStage,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from regvault.errors import StoreError
 from regvault.model.store import Entry
-from regvault.storage.keys import check_name
+from regvault.storage.keys import RESERVED, check_name
 from regvault.storage.local_errors import MISSING, os_error, translated
-from regvault.storage.local_tree import FILE_READ, RESERVED
+from regvault.storage.local_tree import FILE_READ
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

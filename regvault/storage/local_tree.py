@@ -17,16 +17,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from regvault.errors import StoreError, StoreMissingError
+from regvault.storage.keys import RESERVED
 from regvault.storage.local_errors import os_error
 from regvault.storage.syscalls import syncfs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["FILE_READ", "LOCK_NAME", "RESERVED", "TEMPORARY_SUFFIX", "Tree"]
+__all__ = ["FILE_READ", "LOCK_NAME", "TEMPORARY_SUFFIX", "Tree"]
 
-# Names of ours, which are never objects.
-RESERVED = ".regvault-"
 TEMPORARY_SUFFIX = ".tmp"
 LOCK_NAME = RESERVED + "lock"
 

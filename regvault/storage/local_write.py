@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from regvault.errors import PreconditionError, StoreError
 from regvault.model.store import Stored
-from regvault.storage.keys import check_key
+from regvault.storage.keys import RESERVED, check_key
 from regvault.storage.local_errors import MISSING, os_error, translated
 from regvault.storage.local_read import FileReader, etag_of
-from regvault.storage.local_tree import FILE_READ, LOCK_NAME, RESERVED, TEMPORARY_SUFFIX
+from regvault.storage.local_tree import FILE_READ, LOCK_NAME, TEMPORARY_SUFFIX
 from regvault.storage.streams import pump
 from regvault.storage.syscalls import rename_noreplace
 

@@ -1,0 +1,135 @@
+"""Small objects on a condition, copies that the server makes, and what an endpoint enforces."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import secrets
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from regvault.errors import (
+    DigestMismatchError,
+    ObjectNotFoundError,
+    PreconditionError,
+    StoreAccessError,
+    StoreError,
+)
+from regvault.model.store import Stored
+from regvault.storage.keys import RESERVED
+from regvault.storage.s3_errors import answer_of, is_botocore, outcome_unknown
+from regvault.storage.s3_upload import base64_of
+
+if TYPE_CHECKING:
+    from regvault.storage.s3 import S3Store
+
+__all__ = ["copy_object", "probe_checksum", "put_small"]
+
+_ATTEMPTS = 10
+# The largest object that one CopyObject takes.
+_COPY_LIMIT = 5 * 1024**3
+
+
+def put_small(store: S3Store, key: str, data: bytes, *, proof: str, **condition: str) -> Stored:
+    """Write an object, on a condition if one is given (IfNoneMatch, IfMatch).
+
+    A 412 after a repetition, or no answer at all, may hide one's own success: then the object is
+    read back, and its being there with these bytes is success. A 409 is another write at the
+    same moment: then it is tried again.
+
+    Raises:
+        PreconditionError: the condition does not hold.
+        StoreError: anything else that went wrong.
+    """
+    sha256 = hashlib.sha256(data).hexdigest()
+    params: dict[str, Any] = {"Body": bytes(data), "ChecksumSHA256": base64_of(sha256)}
+    params |= store.write_params() | condition
+    unclear = False
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            answer = store.call("put_object", "write", key, **params)
+        except StoreError as error:
+            cause = error.__cause__
+            if not isinstance(cause, Exception):
+                raise
+            unclear = unclear or outcome_unknown(cause)
+            etag = _etag_if_there(store, key, data) if unclear else None
+            if etag is not None:
+                return Stored(etag, len(data), sha256, proof)
+            if "IfMatch" in condition and isinstance(error, ObjectNotFoundError):
+                message = f"{key!r} is not in {store.location} any more"
+                raise PreconditionError(message, key=key) from cause
+            said = answer_of(cause)
+            if said is None or said.status != 409 or attempt == _ATTEMPTS:
+                raise
+        else:
+            return Stored(answer["ETag"].strip('"'), len(data), sha256, proof)
+        time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))  # noqa: S311
+
+
+def _etag_if_there(store: S3Store, key: str, data: bytes) -> str | None:
+    """Return the etag of `key` if it has these very bytes."""
+    try:
+        answer = store.call("get_object", "read", key)
+        with answer["Body"] as body:
+            same = body.read() == data
+    except StoreError:
+        return None
+    except Exception as error:
+        if not is_botocore(error):
+            raise
+        return None
+    return str(answer["ETag"]).strip('"') if same else None
+
+
+def copy_object(
+    source: S3Store, source_key: str, target: S3Store, key: str, *, size: int, sha256: str
+) -> Stored | None:
+    """Copy within one endpoint; see `S3Store.copy_in`."""
+    if size > _COPY_LIMIT:
+        return None
+    try:
+        answer = target.call(
+            "copy_object",
+            "copy to",
+            key,
+            CopySource={"Bucket": source.bucket, "Key": source.prefix + source_key},
+            ChecksumAlgorithm="SHA256",
+            **target.write_params(),
+        )
+    except ObjectNotFoundError as error:
+        message = f"no object {source_key!r} in {source.location}"
+        raise ObjectNotFoundError(message, key=source_key) from error
+    result = answer.get("CopyObjectResult", {})
+    checksum = result.get("ChecksumSHA256")
+    if checksum == base64_of(sha256) and target.head(key).size == size:
+        return Stored(result["ETag"].strip('"'), size, sha256, "store")
+    target.delete(key)
+    if not checksum or "-" in checksum:  # none, or one of parts, which says nothing of the whole
+        return None
+    message = f"the copy of {source_key!r} of {source.location} is not sha256:{sha256}"
+    raise DigestMismatchError(message, key=key)
+
+
+def probe_checksum(store: S3Store, key: str | None) -> bool:
+    """PUT an object with a wrong checksum; see `S3Store.probe_checksum`."""
+    key = key or f"{RESERVED}probe-{secrets.token_hex(8)}"
+    body = b"regvault: does this endpoint check x-amz-checksum-sha256?\n"
+    checksum = base64_of(hashlib.sha256(b"another body").hexdigest())
+    try:
+        store.call("put_object", "probe", key, Body=body, ChecksumSHA256=checksum)
+    except DigestMismatchError:
+        return True
+    except StoreAccessError:
+        return False
+    except StoreError as error:
+        said = answer_of(error.__cause__) if isinstance(error.__cause__, Exception) else None
+        if said is None or said.status != 400:
+            raise
+        return True
+    with suppress(StoreAccessError):
+        store.call("delete_object", "delete", key)
+    return False
