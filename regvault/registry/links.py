@@ -61,7 +61,11 @@ def link_state(digest: str, content: bytes) -> LinkState:
 
 
 class LinkBuilder:
-    """Collects what the links of one repository say."""
+    """Collects what the links of one repository say.
+
+    What a link means together with other links or manifests is not judged here: a tag that points
+    to a revision that is gone is listed as it is.
+    """
 
     def __init__(self, repository: str) -> None:
         self._repository = repository
@@ -135,6 +139,3 @@ class LinkBuilder:
         elif current is None:
             words = "its link holds no digest" if content else "its link is empty"
             self.note(Kind.TAG_UNREADABLE, subject, image=subject, detail=words)
-        elif current not in self._revisions:
-            words = f"points to {current}, which has no revision link"
-            self.note(Kind.TAG_DANGLING, subject, image=subject, detail=words)
