@@ -1,0 +1,1 @@
+"""The commands, one module each; `regvault.cli.main.COMMANDS` says which is where."""

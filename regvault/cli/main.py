@@ -1,0 +1,116 @@
+"""The entry point, and the table of commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from regvault import __version__
+from regvault.cli.app import App
+from regvault.cli.failures import report
+from regvault.cli.group import LazyCommand, LazyGroup
+from regvault.cli.interrupt import Interrupted, interruptible
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["COMMANDS", "cli", "main", "run"]
+
+_COMPLETE = "_REGVAULT_COMPLETE"
+
+#: In the order of `regvault --help`. The help is the first line of the command's own.
+COMMANDS: dict[str, LazyCommand] = {
+    "config": LazyCommand(
+        "regvault.cli.commands.config:config", "Check the configuration, or print its schema."
+    ),
+}
+
+
+def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"regvault {__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--config",
+    "config_path",
+    metavar="FILE",
+    type=click.Path(),
+    help="The configuration; else $REGVAULT_CONFIG, ./regvault.yaml, /etc/regvault/regvault.yaml.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="How messages and progress are written to standard error.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the version and exit.",
+)
+@click.pass_obj
+def cli(app: App, config_path: str | None, log_format: str) -> None:
+    """Back up container registries, and get any image of any day back.
+
+    Nothing needs a configuration file: wherever a name from it is taken, a location is taken too.
+    """
+    app.config_path = config_path
+    app.log_format = log_format
+
+
+def main() -> int:
+    """Run regvault as this process; return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    if _COMPLETE in os.environ:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(cli, {"obj": App()}, "regvault", _COMPLETE, os.environ[_COMPLETE])
+    app = App()
+    try:
+        with interruptible():
+            return run(sys.argv[1:], app)
+    except Interrupted as interrupted:  # while the last line was printed
+        return interrupted.exit_code
+
+
+def run(args: Sequence[str], app: App | None = None) -> int:
+    """Run one command in this process, without touching signals; return the exit code."""
+    app = app or App()
+    # An error of the command line itself may come before its `--json` was reached.
+    before = list(args)[: list(args).index("--")] if "--" in args else args
+    app.json = "--json" in before
+    try:
+        code = _invoke(list(args), app)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        from regvault.cli.output import give_up
+
+        give_up(sys.stdout)
+        return 1
+    except (Exception, Interrupted, KeyboardInterrupt) as error:  # noqa: BLE001 (all end here)
+        return report(app, error)
+    return code
+
+
+def _invoke(args: list[str], app: App) -> int:
+    try:
+        with cli.make_context("regvault", args, obj=app) as ctx:
+            result: Any = cli.invoke(ctx)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    return result if isinstance(result, int) else 0

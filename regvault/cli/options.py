@@ -1,0 +1,162 @@
+"""Options that several commands share, and the types of their values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from regvault.config import units
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from click.shell_completion import CompletionItem
+
+    _Number = click.ParamType[float]
+    _Text = click.ParamType[str]
+else:  # click before 8.5 knows no parameters of types
+    _Number = _Text = click.ParamType
+
+__all__ = [
+    "DURATION",
+    "LOCATION",
+    "PERCENT",
+    "RATE",
+    "SIZE",
+    "dry_run_option",
+    "endpoint_option",
+    "repo_option",
+    "retry_lock_option",
+    "threads_option",
+    "transfer_options",
+    "vault_option",
+    "yes_option",
+]
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+class _Parsed(_Number):
+    """A value that a function reads, which raises ValueError with a message for people."""
+
+    def __init__(self, name: str, parse: Callable[[str], float]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if not isinstance(value, str):
+            return float(value) if isinstance(value, float) else int(value)
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Location(_Text):
+    """A name of the configuration or a location; completed as a path, which is quick."""
+
+    name = "location"
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type="file")]
+
+
+SIZE = _Parsed("size", units.parse_size)
+RATE = _Parsed("rate", units.parse_rate)
+DURATION = _Parsed("duration", units.parse_duration)
+PERCENT = _Parsed("percent", units.parse_percent)
+LOCATION = _Location()
+
+
+def vault_option(function: F) -> F:
+    """Add `--vault`, and `--endpoint-url` for one on S3, as `vault` and `endpoint_url`."""
+    decorated = click.option(
+        "--vault",
+        metavar="VAULT",
+        type=LOCATION,
+        envvar="REGVAULT_VAULT",
+        show_envvar=True,
+        help="The vault: its name in the configuration, a directory, or s3://BUCKET/PREFIX. "
+        "May be left out where the configuration has only one.",
+    )(function)
+    return endpoint_option(decorated)
+
+
+def endpoint_option(function: F) -> F:
+    """Add `--endpoint-url` as `endpoint_url`."""
+    return click.option(
+        "--endpoint-url",
+        metavar="URL",
+        help="The S3 endpoint; else as configured, $AWS_ENDPOINT_URL_S3, $AWS_ENDPOINT_URL.",
+    )(function)
+
+
+def threads_option(function: F) -> F:
+    """Add `--threads` as `threads`; None is the configured or the default number."""
+    return click.option(
+        "--threads",
+        metavar="N",
+        type=click.IntRange(1, 256),
+        help="How many threads work at once.",
+    )(function)
+
+
+def transfer_options(function: F) -> F:
+    """Add `--threads`, `--limit-upload` and `--limit-download`; limits are bytes per second."""
+    decorated = click.option(
+        "--limit-download",
+        metavar="RATE",
+        type=RATE,
+        help="Read at most this much per second, such as 10MiB.",
+    )(function)
+    decorated = click.option(
+        "--limit-upload",
+        metavar="RATE",
+        type=RATE,
+        help="Write at most this much per second, such as 10MiB.",
+    )(decorated)
+    return threads_option(decorated)
+
+
+def repo_option(function: F) -> F:
+    """Add `--repo GLOB`, any number of times, as `repos`."""
+    return click.option(
+        "--repo",
+        "repos",
+        metavar="GLOB",
+        multiple=True,
+        help="Only repositories that match, such as 'team/*' or 'team/**'; may be repeated.",
+    )(function)
+
+
+def dry_run_option(function: F) -> F:
+    """Add `--dry-run` as `dry_run`."""
+    return click.option(
+        "--dry-run", is_flag=True, help="Print what would be done, and do nothing."
+    )(function)
+
+
+def yes_option(function: F) -> F:
+    """Add `--yes` as `yes`."""
+    return click.option("--yes", is_flag=True, help="Do not ask.")(function)
+
+
+def retry_lock_option(function: F) -> F:
+    """Add `--retry-lock` as `retry_lock`, in seconds."""
+    return click.option(
+        "--retry-lock",
+        metavar="DURATION",
+        type=DURATION,
+        default=0.0,
+        help="How long to wait for another writer, such as 5m.",
+    )(function)

@@ -1,0 +1,289 @@
+"""What a configuration may hold. `regvault config schema` prints this as JSON Schema."""
+
+from __future__ import annotations
+
+from datetime import UTC, tzinfo
+from functools import cached_property
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from regvault.config.places import RegistryPlace, S3Settings, VaultPlace
+from regvault.config.secrets import SecretRef, parse_secret_ref
+from regvault.config.units import parse_rate
+from regvault.errors import UsageError
+from regvault.model.location import Location, Role, parse_location
+from regvault.oci.grammar import InvalidNameError, glob_matcher
+from regvault.vault.keys import REGISTRY_NAME
+
+__all__ = ["Config", "Registry", "Vault"]
+
+
+def _wrong(message: str, hint: str | None = None) -> PydanticCustomError:
+    # Braces would be taken for fields of the message.
+    return PydanticCustomError("regvault", "{message}", {"message": message, "hint": hint})
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _wrong("text is expected here", "Put it into quotes.")
+    return value
+
+
+def _location(value: Any, role: Role) -> Location:
+    try:
+        return parse_location(_text(value), role)
+    except UsageError as error:
+        raise _wrong(error.message, error.hint) from None
+
+
+def _source(value: Any) -> Location:
+    return _location(value, Role.SOURCE)
+
+
+def _vault(value: Any) -> Location:
+    return _location(value, Role.VAULT)
+
+
+def _rate(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise _wrong("a rate is expected here", "One is written 10MiB: bytes per second.")
+    try:
+        return parse_rate(str(value))
+    except ValueError as error:
+        raise _wrong(str(error)) from None
+
+
+def _secret(value: Any) -> SecretRef:
+    try:
+        return parse_secret_ref(value if isinstance(value, str) else "")
+    except ValueError as error:
+        raise _wrong(str(error)) from None
+
+
+def _glob(value: Any) -> str:
+    try:
+        glob_matcher([_text(value)])
+    except InvalidNameError as error:
+        raise _wrong(str(error), "One is written team/*, team/** or library/nginx.") from None
+    return str(value)
+
+
+def _url(value: Any) -> str:
+    text = _text(value)
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise _wrong("not the URL of a server", "One is written https://HOST or http://HOST:PORT.")
+    if parts.username is not None or parts.password is not None:
+        raise _wrong(
+            "a URL must not have credentials in it",
+            "Name them by access_key_id and secret_access_key, or by profile.",
+        )
+    return text
+
+
+def _name(value: str) -> str:
+    if not REGISTRY_NAME.fullmatch(value):
+        raise _wrong(
+            f"{value!r} is no name",
+            "Use 1 to 64 of a-z, 0-9, '.', '_' and '-', with a letter or digit at both ends.",
+        )
+    return value
+
+
+def _timezone(value: Any) -> str:
+    text = _text(value)
+    try:
+        _zone(text)
+    except (OSError, ValueError):
+        raise _wrong(
+            f"{text!r} is no timezone that this machine knows",
+            "One is written UTC or Europe/Berlin. Is tzdata installed?",
+        ) from None
+    return text
+
+
+def _zone(name: str) -> tzinfo:
+    if name.upper() == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except KeyError as error:  # ZoneInfoNotFoundError
+        raise ValueError(str(error)) from None
+
+
+def _schema(pattern: str, *examples: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": list(examples)})
+
+
+_Name = Annotated[str, Field(pattern=f"^{REGISTRY_NAME.pattern}$"), BeforeValidator(_name)]
+_Source = Annotated[
+    Location,
+    BeforeValidator(_source),
+    _schema("^(fs:|s3://).+", "fs:/var/lib/registry", "s3://bucket/prefix"),
+]
+_VaultAt = Annotated[
+    Location,
+    BeforeValidator(_vault),
+    _schema("^(/|\\./|\\.\\./|file:|s3://).+", "/backup/vault", "s3://bucket/prefix"),
+]
+_Rate = Annotated[
+    int,
+    BeforeValidator(_rate),
+    WithJsonSchema({"type": ["string", "integer"], "examples": ["10MiB", "1.5GiB"]}),
+]
+_Secret = Annotated[
+    SecretRef,
+    BeforeValidator(_secret),
+    _schema("^(file:.+|env:[A-Za-z_][A-Za-z0-9_]*)$", "file:/run/secrets/key", "env:KEY"),
+]
+_Url = Annotated[str, BeforeValidator(_url), _schema("^https?://[^@]+$", "https://s3.example.com")]
+_Glob = Annotated[str, BeforeValidator(_glob)]
+_Zone = Annotated[str, BeforeValidator(_timezone)]
+_Threads = Annotated[int, Field(ge=1, le=256)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+class _Place(_Settings):
+    endpoint_url: _Url | None = Field(
+        None, description="The S3 endpoint, where it is not AWS: http://minio.example.com:9000."
+    )
+    region: str | None = Field(None, min_length=1, description="The region of the bucket.")
+    profile: str | None = Field(
+        None, min_length=1, description="The profile of the AWS configuration to take."
+    )
+    addressing_style: Literal["auto", "path", "virtual"] | None = Field(
+        None, description="How the bucket is put into URLs; found out where it is left out."
+    )
+    access_key_id: _Secret | None = Field(
+        None, description="Where the access key id is: file:/PATH or env:NAME."
+    )
+    secret_access_key: _Secret | None = Field(
+        None, description="Where the secret access key is: file:/PATH or env:NAME."
+    )
+    session_token: _Secret | None = Field(
+        None, description="Where the session token is, if one is needed: file:/PATH or env:NAME."
+    )
+
+    def s3(self) -> S3Settings:
+        """Return how S3 is reached."""
+        return S3Settings(
+            endpoint_url=self.endpoint_url,
+            region=self.region,
+            profile=self.profile,
+            addressing_style=self.addressing_style,
+            access_key_id=self.access_key_id,
+            secret_access_key=self.secret_access_key,
+            session_token=self.session_token,
+        )
+
+
+class Registry(_Place):
+    """A registry to back up."""
+
+    location: _Source = Field(
+        description="Its storage: the root directory of its driver (the one that holds docker/) "
+        "as fs:/PATH, or s3://BUCKET/PREFIX. A relative path counts from this file."
+    )
+    repos: list[_Glob] = Field(
+        [],
+        description="Globs of the repositories to read; all where none is given. "
+        "The others are inherited from the snapshot before.",
+    )
+    fail_on: Literal["new", "any"] = Field(
+        "new", description="Which damage at the source makes exit code 3: new damage, or any."
+    )
+    threads: _Threads | None = Field(None, description="How many threads read.")
+
+
+class Vault(_Place):
+    """A vault: where snapshots are kept."""
+
+    location: _VaultAt = Field(
+        description="A directory, or s3://BUCKET/PREFIX. A relative path counts from this file."
+    )
+    storage_class: str | None = Field(
+        None,
+        pattern=r"^[A-Z0-9_]{1,64}$",
+        description="The S3 storage class of what is written; else the bucket's default.",
+    )
+    limit_upload: _Rate | None = Field(
+        None, description="How many bytes per second are written at most: 10MiB."
+    )
+    limit_download: _Rate | None = Field(
+        None, description="How many bytes per second are read at most: 10MiB."
+    )
+    threads: _Threads | None = Field(None, description="How many threads read and write.")
+
+
+class Config(_Settings):
+    """The configuration of regvault."""
+
+    timezone: _Zone = Field(
+        "UTC",
+        description="The timezone in which times are shown, and plain dates are read. "
+        "Everything stored is UTC.",
+    )
+    registries: dict[_Name, Registry] = Field(
+        {}, description="The registries by name. It is the registry's permanent name in a vault."
+    )
+    vaults: dict[_Name, Vault] = Field({}, description="The vaults by name.")
+
+    _file: str = PrivateAttr("")
+    _base: str = PrivateAttr("/")
+
+    @property
+    def file(self) -> str:
+        """The file that this was read from."""
+        return self._file
+
+    def read_from(self, file: str, base: str) -> Config:
+        """Say which file this was read from, and in which directory that is."""
+        self._file, self._base = file, base
+        return self
+
+    @property
+    def tzinfo(self) -> tzinfo:
+        """The timezone."""
+        return _zone(self.timezone)
+
+    @cached_property
+    def registry_places(self) -> dict[str, RegistryPlace]:
+        """The registries, ready to use."""
+        return {
+            name: RegistryPlace(
+                location=entry.location.absolute(self._base),
+                name=name,
+                s3=entry.s3(),
+                repos=tuple(entry.repos),
+                fail_on=entry.fail_on,
+                threads=entry.threads,
+            )
+            for name, entry in self.registries.items()
+        }
+
+    @cached_property
+    def vault_places(self) -> dict[str, VaultPlace]:
+        """The vaults, ready to use."""
+        return {
+            name: VaultPlace(
+                location=entry.location.absolute(self._base),
+                name=name,
+                s3=entry.s3(),
+                storage_class=entry.storage_class,
+                limit_upload=entry.limit_upload,
+                limit_download=entry.limit_download,
+                threads=entry.threads,
+            )
+            for name, entry in self.vaults.items()
+        }
