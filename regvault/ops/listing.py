@@ -7,19 +7,18 @@ on a vault that it cannot write.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from regvault.errors import NotFoundError, UsageError, VaultDamagedError
+from regvault.errors import NotFoundError, VaultDamagedError
 from regvault.model.state import parse_line
-from regvault.oci.grammar import is_digest, is_repository, is_tag
+from regvault.oci.grammar import is_digest, is_tag
 from regvault.oci.media import INDEXES
 from regvault.ops.images import Images
 from regvault.ops.selector import in_order, read_slots, registry_names, threads_for
-from regvault.policy.selectors import is_selector
 from regvault.vault.records import is_held
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from regvault.ops.images import RepositoryState
     from regvault.ops.selector import Opened, Slot
@@ -29,101 +28,19 @@ if TYPE_CHECKING:
 __all__ = [
     "HARMLESS",
     "ImageRow",
-    "Reference",
     "RepositoryRow",
     "SnapshotRow",
+    "closure_bytes",
+    "damaged_images",
+    "find_repository",
     "list_images",
     "list_repositories",
     "list_snapshots",
-    "parse_ls_arguments",
-    "parse_reference",
+    "marks",
 ]
 
 #: Damage that loses nothing: what the link should say follows from its path.
 HARMLESS = frozenset({"link-empty", "link-invalid"})
-_MIN_HEX = 8
-
-
-class Reference(NamedTuple):
-    """What of a snapshot is meant: a repository, one of its tags, or one of its manifests.
-
-    Attributes:
-        repository: its name.
-        tag: or None.
-        digest: whole, or its first hex digits (at least 8) after the algorithm; or None.
-    """
-
-    repository: str
-    tag: str | None = None
-    digest: str | None = None
-
-    def __str__(self) -> str:
-        if self.tag is not None:
-            return f"{self.repository}:{self.tag}"
-        return self.repository if self.digest is None else f"{self.repository}@{self.digest}"
-
-
-def parse_digest_prefix(text: str) -> str | None:
-    """Return a digest, or the beginning of one with its algorithm; None where `text` is neither.
-
-    At least 8 hex digits; without an algorithm it is `sha256`.
-    """
-    algorithm, separator, digits = text.lower().rpartition(":")
-    algorithm = algorithm if separator else "sha256"
-    length = {"sha256": 64, "sha384": 96, "sha512": 128}.get(algorithm, 0)
-    if not _MIN_HEX <= len(digits) <= length or set(digits) - set("0123456789abcdef"):
-        return None
-    return f"{algorithm}:{digits}"
-
-
-def parse_reference(text: str) -> Reference:
-    """Parse `REPO`, `REPO:TAG` or `REPO@DIGEST`.
-
-    Raises:
-        UsageError: it is none.
-    """
-    name, at, digest = text.partition("@")
-    if at:
-        found = parse_digest_prefix(digest)
-        if is_repository(name) and found is not None:
-            return Reference(name, None, found)
-    else:
-        name, colon, tag = text.partition(":")
-        if is_repository(name) and (not colon or is_tag(tag)):
-            return Reference(name, tag if colon else None)
-    raise UsageError(
-        f"{text!r} is neither a snapshot nor a repository",
-        hint="Use REPO, REPO:TAG or REPO@DIGEST, such as team/app:1.0; and for a snapshot latest, "
-        "a number or a time.",
-    )
-
-
-def parse_ls_arguments(arguments: Sequence[str]) -> tuple[str, Reference | None]:
-    """Return the SNAPSHOT and the reference that the arguments of `ls` mean.
-
-    `latest`, a number, a TIME, and each with `REGISTRY@` before it, is a snapshot; anything else is
-    a repository. A repository with such a name comes after the snapshot: `ls latest 2026`.
-
-    Raises:
-        UsageError: they are no [SNAPSHOT] [REPO[:TAG]].
-    """
-    match list(arguments):
-        case []:
-            return "latest", None
-        case [one]:
-            return (one, None) if is_selector(one) else ("latest", parse_reference(one))
-        case [first, second] if is_selector(first):
-            return first, parse_reference(second)
-        case [first, second] if is_selector(second):
-            return second, parse_reference(first)
-        case [first, _]:
-            raise UsageError(
-                f"{first!r} is no SNAPSHOT",
-                hint="regvault ls [SNAPSHOT] [REPO[:TAG]], where SNAPSHOT is latest, a number or a "
-                "time, each with REGISTRY@ before it where the vault has several registries.",
-            )
-        case _:
-            raise UsageError("too many arguments", hint="regvault ls [SNAPSHOT] [REPO[:TAG]]")
 
 
 # -- snapshots ----------------------------------------------------------------------------------
@@ -311,7 +228,7 @@ class ImageRow:
         media_type: "" where the manifest is not there.
         size: of the manifest, bytes; None where the snapshot does not hold it.
         nbytes: of all that a pull of all platforms gets; None where that was not asked for.
-        role: `tag`; of a revision without one: `child` (of an index here), `referrer` or `untagged`.
+        role: `tag`; of a revision without one `child` (of an index here), `referrer`, `untagged`.
         marks: what is wrong: `unreadable`, `dangling`, `missing`, `damaged`.
         history: how many digests the tag has pointed to, as far as the registry knew.
     """
@@ -451,9 +368,10 @@ def closure_bytes(images: Images, digest: str, held: dict[str, int]) -> int:
 
 def _roles(images: Images) -> dict[str, str]:
     """Return what revisions are to others of their repository."""
-    found = {digest: "referrer" for some in images.referrers().values() for digest in some}
+    found: dict[str, str] = {}
     for digest, (media_type, _) in images.state.revisions.items():
         manifest = images.manifest(digest) if media_type in INDEXES else None
         if manifest is not None:
             found |= {child.digest: "child" for child in manifest.children}
-    return found
+    # A fallback tag's index lists referrers: they are no less referrers for that.
+    return found | {digest: "referrer" for some in images.referrers().values() for digest in some}

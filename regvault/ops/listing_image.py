@@ -1,4 +1,4 @@
-"""One image of a snapshot, as a tree: index, manifests, configs and layers, and what refers to it."""
+"""One image of a snapshot: index, manifests, configs and layers; and what refers to it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from regvault.oci.manifest import Descriptor, Manifest
     from regvault.ops.images import RepositoryState
-    from regvault.ops.listing import Reference
     from regvault.ops.selector import Opened
+    from regvault.policy.references import Reference
 
 __all__ = ["ImageNode", "ImageTree", "Referrer", "show_image"]
 
