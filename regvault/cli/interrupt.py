@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 __all__ = ["Interrupted", "interruptible"]
@@ -75,11 +75,11 @@ def interruptible() -> Iterator[None]:
         sys.unraisablehook = hook
 
 
-def _again(signum: int, handler: object) -> None:
+def _again(signum: int, handler: Callable[[int, FrameType | None], None]) -> None:
     # The interpreter is still inside the destructor's caller; a moment later it is not.
     def ring(_signum: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        handler(signum, frame)  # type: ignore[operator]
+        handler(signum, frame)
 
     signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, 0.02)

@@ -23,6 +23,30 @@ _COMPLETE = "_REGVAULT_COMPLETE"
 
 #: In the order of `regvault --help`. The help is the first line of the command's own.
 COMMANDS: dict[str, LazyCommand] = {
+    "init": LazyCommand(
+        "regvault.cli.commands.init:init",
+        "Make a vault, after probing what the store really supports.",
+    ),
+    "snapshot": LazyCommand(
+        "regvault.cli.commands.snapshot:snapshot",
+        "Take one full snapshot of the registry at SOURCE.",
+    ),
+    "restore": LazyCommand(
+        "regvault.cli.commands.restore:restore",
+        "Bring images of SNAPSHOT back into a registry's own storage.",
+    ),
+    "verify": LazyCommand(
+        "regvault.cli.commands.verify:verify",
+        "Prove what is in the vault, for all snapshots of all registries.",
+    ),
+    "scan": LazyCommand(
+        "regvault.cli.commands.scan:scan",
+        "Find what is damaged in the registry at SOURCE, and what is only untidy.",
+    ),
+    "demo": LazyCommand(
+        "regvault.cli.commands.demo:demo",
+        "Show what regvault does, on a throw-away registry with real images.",
+    ),
     "config": LazyCommand(
         "regvault.cli.commands.config:config", "Check the configuration, or print its schema."
     ),

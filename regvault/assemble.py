@@ -1,0 +1,239 @@
+"""Puts concrete adapters together: the only place that names them.
+
+Everything below works on ports; everything above asks here for a vault, a source or a target.
+Adapters are imported when they are asked for, so that a run on disks never loads an S3 client.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from regvault.config.places import refuse_overlap
+from regvault.errors import NotFoundError, ObjectNotFoundError, UsageError
+from regvault.model.location import Kind
+from regvault.vault.keys import VAULT_JSON
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from regvault.config.places import RegistryPlace, S3Settings, VaultPlace
+    from regvault.model.location import Location
+    from regvault.model.registry import RegistrySource, RegistryTarget
+    from regvault.model.store import ObjectStore
+    from regvault.vault.vault import Vault
+
+__all__ = [
+    "DEFAULT_THREADS",
+    "create_vault",
+    "open_directory",
+    "open_source",
+    "open_target",
+    "open_vault",
+    "threads_for",
+]
+
+#: On disks, more than a few threads only wait for each other; on S3 they wait for the network.
+DEFAULT_THREADS = {Kind.FS: 4, Kind.FILE: 4, Kind.OCI: 4, Kind.S3: 16}
+
+
+def threads_for(*places: RegistryPlace | VaultPlace, asked: int | None = None) -> int:
+    """Return how many threads work at once: as asked, as configured, or what the places bear."""
+    configured = [place.threads for place in places if place.threads is not None]
+    return (
+        asked
+        or (max(configured) if configured else 0)
+        or max(DEFAULT_THREADS[place.location.kind] for place in places)
+    )
+
+
+def _s3(location: Location, settings: S3Settings, storage_class: str | None) -> ObjectStore:
+    from regvault.storage.s3 import S3Store
+
+    return S3Store(
+        location.bucket,
+        location.prefix,
+        endpoint_url=settings.endpoint_url,
+        region=settings.region,
+        profile=settings.profile,
+        addressing_style=settings.addressing_style,
+        credentials=settings.credentials(),
+        max_connections=64,
+        storage_class=storage_class,
+    )
+
+
+def _limited(store: ObjectStore, upload: float | None, download: float | None) -> ObjectStore:
+    if upload is None and download is None:
+        return store
+    from regvault.storage.wrappers import limit
+
+    return limit(store, upload=upload, download=download)
+
+
+def _vault_store(
+    place: VaultPlace,
+    *,
+    create: bool = False,
+    limit_upload: float | None = None,
+    limit_download: float | None = None,
+) -> ObjectStore:
+    store: ObjectStore
+    if place.location.kind is Kind.S3:
+        store = _s3(place.location, place.s3, place.storage_class)
+    else:
+        from regvault.storage.local import LocalStore
+
+        store = LocalStore(place.location.path, create=create)
+    upload = place.limit_upload if limit_upload is None else limit_upload
+    download = place.limit_download if limit_download is None else limit_download
+    return _limited(store, upload, download)
+
+
+def open_vault(
+    place: VaultPlace,
+    *,
+    beside: RegistryPlace | None = None,
+    limit_upload: float | None = None,
+    limit_download: float | None = None,
+) -> Vault:
+    """Open a vault that exists.
+
+    Args:
+        place: where it is.
+        beside: the registry that is read or written, which must not overlap with it.
+        limit_upload: bytes per second, instead of the configured ones.
+        limit_download: likewise.
+
+    Raises:
+        NotFoundError: there is none.
+        UsageError: the places overlap.
+    """
+    from regvault.vault.vault import Vault
+
+    if beside is not None:
+        refuse_overlap(place, beside)
+    return Vault(_vault_store(place, limit_upload=limit_upload, limit_download=limit_download))
+
+
+def create_vault(place: VaultPlace) -> str:
+    """Make a vault; return its id. Its directory is made, a bucket is not.
+
+    Raises:
+        RefusedError: there is one, or the store cannot hold one safely.
+        UsageError: there is a registry at this place.
+    """
+    from regvault.vault import vault
+
+    store = _vault_store(place, create=True)
+    if next(iter(store.list_prefixes("docker/registry/")), None) is not None:
+        raise UsageError(
+            f"there is a registry at {place.location}",
+            hint="A vault needs a place of its own, beside the registry.",
+        )
+    return vault.create_vault(store)
+
+
+def _registry_store(
+    place: RegistryPlace,
+    *,
+    follow: bool,
+    owner: tuple[int, int] | None = None,
+    modes: tuple[int, int] | None = None,
+) -> ObjectStore:
+    if place.location.kind is Kind.S3:
+        return _s3(place.location, place.s3, None)
+    from regvault.storage.local import LocalStore
+
+    if not os.path.isdir(place.location.path) and follow:
+        raise NotFoundError(
+            f"there is no directory {place.location.path}",
+            hint="Give the root directory of the registry's driver, the one that holds docker/.",
+        )
+    return LocalStore(
+        place.location.path,
+        create=not follow,
+        follow_symlinks=follow,
+        owner=owner,
+        file_mode=modes[0] if modes else None,
+        dir_mode=modes[1] if modes else None,
+    )
+
+
+def open_source(place: RegistryPlace, *, threads: int) -> RegistrySource:
+    """Open a registry to read.
+
+    Raises:
+        NotFoundError: its directory does not exist. (That it holds a registry is checked by who
+            knows whether the vault knows it.)
+        UsageError: it is a vault.
+    """
+    from regvault.registry.reader import DistributionSource
+
+    store = _registry_store(place, follow=True)
+    _refuse_vault(store)
+    kind = "distribution-s3" if place.location.kind is Kind.S3 else "distribution-fs"
+    return DistributionSource(store, kind=kind, threads=threads)
+
+
+def _refuse_vault(store: ObjectStore) -> None:
+    try:
+        store.head(VAULT_JSON)
+    except ObjectNotFoundError:
+        return
+    raise UsageError(
+        f"{store.location} is a vault, not a registry",
+        hint="The order is: regvault snapshot REGISTRY --vault VAULT",
+    )
+
+
+def open_target(
+    place: RegistryPlace,
+    *,
+    threads: int,
+    owner: tuple[int, int] | None = None,
+    modes: tuple[int, int] | None = None,
+    full_names: bool = True,
+) -> tuple[RegistryTarget, Iterable[tuple[str, int]]]:
+    """Open storage to restore into; with (digest, size) of the blobs that it has.
+
+    Args:
+        place: of a registry, or of an OCI image layout; a directory is made where there is none.
+        threads: that list.
+        owner: user and group id of what is written; None: those of the root directory.
+        modes: of files and directories; None: those of the root directory.
+        full_names: an image layout names images `repository:tag`, not `tag`.
+    """
+    from regvault.registry.oci_layout import OciLayoutTarget
+    from regvault.registry.reader import DistributionSource
+    from regvault.registry.writer import DistributionTarget
+
+    if place.location.kind is not Kind.S3:
+        owner, modes = _attributes(place.location.path, owner, modes)
+    store = _registry_store(place, follow=False, owner=owner, modes=modes)
+    _refuse_vault(store)
+    if place.location.kind is Kind.OCI:
+        return OciLayoutTarget(store, full_names=full_names), ()
+    existing = DistributionSource(store, kind="target", threads=threads).blobs()
+    return DistributionTarget(store), existing
+
+
+def open_directory(path: str) -> ObjectStore:
+    """Open a directory, made where there is none, as a store: for the sample registry."""
+    from regvault.storage.local import LocalStore
+
+    return LocalStore(path, create=True)
+
+
+def _attributes(
+    path: str, owner: tuple[int, int] | None, modes: tuple[int, int] | None
+) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+    """Return owner and modes for what is restored: as asked, else like the target's root."""
+    try:
+        root = os.stat(path)
+    except OSError:
+        return owner, modes
+    mode = root.st_mode & 0o777
+    if owner is None and os.geteuid() == 0:
+        owner = root.st_uid, root.st_gid
+    return owner, modes or (mode & 0o666, mode)

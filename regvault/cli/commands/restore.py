@@ -1,0 +1,249 @@
+"""`regvault restore`: bring images back."""
+
+from __future__ import annotations
+
+import grp
+import pwd
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from regvault.cli import text as fmt
+from regvault.cli.group import command
+from regvault.cli.options import (
+    LOCATION,
+    dry_run_option,
+    repo_option,
+    transfer_options,
+    vault_option,
+)
+from regvault.errors import UsageError
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from regvault.cli.app import App
+    from regvault.ops.restore import RestorePlan, RestoreResult
+
+
+@command(
+    "restore",
+    examples=[
+        ("Everything, newest", "regvault restore latest --to fs:/srv/registry"),
+        (
+            "One image of an older day, beside today's",
+            "regvault restore 8 --to fs:/srv/registry --repo a/b --tag v1 --rename a/b=old/b",
+        ),
+        (
+            "An image layout for skopeo, crane and oras",
+            "regvault restore 12 --to oci:./app --repo a",
+        ),
+        ("What would it do?", "regvault restore '3 days ago' --to fs:/srv/registry --dry-run"),
+    ],
+    exit_codes=(0, 1, 2, 3, 4, 5, 6, 10, 12),
+)
+@click.argument("snapshot")
+@vault_option
+@click.option(
+    "--to",
+    "target",
+    metavar="TARGET",
+    type=LOCATION,
+    required=True,
+    help="Registry storage (fs:/PATH, s3://BUCKET/PREFIX), empty or in use, or oci:/PATH.",
+)
+@repo_option
+@click.option("--tag", "tags", metavar="TAG", multiple=True, help="Only this tag; repeatable.")
+@click.option(
+    "--digest", "digests", metavar="DIGEST", multiple=True, help="Only this manifest; repeatable."
+)
+@click.option("--no-referrers", is_flag=True, help="Without signatures, SBOMs and the like.")
+@click.option(
+    "--rename",
+    "renames",
+    metavar="FROM=TO",
+    multiple=True,
+    help="Under another name; FROM/=TO/ for all below.",
+)
+@click.option(
+    "--trust",
+    type=click.Choice(["read", "checksum", "size"]),
+    default="read",
+    show_default=True,
+    help="What makes a blob good that is there: its bytes, the store's checksum, or its size.",
+)
+@click.option(
+    "--overwrite",
+    type=click.Choice(["never", "tags", "always"]),
+    default="never",
+    show_default=True,
+    help="Tags that point elsewhere by now: leave them, move them back, or write all anew.",
+)
+@click.option(
+    "--deny",
+    metavar="FILE",
+    type=click.File("r"),
+    help="Digests never to bring back, one a line; images that need one are left out.",
+)
+@click.option("--owner", metavar="USER[:GROUP]", help="Of what is written; else as TARGET's root.")
+@click.option("--mode", metavar="FILE,DIR", help="Octal modes, such as 640,750; else as the root.")
+@dry_run_option
+@transfer_options
+@click.pass_obj
+def restore(
+    app: App,
+    snapshot: str,
+    vault: str | None,
+    endpoint_url: str | None,
+    target: str,
+    repos: tuple[str, ...],
+    tags: tuple[str, ...],
+    digests: tuple[str, ...],
+    no_referrers: bool,
+    renames: tuple[str, ...],
+    trust: str,
+    overwrite: str,
+    deny: TextIO | None,
+    owner: str | None,
+    mode: str | None,
+    dry_run: bool,
+    threads: int | None,
+    limit_upload: float | None,
+    limit_download: float | None,
+) -> int:
+    """Bring images of SNAPSHOT back into a registry's own storage.
+
+    SNAPSHOT is [REGISTRY@]latest, a sequence number, or a time. What the target has and is good
+    stays; what is wrong is replaced; tags are written last. An interrupted restore is gone on
+    with by the same command. Restart a registry that serves from TARGET afterwards: it caches.
+    """
+    from regvault.assemble import open_target, open_vault, threads_for
+    from regvault.model.location import Role
+    from regvault.ops.claim import claim
+    from regvault.ops.restore import RestoreOptions, Restorer
+    from regvault.ops.selector import resolve
+    from regvault.vault.blobs import BlobReader
+    from regvault.vault.catalog import Catalog, vault_cache
+
+    place = app.registry(target, Role.TARGET, endpoint_url=endpoint_url)
+    where = app.vault(vault, endpoint_url=endpoint_url)
+    count = threads_for(place, where, asked=threads)
+    options = RestoreOptions(
+        globs=repos,
+        tags=tags,
+        digests=digests,
+        referrers=not no_referrers,
+        renames=renames,
+        trust=trust,
+        overwrite=overwrite,
+        deny=_denied(deny),
+        threads=count,
+    )
+    opened = open_vault(
+        where, beside=place, limit_upload=limit_upload, limit_download=limit_download
+    )
+    root = resolve(opened, snapshot, now=datetime.now(UTC), timezone=app.timezone)
+    one = len(repos) == 1 and not set(repos[0]) & set("*?[") and not repos[0].endswith("/")
+    to, existing = open_target(
+        place,
+        threads=count,
+        owner=_owner(owner),
+        modes=_modes(mode),
+        full_names=not one,
+    )
+    catalog = Catalog(opened.store, vault_cache(app.cache_base(), opened.id))
+    objects = opened.object_list(root)
+    with app.progress() as progress, claim(opened, [root], progress):
+        narrow = bool(tags or digests)
+        catalog.prepare(16 if narrow else root.counts.blobs)
+        reader = BlobReader(opened.store, catalog, objects)
+        restorer = Restorer(opened, root, objects, reader, to, existing, options, progress)
+        try:
+            plan = restorer.plan()
+            result = None if dry_run else restorer.execute(plan)
+        finally:
+            restorer.close()
+            catalog.close()
+    document = plan.to_json() if result is None else result.to_json()
+    app.console.document({**document, "dry_run": dry_run})
+    _show(app, plan, result, str(place.location))
+    return 0 if result is None else result.exit_code()
+
+
+def _denied(file: TextIO | None) -> frozenset[str]:
+    from regvault.oci.grammar import is_digest
+
+    lines = [] if file is None else [line.split("#")[0].strip() for line in file]
+    found = frozenset(line for line in lines if line)
+    for line in found:
+        if not is_digest(line):
+            raise UsageError(f"--deny: {line!r} is no digest", hint="One sha256:... a line.")
+    return found
+
+
+def _owner(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    user, _, group = text.partition(":")
+    try:
+        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+        uid, gid = entry.pw_uid, entry.pw_gid
+    except KeyError:
+        if not user.isdigit():
+            raise UsageError(f"--owner: there is no user {user!r}", hint="Give a number.") from None
+        uid = gid = int(user)
+    if group:
+        try:
+            gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+        except KeyError:
+            raise UsageError(
+                f"--owner: there is no group {group!r}", hint="Give a number."
+            ) from None
+    return uid, gid
+
+
+def _modes(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    file, _, directory = text.partition(",")
+    try:
+        modes = int(file, 8), int(directory, 8)
+    except ValueError:
+        modes = -1, -1
+    if not all(0 <= mode <= 0o7777 for mode in modes):
+        raise UsageError(f"--mode {text!r} is not FILE,DIR", hint="For example --mode 640,750")
+    return modes
+
+
+def _show(app: App, plan: RestorePlan, result: RestoreResult | None, target: str) -> None:
+    console = app.console
+    name = plan.snapshot.name
+    what = f"{plan.repositories} repositories, {plan.tags} tags"
+    if result is None:
+        console.say(
+            f"Would restore {name} to {target}: {what}; write {plan.blobs} blobs, "
+            f"{fmt.size(plan.nbytes)}; check {plan.present} that are there."
+        )
+    else:
+        console.say(
+            f"Restored {name} to {target}: {what}; wrote {result.blobs_written} blobs, "
+            f"{fmt.size(result.bytes_written)}; kept {result.blobs_kept}, replaced "
+            f"{result.blobs_replaced}."
+        )
+        if result.tags_moved:
+            console.warn(
+                f"{len(result.tags_moved)} tags point elsewhere by now, and were left alone",
+                hint="Move them back with --overwrite tags.",
+            )
+            for repository, tag, digest in result.tags_moved[:20]:
+                console.note(f"  {repository}:{tag} -> {digest}")
+    if plan.problem_count:
+        console.warn(
+            f"{plan.problem_count} things do not come back",
+            hint="`missing` ones were damaged at the source when the snapshot was taken; see "
+            "another snapshot: regvault find DIGEST",
+        )
+        for problem in plan.problems[:20]:
+            where = f"{problem.repository} " if problem.repository else ""
+            console.note(f"  {where}{problem.subject}: {problem.reason} {problem.detail}")

@@ -1,0 +1,155 @@
+"""`regvault snapshot`: one full snapshot of a registry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from regvault.cli import text as fmt
+from regvault.cli.group import command
+from regvault.cli.options import (
+    LOCATION,
+    dry_run_option,
+    repo_option,
+    retry_lock_option,
+    transfer_options,
+    vault_option,
+)
+
+if TYPE_CHECKING:
+    from regvault.cli.app import App
+    from regvault.ops.snapshot import SnapshotResult
+
+
+@command(
+    "snapshot",
+    examples=[
+        (
+            "Every day, from cron",
+            "regvault -q snapshot fs:/var/lib/registry --vault s3://backup/registry",
+        ),
+        ("What would it read and store?", "regvault snapshot fs:/var/lib/registry --dry-run"),
+        (
+            "Read one team's, inherit the rest",
+            "regvault snapshot prod --repo 'team/**'",
+        ),
+    ],
+    exit_codes=(0, 1, 2, 3, 4, 5, 6, 10, 11, 12),
+)
+@click.argument("source", type=LOCATION)
+@vault_option
+@click.option(
+    "--registry",
+    metavar="NAME",
+    help="The registry's permanent name in the vault. Else the one that was last read from this "
+    "place, or at the first run a name made from it.",
+)
+@repo_option
+@dry_run_option
+@click.option(
+    "--fail-on",
+    type=click.Choice(["new", "any"]),
+    help="Whether only new damage at the source makes exit code 3 (the default), or any.",
+)
+@retry_lock_option
+@transfer_options
+@click.pass_obj
+def snapshot(
+    app: App,
+    source: str,
+    vault: str | None,
+    endpoint_url: str | None,
+    registry: str | None,
+    repos: tuple[str, ...],
+    dry_run: bool,
+    fail_on: str | None,
+    retry_lock: float,
+    threads: int | None,
+    limit_upload: float | None,
+    limit_download: float | None,
+) -> int:
+    """Take one full snapshot of the registry at SOURCE.
+
+    SOURCE is fs:/PATH (the directory that holds docker/), s3://BUCKET/PREFIX, or a name of the
+    configuration. Only what changed is read and stored, and what the vault has lost is stored
+    again. It is safe while the registry takes pushes, deletes and garbage collection.
+
+    --repo reads the repositories that match, and inherits the others from the newest snapshot.
+    """
+    from regvault.assemble import open_source, open_vault, threads_for
+    from regvault.model.location import Role
+    from regvault.ops.snapshot import SnapshotOptions
+    from regvault.ops.snapshot import snapshot as take
+
+    place = app.registry(source, Role.SOURCE, endpoint_url=endpoint_url)
+    where = app.vault(vault, endpoint_url=endpoint_url)
+    count = threads_for(place, where, asked=threads)
+    opened = open_vault(
+        where, beside=place, limit_upload=limit_upload, limit_download=limit_download
+    )
+    options = SnapshotOptions(
+        registry=registry or place.name,
+        globs=repos or place.repos,
+        threads=count,
+        dry_run=dry_run,
+        fail_on=fail_on or place.fail_on,
+        wait_s=retry_lock,
+    )
+    with app.progress() as progress:
+        result = take(
+            opened,
+            open_source(place, threads=count),
+            options,
+            progress=progress,
+            cache_base=app.cache_base(),
+        )
+    app.console.document(result.to_json())
+    _show(app, result, str(where.location))
+    return result.exit_code()
+
+
+def _show(app: App, result: SnapshotResult, vault: str) -> None:
+    console = app.console
+    root = result.root
+    read = f"{result.read} repositories read, {result.inherited} unchanged"
+    if result.removed:
+        read += f", {result.removed} gone"
+    size = fmt.size(result.stored_bytes)
+    if root is None:
+        console.say(f"Would store {result.stored} blobs, {size} ({read}).")
+    else:
+        console.say(
+            f"Snapshot {root.name}: {root.counts.repositories} repositories, "
+            f"{root.counts.tags} tags, {fmt.size(root.counts.nbytes)}."
+        )
+        console.say(f"{read[0].upper()}{read[1:]}; {result.stored} new blobs, {size}.")
+    if result.lost:
+        console.warn(
+            f"the vault had lost {len(result.lost)} objects, which were stored again",
+            hint="See whether older snapshots are whole: regvault verify",
+        )
+    ranks = {str(rank): count for rank, count in result.ranks.items()}
+    if ranks["new"] or ranks["known"]:
+        console.warn(
+            f"the source is damaged: {ranks['new']} new, {ranks['known']} known findings",
+            hint="All that could be read is in the snapshot. See them with --json, or with: "
+            "regvault scan SOURCE",
+        )
+        for rank, finding in result.findings[:20]:
+            if str(rank) != "notice":
+                image = f" ({finding.image})" if finding.image else ""
+                console.note(
+                    f"  {rank}: {finding.repository}{image}: {finding.kind} {finding.subject}"
+                )
+    if result.unreadable:
+        console.warn(
+            "something at the source could not be read; the snapshot is not complete",
+            hint="See the findings 'unreadable' with --json; mend it, and run this again.",
+        )
+    if root is not None and root.held is not None:
+        console.warn(
+            f"snapshot {root.name} is held: {root.held['reason']}",
+            hint=f"If that is right: regvault confirm {root.name} --vault {vault}. Until then it "
+            "is not `latest`.",
+        )

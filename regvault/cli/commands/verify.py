@@ -1,0 +1,96 @@
+"""`regvault verify`: prove what is in a vault."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from regvault.cli import text as fmt
+from regvault.cli.group import command
+from regvault.cli.options import transfer_options, vault_option
+from regvault.errors import UsageError
+
+if TYPE_CHECKING:
+    from regvault.cli.app import App
+    from regvault.ops.verify import VerifyResult
+
+
+@command(
+    "verify",
+    examples=[
+        ("Every hour: is everything there?", "regvault verify --quick"),
+        ("Every day: is all metadata right, and every snapshot complete?", "regvault verify"),
+        ("Every day a seventh of all bytes", "regvault verify --read-data=3/7"),
+    ],
+    exit_codes=(0, 1, 2, 4, 5, 6, 10, 12),
+)
+@vault_option
+@click.option("--quick", is_flag=True, help="Only that every object is there, with the right size.")
+@click.option(
+    "--read-data",
+    metavar="[=N%|n/t]",
+    is_flag=False,
+    flag_value="all",
+    help="Also read every layer; or a random share, or the n-th of t parts.",
+)
+@transfer_options
+@click.pass_obj
+def verify(
+    app: App,
+    vault: str | None,
+    endpoint_url: str | None,
+    quick: bool,
+    read_data: str | None,
+    threads: int | None,
+    limit_upload: float | None,
+    limit_download: float | None,
+) -> int:
+    """Prove what is in the vault, for all snapshots of all registries.
+
+    Without options all metadata is read and hashed again, and every snapshot is walked: each blob
+    that it needs lies in an object that it lists. Works on a vault that cannot be written.
+    """
+    from regvault.assemble import open_vault, threads_for
+    from regvault.ops.verify import VerifyOptions
+    from regvault.ops.verify import verify as prove
+    from regvault.ops.verify.data import parse_sample
+
+    if quick and read_data is not None:
+        raise UsageError("--quick and --read-data exclude each other", hint="Leave one out.")
+    sample = parse_sample(read_data) if read_data is not None else None
+    where = app.vault(vault, endpoint_url=endpoint_url)
+    opened = open_vault(where, limit_upload=limit_upload, limit_download=limit_download)
+    with app.progress() as progress:
+        result = prove(
+            opened,
+            VerifyOptions(quick=quick, read_data=sample, threads=threads_for(where, asked=threads)),
+            progress=progress,
+            cache_base=app.cache_base(),
+        )
+    app.console.document(result.to_json())
+    _show(app, result)
+    return result.exit_code()
+
+
+def _show(app: App, result: VerifyResult) -> None:
+    report, console = result.report, app.console
+    read = f"{report.objects} objects read, {fmt.size(report.nbytes)}"
+    if not report.count:
+        console.say(
+            f"{result.snapshots} snapshots are whole ({result.depth}): "
+            f"{report.present} objects there, {read}."
+        )
+        return
+    console.say(f"The vault is damaged: {report.count} problems ({read}).")
+    console.table(
+        ("object", "what", "detail", "snapshots"),
+        [(p.key, p.what, p.detail, ", ".join(p.snapshots) or "-") for p in report.problems[:50]],
+    )
+    for repository, image, digest in report.images[:50]:
+        console.say(f"  {repository}{image} needs {digest}")
+    console.warn(
+        "what is damaged cannot be restored; everything else can",
+        hint="The next snapshot stores again what the registry still has. Keep the vault as it is, "
+        "and compare it with a second copy.",
+    )
