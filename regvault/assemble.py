@@ -66,9 +66,9 @@ def _s3(location: Location, settings: S3Settings, storage_class: str | None) -> 
 def _limited(store: ObjectStore, upload: float | None, download: float | None) -> ObjectStore:
     if upload is None and download is None:
         return store
-    from regvault.storage.wrappers import limit
+    from regvault.storage.wrappers import LimitedStore
 
-    return limit(store, upload=upload, download=download)
+    return LimitedStore(store, upload=upload, download=download)
 
 
 def _vault_store(
@@ -154,6 +154,7 @@ def _registry_store(
         place.location.path,
         create=not follow,
         follow_symlinks=follow,
+        writable=not follow,
         owner=owner,
         file_mode=modes[0] if modes else None,
         dir_mode=modes[1] if modes else None,

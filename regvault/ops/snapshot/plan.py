@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from regvault.errors import VaultDamagedError
+from regvault.model.registry import Kind
 from regvault.oci.grammar import glob_matcher
 
 if TYPE_CHECKING:
@@ -108,6 +109,27 @@ def _compare(
                 _change(plan, survey)
             entry = next(entries, None)
         survey = next(surveys, None)
+    if plan.removed:
+        _keep_unreadable(plan, source)
+
+
+def _keep_unreadable(plan: Plan, source: RegistrySource) -> None:
+    """Take names back from `removed` that lie below a directory which cannot be read.
+
+    What cannot be read is not gone (invariant 9): such repositories keep their state, and the run
+    is not complete, because the directory itself is found unreadable when it is captured.
+    """
+    hidden: list[str] = []
+    for name in plan.changed:
+        survey = plan.surveys.get(name) or source.survey(name)
+        if not survey.fingerprint and any(
+            finding.kind is Kind.UNREADABLE for finding in survey.links().findings
+        ):
+            hidden.append(f"{name}/")
+    if hidden:
+        kept = [name for name in plan.removed if name.startswith(tuple(hidden))]
+        plan.removed = [name for name in plan.removed if name not in set(kept)]
+        plan.unchanged += len(kept)
 
 
 def _change(plan: Plan, survey: Survey) -> None:

@@ -369,6 +369,8 @@ class _Run:
                 if not dry:
                     tally.keep_state(entry.state)
                 return RepositoryEntry(entry.name, entry.state, "")
+            if not captured.lines:
+                return None  # a directory of which not even that it is a repository is known
         if dry:
             return None
         before = entry.state if entry is not None else None
