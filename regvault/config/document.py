@@ -19,7 +19,8 @@ Path = tuple[Key, ...]
 #: An alias of an alias of an alias grows exponentially.
 _MAX_NODES = 20_000
 _MAX_DEPTH = 32
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# Not the C one: that one overflows the stack on deep nesting.
+_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
 class Problem(NamedTuple):
@@ -82,19 +83,17 @@ class Document:
 def parse_document(text: str) -> Document:
     """Return the document in `text`; its syntax errors are among its problems."""
     document = Document()
-    loader = _Loader(text)
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is not None:
             document.value = _Reader(document, loader).read(node, ())
     except yaml.YAMLError as error:
         document.value = None
-        document.problems.append(_syntax(error))
+        document.problems.append(_syntax(error, text))
     except RecursionError:
         document.value = None
         document.problems.append(Problem(1, 1, "", "the document is nested too deeply"))
-    finally:
-        loader.dispose()
     return document
 
 
@@ -112,6 +111,8 @@ class _Reader:
                 problem_mark=node.start_mark,
             )
         self._document._values[path] = _mark(node)  # noqa: SLF001 (its builder)
+        if isinstance(node, yaml.CollectionNode) and node.tag not in _COLLECTIONS:
+            self._problem(_mark(node), path, f"the tag {node.tag!r} is not read here", "Drop it.")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -167,7 +168,12 @@ def _not_text(node: yaml.Node) -> tuple[str, str]:
     return f"the key {node.value!r} is not read as text", "Put it into quotes."
 
 
-def _syntax(error: yaml.YAMLError) -> Problem:
+def _syntax(error: yaml.YAMLError, text: str) -> Problem:
+    if isinstance(error, yaml.reader.ReaderError):
+        before = text[: error.position]
+        column = error.position - before.rfind("\n")
+        message = f"not YAML: the character {text[error.position]!r} may not be in it"
+        return Problem(before.count("\n") + 1, column, "", message)
     mark = getattr(error, "problem_mark", None)
     what = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
     line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)

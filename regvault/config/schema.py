@@ -20,7 +20,10 @@ class _Plain(GenerateJsonSchema):
 
 def config_schema() -> dict[str, Any]:
     """Return the schema, of draft 2020-12."""
-    schema = Config.model_json_schema(schema_generator=_Plain)
+    schema: dict[str, Any] = Config.model_json_schema(schema_generator=_Plain)
+    for setting in schema["properties"].values():
+        if "patternProperties" in setting:
+            setting["additionalProperties"] = False
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "regvault.yaml",
