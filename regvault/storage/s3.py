@@ -21,6 +21,7 @@ from regvault.errors import (
 )
 from regvault.model.store import Entry, Space, Stored
 from regvault.storage import s3_upload, s3_walk
+from regvault.storage.delegate import unwrap
 from regvault.storage.keys import check_directory, check_key, check_prefix
 from regvault.storage.s3_client import Connection, Endpoint
 from regvault.storage.s3_errors import answer_of, is_botocore, translate
@@ -73,11 +74,12 @@ class S3Store:
         storage_class: str | None = None,
         addressing_style: str | None = None,
         spool_dir: str | None = None,
+        credentials: tuple[str, str, str | None] | None = None,
     ) -> None:
         self.bucket = bucket
         directory = check_directory(prefix.strip("/"))
         self.prefix = f"{directory}/" if directory else ""
-        self.endpoint = Endpoint(endpoint_url, region, profile)
+        self.endpoint = Endpoint(endpoint_url, region, profile, credentials)
         self.connection = Connection(
             self.endpoint,
             self.location,
@@ -287,6 +289,7 @@ class S3Store:
         """
         check_key(key)
         check_key(source_key)
+        source = unwrap(source)
         if not isinstance(source, S3Store) or source.endpoint != self.endpoint:
             return None
         return copy_object(source, source_key, self, key, size=size, sha256=sha256)

@@ -31,11 +31,17 @@ class Endpoint(NamedTuple):
         url: the endpoint; None: as the environment and the AWS configuration say.
         region: None: as the environment and the AWS configuration say.
         profile: of the AWS configuration; None: the default.
+        credentials: access key id, secret access key, session token or None; None: the provider's
+            own chain (environment, profile, instance role).
     """
 
     url: str | None
     region: str | None
     profile: str | None
+    credentials: tuple[str, str, str | None] | None = None
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.url!r}, {self.region!r}, {self.profile!r})"
 
 
 class Clock:
@@ -128,7 +134,8 @@ class Connection:
     def _make(self, attempts: int) -> Any:
         import botocore.session
 
-        url, region, profile = self._endpoint
+        url, region, profile, credentials = self._endpoint
+        key, secret, token = credentials or (None, None, None)
         session = botocore.session.Session(profile=profile)
         custom = url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         style = self._style or ("path" if custom else "auto")
@@ -138,6 +145,9 @@ class Connection:
                 "s3",
                 region_name=region,
                 endpoint_url=url,
+                aws_access_key_id=key,
+                aws_secret_access_key=secret,
+                aws_session_token=token,
                 config=_configuration(style, attempts, self._max_connections),
             )
 
