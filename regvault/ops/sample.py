@@ -9,6 +9,7 @@ and follows from the seed.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import json
@@ -212,8 +213,12 @@ class _Registry:
 
     def tags_of(self, repository: str) -> dict[str, str]:
         """Return tag -> digest."""
-        names = list(self.store.list_prefixes(f"{repository_prefix(repository)}_manifests/tags/"))
-        return {tag: self.store.get(current_key(repository, tag)).decode() for tag in names}
+        found: dict[str, str] = {}
+        for tag in self.store.list_prefixes(f"{repository_prefix(repository)}_manifests/tags/"):
+            # On a file system the empty directory of a deleted tag stays.
+            with contextlib.suppress(ObjectNotFoundError):
+                found[tag] = self.store.get(current_key(repository, tag)).decode()
+        return found
 
     def pull_image(self, digest: str) -> Content:
         """Return an OCI image that this module has pushed before."""
