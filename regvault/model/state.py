@@ -17,7 +17,10 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import quote_from_bytes, unquote
 
-__all__ = ["Line", "decode_field", "encode_field", "parse_line"]
+from regvault.errors import VaultDamagedError
+from regvault.oci.grammar import is_digest, is_tag
+
+__all__ = ["Line", "checked_line", "decode_field", "encode_field", "parse_line"]
 
 _SAFE = "".join(chr(c) for c in range(0x21, 0x7F) if chr(c) != "%")
 
@@ -74,3 +77,25 @@ def parse_line(line: str) -> Line:
         _, name, digest = fields
         return Line(what, name, "" if digest == "-" else digest, None)
     return Line(what, fields[1] if len(fields) > 1 else "", "", None)
+
+
+def checked_line(data: bytes) -> Line:
+    """Parse one state line that came out of a vault, where names and digests are hostile input.
+
+    Raises:
+        VaultDamagedError: it is none.
+    """
+    try:
+        line = parse_line(data.decode("ascii"))
+    except ValueError:
+        raise VaultDamagedError(f"a state has a line that is none: {data[:200]!r}") from None
+    what, name, value, size = line
+    if what in ("tag", "was"):
+        good = is_tag(name) and (is_digest(value) or (what == "tag" and not value))
+    elif what in ("rev", "layer", "blob"):
+        good = is_digest(name) and (size is None or size >= 0)
+    else:
+        good = True
+    if not good:
+        raise VaultDamagedError(f"a state has a line that is none: {data[:200]!r}")
+    return line

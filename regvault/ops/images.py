@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from regvault.model.state import parse_line
+from regvault.model.state import checked_line
 from regvault.oci.manifest import InvalidManifestError, parse_manifest
 from regvault.oci.media import MANIFESTS
 
@@ -48,10 +48,14 @@ class RepositoryState(NamedTuple):
 
 
 def parse_state(lines: Iterable[bytes]) -> RepositoryState:
-    """Parse the lines of a state; kinds of line that a later version adds are passed over."""
+    """Parse the lines of a state; kinds of line that a later version adds are passed over.
+
+    Raises:
+        VaultDamagedError: a line is none, or has a name or a digest that no registry would take.
+    """
     state = RepositoryState({}, [], {}, {}, {})
     for raw in lines:
-        line = parse_line(raw.decode("ascii"))
+        line = checked_line(raw)
         if line.what == "tag":
             state.tags[line.name] = line.value
         elif line.what == "was":

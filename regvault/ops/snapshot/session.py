@@ -13,6 +13,7 @@ from regvault.errors import (
     VaultDamagedError,
 )
 from regvault.model.store import HierarchicalStore
+from regvault.oci.grammar import is_digest, is_repository
 from regvault.vault.blobs import BlobReader
 from regvault.vault.catalog import Catalog, vault_cache
 from regvault.vault.condemned import read_condemned
@@ -55,8 +56,17 @@ class RepositoryEntry(NamedTuple):
 
 
 def parse_entry(line: bytes) -> RepositoryEntry:
-    """Parse a line of the repository list."""
-    name, state, fingerprint = line.decode("ascii").split(" ")
+    """Parse a line of the repository list.
+
+    Raises:
+        VaultDamagedError: it is none, or its name is none of a repository (hostile input).
+    """
+    try:
+        name, state, fingerprint = line.decode("ascii").split(" ")
+    except ValueError:
+        name = state = fingerprint = ""
+    if not is_repository(name) or not is_digest(state):
+        raise VaultDamagedError(f"a repository list has a line that is none: {line[:300]!r}")
     return RepositoryEntry(name, state, "" if fingerprint == "-" else fingerprint)
 
 
@@ -208,14 +218,17 @@ def damage_line(repository: str, kind: str, subject: str, image: str, since: int
 
 
 def parse_damage(line: bytes) -> tuple[str, str, str, str, int]:
-    """Parse one line of a damage tree."""
+    """Parse one line of a damage tree. Raises VaultDamagedError."""
     from regvault.model.state import decode_field
 
-    repository, kind, subject, image, since = line.decode("ascii").split(" ")
-    return (
-        decode_field(repository),
-        decode_field(kind),
-        decode_field(subject),
-        decode_field(image),
-        int(since),
-    )
+    try:
+        repository, kind, subject, image, since = line.decode("ascii").split(" ")
+        return (
+            decode_field(repository),
+            decode_field(kind),
+            decode_field(subject),
+            decode_field(image),
+            int(since),
+        )
+    except ValueError:
+        raise VaultDamagedError(f"a damage tree has a line that is none: {line[:300]!r}") from None

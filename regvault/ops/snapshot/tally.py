@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regvault.errors import VaultDamagedError
-from regvault.model.state import parse_line
+from regvault.model.state import checked_line
 from regvault.vault.keys import tree_key
 from regvault.vault.objectlist import ObjectRef
 from regvault.vault.tree import ChunkRef, TreeBuilder, merge_diff
@@ -88,7 +88,7 @@ class Tally:
             self._needs.need_object(ref, 1)
         lines = list(self._session.state_lines(state))
         for line in lines:
-            what, digest, _, size = parse_line(line.decode("ascii"))
+            what, digest, _, size = checked_line(line)
             if size is None:
                 continue
             # Objects that LIST does not show are stored again, from a source that is not read
@@ -118,7 +118,7 @@ class Tally:
     def _count(self, differences: Iterable[tuple[bool, bytes]]) -> None:
         for added, line in differences:
             change = 1 if added else -1
-            what, name, _, size = parse_line(line.decode("ascii"))
+            what, name, _, size = checked_line(line)
             if what == "tag":
                 self.tags += change
             elif what == "rev":

@@ -14,7 +14,7 @@ from regvault.errors import (
     UnknownFormatError,
     VaultDamagedError,
 )
-from regvault.model.state import parse_line
+from regvault.model.state import checked_line
 from regvault.oci.manifest import InvalidManifestError, parse_manifest
 from regvault.oci.media import MANIFESTS
 from regvault.ops.snapshot.session import parse_damage, parse_entry
@@ -282,7 +282,7 @@ def _walk_state(
     absent: set[str] = set()
     revisions: list[str] = []
     for raw in vault.tree("state", ChunkRef(state), objects).lines():
-        what, name, _, size = parse_line(raw.decode("ascii"))
+        what, name, _, size = checked_line(raw)
         if what not in ("rev", "layer", "blob"):
             continue
         if size is None:
