@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from regvault.errors import UsageError
 from regvault.oci.grammar import InvalidNameError, glob_matcher
 from regvault.ops.diff_sides import LiveSide, SnapshotSide
-from regvault.vault.tree import ChunkRef
 from regvault.vault.tree import diff as tree_diff
 
 if TYPE_CHECKING:
@@ -207,9 +206,7 @@ def _count_bytes(a: Side, b: Side, result: DiffResult) -> None:
 def _between_snapshots(
     a: SnapshotSide, b: SnapshotSide, matches: Callable[[str], bool] | None
 ) -> Iterator[RepositoryChange]:
-    vault = a.opened.vault
-    old = vault.tree("repositories", a.opened.root.repositories, a.opened.objects)
-    new = vault.tree("repositories", b.opened.root.repositories, b.opened.objects)
+    old, new = a.opened.repository_tree(), b.opened.repository_tree()
     # Both lines of a repository are neighbours, but either may come first.
     waiting: tuple[str, dict[bool, str]] | None = None
     for is_new, line in tree_diff(old, new):
@@ -232,10 +229,8 @@ def _states(
     old, new = states.get(False), states.get(True)
     if old == new:
         return  # only the fingerprint changed
-    vault = a.opened.vault
     lines = tree_diff(
-        vault.tree("state", ChunkRef(old), a.opened.objects) if old else None,
-        vault.tree("state", ChunkRef(new), b.opened.objects) if new else None,
+        a.opened.state_tree(old) if old else None, b.opened.state_tree(new) if new else None
     )
     differences = ((is_new, (b if is_new else a).parse(line)) for is_new, line in lines)
     change = "changed" if old and new else "added" if new else "removed"

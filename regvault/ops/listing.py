@@ -303,6 +303,8 @@ def list_images(
     state = opened.state(entry)
     hurt = damaged_images(opened, repository)
     images = Images(state, opened.read)
+    if long or everything:
+        opened.expect(len(state.revisions))
     held = state.held() if long else {}
     history: dict[str, int] = {}
     for tag, _ in state.history:

@@ -151,6 +151,7 @@ def show_image(opened: Opened, reference: Reference) -> ImageTree:
     entry = find_repository(opened, reference.repository)
     state = opened.state(entry)
     digest = _digest(opened, state, reference)
+    opened.expect(len(state.revisions))
     images = Images(state, opened.read)
     walker = _Walker(opened, images)
     root = walker.node(digest)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from regvault.ops.images import RepositoryState
     from regvault.vault.objectlist import ObjectList
     from regvault.vault.root import Root
+    from regvault.vault.tree import Tree
     from regvault.vault.vault import Vault
 
 __all__ = ["DamageLine", "Opened", "Slot", "in_order", "read_slots", "registry_names", "resolve"]
@@ -286,21 +287,27 @@ class Opened:
     def read(self, digest: str) -> bytes:
         """Return a small blob, proven."""
         if not self._prepared:
-            self.catalog.prepare(1)
-            self._prepared = True
+            self.expect(1)
         return self.reader.read(digest)
+
+    def expect(self, lookups: int) -> None:
+        """Choose how to look blobs up: so many are to be read."""
+        self.catalog.prepare(lookups)
+        self._prepared = True
+
+    def repository_tree(self) -> Tree:
+        """Return the repository list."""
+        return self.vault.tree("repositories", self.root.repositories, self.objects)
 
     def entries(self) -> Iterator[RepositoryEntry]:
         """Yield the repositories, in byte order of their names."""
-        tree = self.vault.tree("repositories", self.root.repositories, self.objects)
-        return map(self.entry_of, tree.lines())
+        return map(self.entry_of, self.repository_tree().lines())
 
     def entry(self, repository: str) -> RepositoryEntry | None:
         """Return one repository's line, or None where the snapshot lacks it."""
         if not is_repository(repository):
             return None
-        tree = self.vault.tree("repositories", self.root.repositories, self.objects)
-        for line in tree.with_prefix(f"{repository} ".encode()):
+        for line in self.repository_tree().with_prefix(f"{repository} ".encode()):
             return self.entry_of(line)
         return None
 
@@ -317,9 +324,13 @@ class Opened:
             )
         return entry
 
+    def state_tree(self, state: str) -> Tree:
+        """Return a repository's state."""
+        return self.vault.tree("state", ChunkRef(state), self.objects)
+
     def state_lines(self, state: str) -> Iterator[bytes]:
         """Yield the lines of a repository's state."""
-        return self.vault.tree("state", ChunkRef(state), self.objects).lines()
+        return self.state_tree(state).lines()
 
     def state(self, entry: RepositoryEntry) -> RepositoryState:
         """Return a repository's whole state."""

@@ -11,7 +11,13 @@ from regvault.policy.selectors import is_selector
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Reference", "parse_digest_prefix", "parse_ls_arguments", "parse_reference"]
+__all__ = [
+    "Reference",
+    "parse_digest_prefix",
+    "parse_ls_arguments",
+    "parse_reference",
+    "parse_wanted",
+]
 
 #: Fewer hex digits than this would too often be those of several digests.
 MIN_HEX = 8
@@ -69,6 +75,31 @@ def parse_reference(text: str) -> Reference:
         hint="Use REPO, REPO:TAG or REPO@DIGEST, such as team/app:1.0; and for a snapshot latest, "
         "a number or a time.",
     )
+
+
+def parse_wanted(text: str) -> str | Reference:
+    """Return what `find` is to look for: a digest or its beginning, or a REPO:TAG or REPO@DIGEST.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    digest = parse_digest_prefix(text)
+    if digest is not None:
+        return digest
+    try:
+        reference = parse_reference(text)
+    except UsageError:
+        reference = None
+    if (
+        reference is None
+        or (reference.tag is None and reference.digest is None)
+        or reference.repository in ALGORITHMS  # a digest with a slip in it
+    ):
+        raise UsageError(
+            f"{text!r} is neither a digest nor a tag",
+            hint=f"Use sha256:..., at least {MIN_HEX} of its hex digits, REPO:TAG or REPO@DIGEST.",
+        )
+    return reference
 
 
 def parse_ls_arguments(arguments: Sequence[str]) -> tuple[str, Reference | None]:
