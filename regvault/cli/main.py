@@ -10,9 +10,10 @@ import click
 
 from regvault import __version__
 from regvault.cli.app import App
-from regvault.cli.failures import report
+from regvault.cli.failures import report, worst_exit_code
 from regvault.cli.group import LazyCommand, LazyGroup
 from regvault.cli.interrupt import Interrupted, interruptible
+from regvault.errors import RegvaultError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,17 +119,35 @@ def run(args: Sequence[str], app: App | None = None) -> int:
     # An error of the command line itself may come before its `--json` was reached.
     before = list(args)[: list(args).index("--")] if "--" in args else args
     app.json = "--json" in before
+    code = 0
     try:
-        code = _invoke(list(args), app)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        from regvault.cli.output import give_up
-
-        give_up(sys.stdout)
-        return 1
-    except (Exception, Interrupted, KeyboardInterrupt) as error:  # noqa: BLE001 (all end here)
-        return report(app, error)
+        try:
+            code = _invoke(list(args), app)
+        except (Exception, Interrupted, KeyboardInterrupt) as error:  # noqa: BLE001 (all end here)
+            code = 1 if _nobody_reads(error) else report(app, error)
+        _flush(app)
+    except RegvaultError as error:  # standard output cannot be written
+        return worst_exit_code([code, report(app, error)])
     return code
+
+
+def _nobody_reads(error: BaseException) -> bool:
+    """Return whether this is click that wrote its help into a pipe which nobody reads."""
+    if not isinstance(error, BrokenPipeError):
+        return False
+    import select
+
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _flush(app: App) -> None:
+    # The console is not loaded for `--help`.
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        app.console.lost(error)
 
 
 def _invoke(args: list[str], app: App) -> int:

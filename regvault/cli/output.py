@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from regvault.cli import text as fmt
+from regvault.errors import RegvaultError
 from regvault.model.location import redact
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class Console:
         """Print what ended the command: `code`, `message`, `hint`, and more for machines."""
         if self._app.json:
             self._out(dumps({"error": fields}))
-        if self._app.log_format == "json" or not self._app.json:
+        if self._app.log_format == "json" or not self._app.json or self.closed:
             self._message("error", fields["message"], fields["hint"], fields)
 
     def event(self, fields: dict[str, Any]) -> None:
@@ -140,9 +141,22 @@ class Console:
             return
         try:
             sys.stdout.write(f"{line}\n")
-        except BrokenPipeError:
-            self.closed = True
-            give_up(sys.stdout)
+        except OSError as error:
+            self.lost(error)
+
+    def lost(self, error: OSError) -> None:
+        """Print nothing more: a reader that has seen enough is no failure, a full disk is.
+
+        Raises:
+            RegvaultError: standard output cannot be written.
+        """
+        self.closed = True
+        give_up(sys.stdout)
+        if not isinstance(error, BrokenPipeError):
+            raise RegvaultError(
+                f"cannot write to standard output: {error.strerror}",
+                hint="The command itself has not failed; its result could not be printed.",
+            ) from error
 
     def _err(self, line: str) -> None:
         if self.live is not None:

@@ -206,7 +206,7 @@ def _s3(rest: str, text: str) -> Location:
     if not rest.startswith("//"):
         raise UsageError(f"not a location: {text!r}", hint="S3 is written s3://BUCKET/PREFIX.")
     bucket, _, prefix = rest[2:].partition("/")
-    prefix = prefix.strip("/")
+    prefix = prefix.rstrip("/")
     if not _BUCKET.fullmatch(bucket):
         raise UsageError(
             f"{text!r}: {bucket!r} is no name of a bucket", hint="S3 is written s3://BUCKET/PREFIX."
@@ -220,7 +220,7 @@ def _s3(rest: str, text: str) -> Location:
 
 
 def _unknown(text: str, scheme: str, role: Role | None) -> UsageError:
-    close = get_close_matches(scheme, [*Kind, *_LATER], n=1)
+    close = get_close_matches(scheme, [*Kind, *_LATER], n=1, cutoff=0.5)
     hint = f"Did you mean {close[0]}:? {_hint(role)}" if close else _hint(role)
     return UsageError(f"{redact(text)!r}: there is no kind of location {scheme}:", hint=hint)
 
