@@ -237,4 +237,10 @@ def _attributes(
     mode = root.st_mode & 0o777
     if owner is None and os.geteuid() == 0:
         owner = root.st_uid, root.st_gid
-    return owner, modes or (mode & 0o666, mode)
+    if owner == (os.geteuid(), os.getegid()):
+        owner = None  # what this process makes is its own anyway
+    umask = os.umask(0)
+    os.umask(umask)
+    if modes is None and mode != 0o777 & ~umask:
+        modes = mode & 0o666, mode
+    return owner, modes

@@ -11,7 +11,7 @@ import enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from regvault.model.store import ByteReader, Space
 
@@ -202,20 +202,24 @@ class RegistryTarget(Protocol):
         Raises DigestMismatchError when the bytes are not the digest.
         """
 
-    def put_small_blob(self, digest: str, data: bytes) -> None:
-        """The same, of bytes that the caller has proven."""
+    def put_small_blobs(self, blobs: Iterable[tuple[str, bytes]]) -> None:
+        """The same, of (digest, bytes) that the caller has proven."""
 
-    def put_layer(self, repository: str, digest: str) -> bool:
-        """Write a layer link; return whether it was not there, or wrong, before."""
+    def put_links(
+        self,
+        repository: str,
+        *,
+        layers: Iterable[str],
+        revisions: Iterable[str],
+        history: Iterable[tuple[str, str]],
+    ) -> int:
+        """Write layer links, revision links and (tag, digest) of tags' indexes, in this order.
 
-    def put_revision(self, repository: str, digest: str) -> bool:
-        """Write a revision link; return whether it was not there, or wrong, before."""
+        Returns how many were not there, or wrong, before.
+        """
 
-    def put_history(self, repository: str, tag: str, digest: str) -> bool:
-        """Write a tag's index link; return whether it was not there, or wrong, before."""
-
-    def put_tag(self, repository: str, tag: str, digest: str) -> None:
-        """Point a tag's current link at a revision. Atomic."""
+    def put_tags(self, repository: str, tags: Mapping[str, str]) -> None:
+        """Point tags' current links at revisions. Each is atomic."""
 
     def tag(self, repository: str, tag: str) -> str | None:
         """Return where the tag points now, or None; "" where its link is damaged."""

@@ -213,3 +213,18 @@ class HierarchicalStore(ObjectStore, Protocol):
 
         Content is None where there is no such file.
         """
+
+    def create_files(
+        self, prefix: str, files: Iterable[tuple[str, bytes]], *, whole: bool
+    ) -> list[str]:
+        """Create many small files below the directory `prefix`; durable only after `barrier`.
+
+        Args:
+            prefix: of a directory, made if it is missing.
+            files: (path below `prefix`, content).
+            whole: each appears with all its content or not at all; else a reader may, for a
+                moment, see it empty.
+
+        Returns:
+            the paths that were not written because something is there.
+        """

@@ -25,6 +25,8 @@ from regvault.oci.media import OCI_INDEX
 from regvault.registry.writer import BlobWriter, refusing_bad_names
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from regvault.model.store import ObjectStore
 
 __all__ = ["REF_NAME", "OciLayoutTarget"]
@@ -67,6 +69,8 @@ class OciLayoutTarget(BlobWriter):
         self._revisions: set[str] = set()
         self._owners: dict[str, str] = {}  # name -> repository
 
+    blobs = "blobs"
+
     def blob_key(self, digest: str) -> str:
         """Return where a blob belongs. Raises InvalidNameError."""
         algorithm, digits = parse_digest(digest)
@@ -86,6 +90,23 @@ class OciLayoutTarget(BlobWriter):
             new = digest not in self._revisions
             self._revisions.add(digest)
         return new
+
+    def put_links(
+        self,
+        repository: str,
+        *,
+        layers: Iterable[str],
+        revisions: Iterable[str],
+        history: Iterable[tuple[str, str]],
+    ) -> int:
+        """Note revisions, in `put_revision`'s way; return how many."""
+        del layers, history
+        return sum(self.put_revision(repository, digest) for digest in revisions)
+
+    def put_tags(self, repository: str, tags: Mapping[str, str]) -> None:
+        """Note tags, in `put_tag`'s way."""
+        for tag, digest in tags.items():
+            self.put_tag(repository, tag, digest)
 
     def put_history(self, repository: str, tag: str, digest: str) -> bool:
         """Do nothing."""

@@ -15,7 +15,7 @@ from regvault.oci.verify import VerifyingReader
 from regvault.registry import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from regvault.model.store import ByteReader, ObjectStore, Space
 
@@ -40,6 +40,9 @@ class BlobWriter:
 
     All methods raise RefusedError for what is no digest, and the StoreErrors of the store.
     """
+
+    #: The directory of all blobs.
+    blobs = layout.BLOBS.rstrip("/")
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
@@ -95,6 +98,18 @@ class BlobWriter:
         with refusing_bad_names():
             key = self.blob_key(digest)
         self._put(key, data)
+
+    def put_small_blobs(self, blobs: Iterable[tuple[str, bytes]]) -> None:
+        """The same, of many (digest, bytes)."""
+        store = self._store
+        if not isinstance(store, HierarchicalStore):
+            for digest, data in blobs:
+                self.put_small_blob(digest, data)
+            return
+        with refusing_bad_names():
+            files = {self.blob_key(d).removeprefix(f"{self.blobs}/"): data for d, data in blobs}
+        for path in store.create_files(self.blobs, files.items(), whole=True):
+            self._put(f"{self.blobs}/{path}", files[path])
 
     def _put(self, key: str, data: bytes) -> None:
         if self._many_puts_wait:
@@ -154,6 +169,57 @@ class DistributionTarget(BlobWriter):
         with refusing_bad_names():
             key = layout.history_key(repository, tag, digest)
         return self._put_link(key, digest, depth=5)
+
+    def put_links(
+        self,
+        repository: str,
+        *,
+        layers: Iterable[str],
+        revisions: Iterable[str],
+        history: Iterable[tuple[str, str]],
+    ) -> int:
+        """Write layer links, revision links and (tag, digest) of tags' indexes, in this order.
+
+        Returns how many were not there, or wrong, before.
+        """
+        store = self._store
+        if not isinstance(store, HierarchicalStore):
+            written = sum(self.put_layer(repository, digest) for digest in layers)
+            written += sum(self.put_revision(repository, digest) for digest in revisions)
+            return written + sum(self.put_history(repository, t, d) for t, d in history)
+        with refusing_bad_names():
+            links = [(layout.layer_key(repository, digest), digest) for digest in layers]
+            links += [(layout.revision_key(repository, digest), digest) for digest in revisions]
+            links += [(layout.history_key(repository, tag, d), d) for tag, d in history]
+        return self._create(repository, links)
+
+    def put_tags(self, repository: str, tags: Mapping[str, str]) -> None:
+        """Point tags' current links at revisions. Each is atomic."""
+        store = self._store
+        if not isinstance(store, HierarchicalStore):
+            for tag, digest in tags.items():
+                self.put_tag(repository, tag, digest)
+            return
+        with refusing_bad_names():
+            for digest in tags.values():
+                parse_digest(digest)
+            links = [(layout.current_key(repository, tag), tags[tag]) for tag in tags]
+        self._create(repository, links, whole=True)
+
+    def _create(self, repository: str, links: list[tuple[str, str]], *, whole: bool = False) -> int:
+        """Write (key, digest) of links; return how many were not there, or wrong, before."""
+        store = self._store
+        assert isinstance(store, HierarchicalStore)
+        prefix = layout.repository_prefix(repository).rstrip("/")
+        wanted = {key.removeprefix(f"{prefix}/"): digest.encode() for key, digest in links}
+        written = len(wanted)
+        for path in store.create_files(prefix, wanted.items(), whole=whole):
+            key = f"{prefix}/{path}"
+            if self._get(key) == wanted[path]:
+                written -= 1
+            else:
+                self._put(key, wanted[path])
+        return written
 
     def put_tag(self, repository: str, tag: str, digest: str) -> None:
         """Point a tag's current link at a revision. Atomic."""

@@ -26,6 +26,7 @@ from regvault.model.store import Entry, Space, Stored
 from regvault.storage import local_read
 from regvault.storage.keys import RESERVED, check_directory, check_key, check_prefix
 from regvault.storage.local_errors import MISSING, os_error, translated
+from regvault.storage.local_many import create_files
 from regvault.storage.local_read import FileReader, etag_of
 from regvault.storage.local_tree import Tree
 from regvault.storage.local_write import (
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     Names = list[tuple[str, bool]]
     Statuses = list[tuple[str, int, int, int]]
     Contents = list[tuple[str, bytes | None]]
+    Paths = list[str]
 
 __all__ = ["LocalStore"]
 
@@ -175,6 +177,14 @@ class LocalStore:
         return local_read.read_children(self._tree, path, leaf, names, limit=limit)
 
     # Writing
+
+    def create_files(
+        self, prefix: str, files: Iterable[tuple[str, bytes]], *, whole: bool
+    ) -> Paths:
+        """Create files below `prefix` that are not there yet; return the paths that are."""
+        self._refuse_if_read_only(prefix)
+        path = check_directory(prefix)
+        return create_files(self._tree, path, files, self._attributes, whole=whole)
 
     def put(
         self,

@@ -161,6 +161,21 @@ class Tree:
                 self._fresh[create_in] = self._made
         return below
 
+    def make_directory(self, fd: int, path: str) -> bool:
+        """Make `path` below the descriptor `fd`; return False where something is there.
+
+        Its entry is durable after `sync`, not before. Raises OSError.
+        """
+        try:
+            os.mkdir(path, 0o777 if self._dir_mode is None else self._dir_mode, dir_fd=fd)
+        except FileExistsError:
+            return False
+        if self._dir_mode is not None:
+            os.chmod(path, self._dir_mode, dir_fd=fd)
+        if self._owner is not None:
+            os.chown(path, *self._owner, dir_fd=fd, follow_symlinks=False)
+        return True
+
     def _explain(self, error: OSError, fd: int, part: str, path: str) -> Exception:
         """Tell a link that is not followed from a directory that is not there."""
         if error.errno in (errno.ELOOP, errno.ENOTDIR) and not self.follow:

@@ -11,6 +11,8 @@ from regvault.ops.bounded import in_order
 from regvault.vault.blobs import is_digest_of, is_meta, is_raw
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from regvault.model.progress import Progress
     from regvault.model.registry import RegistryTarget
     from regvault.ops.restore.worklist import Worklist
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from regvault.vault.segment import Location
 
 __all__ = ["BlobWriter"]
+
+_BATCH_BYTES = 4 << 20
+_BATCH_BLOBS = 256
 
 
 class BlobWriter:
@@ -82,8 +87,7 @@ class BlobWriter:
             elif is_meta(wanted[0]):
                 self._meta(key, wanted)
             else:
-                for place, data in self._reader.read_many(key, wanted):
-                    self._small(place, data)
+                self._many(self._reader.read_many(key, wanted))
         except ObjectNotFoundError:
             for place in wanted:
                 self._elsewhere(place, f"{key} is gone")
@@ -125,20 +129,40 @@ class BlobWriter:
         self._count(place)
 
     def _meta(self, key: str, wanted: list[Location]) -> None:
+        self._many(self._in_frames(key, wanted))
+
+    def _in_frames(
+        self, key: str, wanted: list[Location]
+    ) -> Iterator[tuple[Location, bytes | None]]:
         for place in wanted:
             try:
                 data = self._reader.frame(key, place.offset, place.length).get(place.digest)
             except VaultDamagedError as error:
                 self._elsewhere(place, error.message)
                 continue
-            self._small(place, data if data and is_digest_of(place.digest, data) else None)
+            good = data is not None and is_digest_of(place.digest, data)
+            yield place, data if good else None
 
-    def _small(self, place: Location, data: bytes | None) -> None:
-        if data is None:
-            self._elsewhere(place, f"{place.key} is damaged: {place.digest} in it has other bytes")
-            return
-        self._target.put_small_blob(place.digest, data)
-        self._count(place)
+    def _many(self, blobs: Iterable[tuple[Location, bytes | None]]) -> None:
+        """Write small blobs as they come, some megabytes at a time."""
+        some: list[tuple[Location, bytes]] = []
+        size = 0
+        for place, data in blobs:
+            if data is None:
+                problem = f"{place.key} is damaged: {place.digest} in it has other bytes"
+                self._elsewhere(place, problem)
+                continue
+            some.append((place, data))
+            size += len(data)
+            if size >= _BATCH_BYTES or len(some) >= _BATCH_BLOBS:
+                self._put(some)
+                some, size = [], 0
+        self._put(some)
+
+    def _put(self, some: list[tuple[Location, bytes]]) -> None:
+        self._target.put_small_blobs([(place.digest, data) for place, data in some])
+        for place, _ in some:
+            self._count(place)
 
     def _elsewhere(self, place: Location, problem: str) -> None:
         """Try the other places of a blob; remember it as failed when none is good."""
@@ -150,7 +174,8 @@ class BlobWriter:
                     with self._reader.open(other) as stream:
                         self._target.put_blob(other.digest, stream, other.size)
                 else:
-                    self._target.put_small_blob(other.digest, self._reader.read_place(other))
+                    data = self._reader.read_place(other)
+                    self._target.put_small_blobs([(other.digest, data)])
             except (ObjectNotFoundError, VaultDamagedError, DigestMismatchError):
                 continue
             self._count(place)

@@ -367,15 +367,19 @@ class Restorer:
     def _links(self, name: str, selection: Selection, result: RestoreResult) -> None:
         target = self._target
         there = rename(name, self._renames)
-        written = sum(target.put_layer(there, digest) for digest in selection.layers)
-        written += sum(target.put_revision(there, digest) for digest in selection.revisions)
-        written += sum(target.put_history(there, tag, d) for tag, d in selection.history)
+        written = target.put_links(
+            there,
+            layers=selection.layers,
+            revisions=selection.revisions,
+            history=selection.history,
+        )
         with self._lock:
             result.links_written += written
         self._progress.advance(1)
 
     def _tags(self, name: str, selection: Selection, result: RestoreResult) -> None:
         there = rename(name, self._renames)
+        moves: dict[str, str] = {}
         for tag, digest in selection.tags.items():
             now = self._target.tag(there, tag)
             move = now in (None, "") or self._options.overwrite != "never"
@@ -383,12 +387,13 @@ class Restorer:
                 with self._lock:
                     result.tags_kept += 1
             elif move:
-                self._target.put_tag(there, tag, digest)
-                with self._lock:
-                    result.tags_written += 1
+                moves[tag] = digest
             else:
                 with self._lock:
                     result.tags_moved.append((there, tag, str(now)))
+        self._target.put_tags(there, moves)
+        with self._lock:
+            result.tags_written += len(moves)
         self._progress.advance(1)
 
     def close(self) -> None:
