@@ -111,6 +111,29 @@ class _Child(NamedTuple):
     is_directory: bool
 
 
+def leads_to_directory(entry: os.DirEntry[str], *, follow: bool) -> bool:
+    """Return whether an entry is a directory; a link to itself is nothing.
+
+    Raises:
+        OSError: it cannot be told.
+    """
+    try:
+        return entry.is_dir(follow_symlinks=follow)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False
+
+
+def _leads_to_file(entry: os.DirEntry[str], *, follow: bool) -> bool:
+    try:
+        return entry.is_file(follow_symlinks=follow)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False
+
+
 def _children(tree: Tree, fd: int, directory: str, start: str) -> list[_Child]:
     """Return the objects and directories in `fd` whose names begin with `start`, in order."""
     children = []
@@ -119,8 +142,8 @@ def _children(tree: Tree, fd: int, directory: str, start: str) -> list[_Child]:
             name = entry.name
             if not name.startswith(start) or name.startswith(RESERVED):
                 continue
-            is_directory = entry.is_dir(follow_symlinks=tree.follow)
-            if is_directory or entry.is_file(follow_symlinks=tree.follow):
+            is_directory = leads_to_directory(entry, follow=tree.follow)
+            if is_directory or _leads_to_file(entry, follow=tree.follow):
                 order = os.fsencode(name) + (b"/" if is_directory else b"")
                 children.append(_Child(order, name, is_directory))
     children.sort()
@@ -269,11 +292,12 @@ def read_children(
 ) -> list[tuple[str, bytes | None]]:
     """Return (name, content) of `<directory>/<name>/<leaf>`, at most `limit` bytes each.
 
-    Content is None where there is no such file. Any other error of a name raises: then ask
-    singly.
+    With an empty `leaf` the names are those of files. Content is None where there is no such
+    file. Any other error of a name raises: then ask singly.
     """
     found: list[tuple[str, bytes | None]] = []
     follow = tree.follow
+    below = f"/{leaf}" if leaf else ""
     try:
         with tree.directory(directory) as fd:
             for name in names:
@@ -281,7 +305,7 @@ def read_children(
                     check_name(name)
                 try:
                     if follow:
-                        file = os.open(f"{name}/{leaf}", FILE_READ, dir_fd=fd)
+                        file = os.open(name + below, FILE_READ, dir_fd=fd)
                     else:
                         file = _open_below(name, leaf, fd)
                     try:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_plus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sized
 
 __all__ = ["PAGE", "Page", "install", "page_of", "parse_page", "parse_time_ns"]
 
@@ -65,8 +65,8 @@ def parse_page(body: bytes) -> Page | None:
         prefixes = [decode(found.decode()) for found in _PREFIX(body)]
     except (KeyError, ValueError):
         return None
-    if len(objects) != body.count(b"<Contents>") or len(prefixes) != body.count(
-        b"<CommonPrefixes>"
+    if not (
+        _all_found(body, b"Contents", objects) and _all_found(body, b"CommonPrefixes", prefixes)
     ):
         return None
     token = top.get(b"NextContinuationToken")
@@ -76,6 +76,12 @@ def parse_page(body: bytes) -> Page | None:
         _decode(token.decode()) if token else None,
         top.get(b"IsTruncated", b"").strip() == b"true",
     )
+
+
+def _all_found(body: bytes, tag: bytes, found: Sized) -> bool:
+    """Return whether every element of this name was understood: no attribute, no name space."""
+    count = len(found)
+    return body.count(b"<" + tag) == count and body.count(tag + b">") == 2 * count
 
 
 def _objects(

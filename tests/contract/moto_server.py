@@ -35,7 +35,7 @@ def error(status: int, code: str) -> tuple[int, dict[str, str], str]:
 
 
 class Faults:
-    """What to do with the next requests: (HTTP method, before or after it is done, answer)."""
+    """What to do with the next requests: (method, "before", "after" or "pass", answer)."""
 
     def __init__(self) -> None:
         self.planned: deque[tuple[str, str, Any]] = deque()
@@ -72,7 +72,7 @@ def _key_response(self: responses.S3Response, request: Any, *rest: Any) -> Any:
         request.get_data()
         return fault[1]
     answer = _dispatch(self, request, *rest)
-    return answer if fault is None else fault[1]
+    return fault[1] if fault is not None and fault[0] == "after" else answer
 
 
 def start() -> tuple[str, Callable[[], None]]:

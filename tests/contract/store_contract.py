@@ -388,9 +388,7 @@ class StoreContract:
     def test_streams_are_stored_whole(self, store, size, one_way, promise):
         data = random.Random(size).randbytes(size)
         reader = OneWay(data, step=100_000) if one_way else io.BytesIO(data)
-        stored = store.put_stream(
-            "k", reader, size=size, sha256=sha(data) if promise else None
-        )
+        stored = store.put_stream("k", reader, size=size, sha256=sha(data) if promise else None)
         assert stored == Stored(store.head("k").etag, size, sha(data), stored.proof)
         assert stored.proof in ("store", "regvault")
         assert store.get("k") == data
