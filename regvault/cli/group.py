@@ -176,7 +176,9 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; without one, show the help as an error."""
-        if not ctx.args and not getattr(ctx, "_protected_args", []):
+        # click has the command's name in one of these, by its version.
+        named = getattr(ctx, "_protected_args", None) or vars(ctx).get("protected_args")
+        if not named and not ctx.args:
             app = ctx.find_object(App)
             if app is None or app.json:
                 raise UsageError(
