@@ -1,5 +1,8 @@
 """Two lines: a JSON body, then its SHA-256 and its signatures. Roots, records, leases, vault.json.
 
+A root that was copied from another vault keeps its two lines, and two more follow: an amendment of
+this vault, which says where the root is from, and which keys differ here.
+
 (`docs/vault-format.md`, "Documents".)
 """
 
@@ -29,7 +32,7 @@ class Document(NamedTuple):
         body: the JSON object of the first line.
         sha256: hex SHA-256 of the first line; what a successor names as `previous`.
         signatures: of the second line, not yet checked.
-        amendment: the third line of a copied root (keys that differ here), or None.
+        amendment: the body of a copied root's amendment (keys that differ here), or None.
     """
 
     body: dict[str, Any]
@@ -59,27 +62,51 @@ def read_document(data: bytes, key: str, *, types: tuple[str, ...], vault: str |
         VaultDamagedError: the bytes are not what was written.
         UnknownFormatError: a newer regvault wrote them.
     """
-    damaged = f"{key} is damaged"
     if len(data) > MAX_DOCUMENT_BYTES:
-        raise VaultDamagedError(f"{damaged}: {len(data)} bytes are too many for it")
+        raise VaultDamagedError(f"{key} is damaged: {len(data)} bytes are too many for it")
     lines = data.split(b"\n")
-    if len(lines) not in (3, 4) or lines[-1] != b"":
-        raise VaultDamagedError(f"{damaged}: it does not have two lines")
+    if len(lines) not in (3, 5) or lines[-1] != b"":
+        raise VaultDamagedError(f"{key} is damaged: it does not have two lines")
+    body, digest, signatures = _read_lines(lines[0], lines[1], key, types)
+    amendment = None
+    if len(lines) == 5:
+        amendment, _, _ = _read_lines(lines[2], lines[3], key, ("amendment",))
+        if amendment.get("slot") != key:
+            raise VaultDamagedError(f"{key} is damaged: its amendment is of another slot")
+    # A copied root is of the vault that its amendment says, and the amendment is of this one.
+    owner = body.get("vault")
+    if amendment is not None and owner == amendment.get("origin"):
+        owner = amendment.get("vault")
+    if vault is not None and owner != vault:
+        raise VaultDamagedError(
+            f"{key} belongs to another vault ({owner!r})",
+            hint="Someone put an object of another vault here; compare with a second copy.",
+        )
+    return Document(body, digest, signatures, amendment)
+
+
+def _read_lines(
+    line: bytes, seal_line: bytes, key: str, types: tuple[str, ...]
+) -> tuple[dict[str, Any], str, list[dict[str, Any]]]:
+    """Check a body against the checksum in the line after it; return body, digest, signatures."""
+    damaged = f"{key} is damaged"
     try:
-        seal = json.loads(lines[1])
+        seal = json.loads(seal_line)
         expected, signatures = seal["sha256"], seal["signatures"]
-        amendment = json.loads(lines[2]) if len(lines) == 4 else None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise VaultDamagedError(f"{damaged}: its second line is no checksum") from None
-    digest = hashlib.sha256(lines[0]).hexdigest()
+    digest = hashlib.sha256(line).hexdigest()
     if digest != expected:
         raise VaultDamagedError(f"{damaged}: its checksum does not match")
     try:
-        body = json.loads(lines[0])
+        body = json.loads(line)
         kind, version, features = body["type"], body["format"], body.get("features", [])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise VaultDamagedError(f"{damaged}: its first line is no document") from None
-    if version != FORMAT or not isinstance(features, list) or set(features) - KNOWN_FEATURES:
+    known = isinstance(features, list) and all(
+        isinstance(feature, str) and feature in KNOWN_FEATURES for feature in features
+    )
+    if version != FORMAT or not known:
         raise UnknownFormatError(
             f"{key} is of format {version!r} with features {features!r}, which this regvault does "
             "not know",
@@ -87,12 +114,7 @@ def read_document(data: bytes, key: str, *, types: tuple[str, ...], vault: str |
         )
     if kind not in types:
         raise VaultDamagedError(f"{damaged}: it is a {kind!r}, not a {' or '.join(types)}")
-    if vault is not None and body.get("vault") != vault:
-        raise VaultDamagedError(
-            f"{key} belongs to another vault ({body.get('vault')!r})",
-            hint="Someone put an object of another vault here; compare with a second copy.",
-        )
-    return Document(body, digest, signatures, amendment)
+    return body, digest, signatures
 
 
 def to_time(ns: int) -> str:

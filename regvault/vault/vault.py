@@ -119,10 +119,12 @@ class Vault:
                 "path right?",
             ) from None
         body = read_document(data, VAULT_JSON, types=("vault",), vault=None).body
-        self.id = str(body["vault"])
-        self.created = str(body["created"])
+        if not isinstance(body.get("vault"), str) or not isinstance(body.get("created"), str):
+            raise VaultDamagedError(f"{VAULT_JSON} is damaged: it does not say which vault this is")
+        self.id: str = body["vault"]
+        self.created: str = body["created"]
         self._lock = threading.Lock()
-        self._nodes: OrderedDict[str, Node] = OrderedDict()
+        self._nodes: OrderedDict[tuple[str, str], Node] = OrderedDict()
         self._amendments: Amendments | None = None
         self._confirmations: list[dict[str, Any]] | None = None
 
@@ -174,14 +176,14 @@ class Vault:
     def object_list(self, root: Root) -> ObjectList:
         """Return the object list of a root, with the vault's amendments applied."""
         amendments = self.amendments
-        third = self._third_line(root)
-        if third:
-            amendments = {**amendments, **third}
+        brought = self._brought_along(root)
+        if brought:
+            amendments = {**amendments, **brought}
         return ObjectList(
             root.objects, lambda kind, ref: self._node(kind, ref, None, keyed=True), amendments
         )
 
-    def _third_line(self, root: Root) -> Amendments:
+    def _brought_along(self, root: Root) -> Amendments:
         """Return the amendment that a copied root brought along for keys that differ here."""
         if root.amendment is None:
             return {}
@@ -194,14 +196,14 @@ class Vault:
 
     def _node(self, kind: str, ref: ChunkRef, objects: ObjectList | None, *, keyed: bool) -> Node:
         with self._lock:
-            node = self._nodes.get(ref.digest)
+            node = self._nodes.get((kind, ref.digest))
             if node is not None:
-                self._nodes.move_to_end(ref.digest)
+                self._nodes.move_to_end((kind, ref.digest))
                 return node
         data = self.chunk_bytes(ref, objects)
         node = parse(data, ref.key or ref.digest, kind, keyed=keyed)
         with self._lock:
-            self._nodes[ref.digest] = node
+            self._nodes[kind, ref.digest] = node
             if len(self._nodes) > _NODES_KEPT:
                 self._nodes.popitem(last=False)
         return node
