@@ -70,6 +70,12 @@ class Node(NamedTuple):
     lines: list[bytes]
     children: list[tuple[ChunkRef, int, bytes]]
 
+    def first(self) -> bytes:
+        """Return the first line of the tree in it or below it."""
+        if self.level:
+            return self.children[0][2] if self.children else b""
+        return self.lines[0] if self.lines else b""
+
 
 class TreeBuilder:
     """Makes a tree of lines that come in strictly ascending byte order.
@@ -257,19 +263,21 @@ class Tree:
             for child, _, _ in node.children:
                 self._leaves(child, found)
 
-    def _walk(self, ref: ChunkRef, start: bytes, level: int | None) -> Iterator[bytes]:
+    def _walk(
+        self, ref: ChunkRef, start: bytes, level: int | None, first: bytes = b""
+    ) -> Iterator[bytes]:
         node = self._load(ref)
-        if level is not None and node.level != level:
-            raise VaultDamagedError(f"{ref.key or ref.digest} is damaged: wrong level of its tree")
+        if level is not None and (node.level, node.first()) != (level, first):
+            raise VaultDamagedError(f"{ref.key or ref.digest} is damaged: its index does not fit")
         if node.level == 0:
             yield from (line for line in node.lines if line >= start) if start else node.lines
             return
         children = node.children
-        for number, (child, _, _) in enumerate(children):
+        for number, (child, _, below) in enumerate(children):
             following = children[number + 1][2] if number + 1 < len(children) else None
             if following is not None and following <= start:
                 continue
-            yield from self._walk(child, start, node.level - 1)
+            yield from self._walk(child, start, node.level - 1, below)
 
     def leaf_lines(self, ref: ChunkRef) -> list[bytes]:
         """Return the lines of one leaf."""
