@@ -51,6 +51,15 @@ inside the other.
 - Sizes are IEC: `10MiB` (also `10M`) is 10 times 1024 times 1024 bytes, `10MB` is 10,000,000.
   Time spans are written `90s`, `5m`, `1h30m`, `2d`.
 - [Exit codes](exit-codes.md) are the same for every command.
+
+| Variable | Means |
+|---|---|
+| `REGVAULT_CONFIG` | the configuration file |
+| `REGVAULT_VAULT` | the vault, where `--vault` is not given |
+| `REGVAULT_CACHE` | the directory of the local caches, else `$XDG_CACHE_HOME/regvault` or \
+`~/.cache/regvault`; deleting it costs only time |
+| `AWS_...` | as for any program that uses AWS: credentials, `AWS_PROFILE`, `AWS_REGION`, \
+`AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL` |
 """
 
 COMPLETION = """\

@@ -51,22 +51,23 @@ class Bar:
 
     def show(self, report: Report) -> None:
         """Draw the bar, or the line of what has ended."""
-        if self._task is None:
-            self._task = self._progress.add_task("", total=None, stats="")
         if report.done:
-            self._progress.remove_task(self._task)
-            self._task = None
+            if self._task is not None:
+                self._progress.remove_task(self._task)
+                self._progress.refresh()
+                self._task = None
             self._above(f"{report.phase}: {stats(report)}, {duration(report.seconds)}")
             return
-        whole = report.total_bytes or report.total_items
-        self._progress.update(
-            self._task,
-            description=printable(report.phase),
-            total=whole or None,
-            completed=report.nbytes if report.total_bytes else report.items,
-            stats=stats(report),
-        )
-        self._progress.refresh()
+        whole = report.total_bytes or report.total_items or None
+        done = report.nbytes if report.total_bytes else report.items
+        name = printable(report.phase)
+        if self._task is None:
+            self._task = self._progress.add_task(
+                name, total=whole, completed=done, stats=stats(report)
+            )
+        else:
+            self._progress.update(self._task, total=whole, completed=done, stats=stats(report))
+            self._progress.refresh()
 
     def close(self) -> None:
         """Take the bar off the terminal."""
