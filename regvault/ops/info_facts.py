@@ -1,0 +1,171 @@
+"""What `info` counts: the last verifications, and the bytes that snapshots need together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from regvault.errors import ObjectNotFoundError, VaultDamagedError
+from regvault.ops.selector import in_order, threads_for
+from regvault.vault.envelope import from_time, read_document
+from regvault.vault.presence import KeySizes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from regvault.vault.root import Root
+    from regvault.vault.vault import Vault
+
+__all__ = ["Verification", "last_verifications", "stored_bytes"]
+
+_PREFIX = "records/verifications/"
+#: Of more records than this the older ones are not read.
+_RECORDS_READ = 100
+#: What was read in less than this says nothing about a rate.
+_MIN_RATE_BYTES = 1 << 20
+
+
+class Verification(NamedTuple):
+    """One verification of a registry.
+
+    Attributes:
+        depth: `quick`, `metadata` or `data`.
+        sample: which part of the data was read, as recorded; None for all, or none.
+        at: when it ended, RFC 3339 UTC.
+        problems: found in the vault, in all registries.
+        seconds, bytes_read: it took and read.
+        through: the newest sequence of this registry then.
+        record: the record's key.
+    """
+
+    depth: str
+    sample: Any
+    at: str
+    problems: int
+    seconds: float
+    bytes_read: int
+    through: int
+    record: str
+
+    @property
+    def rate(self) -> float | None:
+        """Bytes read and hashed per second, or None where that says nothing."""
+        if self.bytes_read < _MIN_RATE_BYTES or self.seconds <= 0:
+            return None
+        return self.bytes_read / self.seconds
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as they are."""
+        return self._asdict()
+
+
+def last_verifications(vault: Vault) -> tuple[dict[tuple[str, str], Verification], list[str]]:
+    """Return (registry, depth) -> the newest verification, and what could not be read."""
+    keys = sorted((entry.key for entry in vault.store.list(_PREFIX)), reverse=True)
+    found: dict[tuple[str, str], Verification] = {}
+    problems: list[str] = []
+
+    def read(key: str) -> dict[str, Any] | str | None:
+        try:
+            data = vault.store.get(key)
+            return read_document(data, key, types=("verifications",), vault=vault.id).body
+        except ObjectNotFoundError:
+            return None
+        except VaultDamagedError as error:
+            return error.message
+
+    keys = keys[:_RECORDS_READ]
+    for key, body in zip(keys, in_order(read, keys, threads_for(vault)), strict=False):
+        if isinstance(body, str):
+            problems.append(body)
+        elif body is not None:
+            try:
+                for registry, each in _parse(key, body):
+                    found.setdefault((registry, each.depth), each)
+            except (KeyError, TypeError, ValueError, AttributeError):
+                problems.append(f"{key} is damaged: it is no record of a verification")
+    return found, problems
+
+
+def _parse(key: str, body: dict[str, Any]) -> Iterator[tuple[str, Verification]]:
+    from_time(body["at"])
+    for registry, sequence in body["snapshots"].items():
+        yield (
+            registry,
+            Verification(
+                depth=str(body["depth"]),
+                sample=body.get("sample"),
+                at=body["at"],
+                problems=int(body["problems"]),
+                seconds=float(body["seconds"]),
+                bytes_read=int(body["bytes_read"]),
+                through=int(sequence),
+                record=key,
+            ),
+        )
+
+
+def stored_bytes(
+    vault: Vault, roots: dict[str, list[Root]]
+) -> tuple[dict[str, int], int | None, dict[str, list[str]]]:
+    """Return the bytes of the objects that each registry's snapshots need, and all together.
+
+    Object lists share chunks, and each chunk is read once; the lists' own chunks count too.
+
+    Returns:
+        registry -> bytes, of those whose lists can be read; the bytes of all, None where one
+        cannot; registry -> what cannot be read.
+    """
+    total: int | None = 0
+    everything = KeySizes()
+    sizes: dict[str, int] = {}
+    problems: dict[str, list[str]] = {}
+    try:
+        for registry, chain in roots.items():
+            here = KeySizes()
+            nbytes = 0
+            try:
+                for key, size in _objects(vault, chain):
+                    if here.get(key) is None:
+                        here[key] = size
+                        nbytes += size
+                    if everything.get(key) is None:
+                        everything[key] = size
+                        total = None if total is None else total + size
+                sizes[registry] = nbytes
+            except VaultDamagedError as error:
+                problems[registry] = [error.message]
+                total = None
+            finally:
+                here.close()
+    finally:
+        everything.close()
+    return sizes, total, problems
+
+
+def _objects(vault: Vault, chain: list[Root]) -> Iterator[tuple[str, int]]:
+    """Yield (key, size) of what the snapshots of a chain need, as amended; some more than once."""
+    bases: set[str] = set()
+    leaves: set[str] = set()
+    for root in chain:
+        objects = vault.object_list(root)
+        yield from ((chunk.key, chunk.size) for chunk in objects.own_chunks())
+        if vault.amendments or root.amendment:
+            yield from ((ref.key, ref.size) for ref in objects)
+            continue
+        yield from ((ref.key, ref.size) for ref in objects.delta().values() if ref is not None)
+        if root.objects.base.top.digest in bases:
+            continue
+        bases.add(root.objects.base.top.digest)
+        wanted = [leaf for leaf in objects.base.leaves() if leaf.digest not in leaves]
+        leaves.update(leaf.digest for leaf in wanted)
+        for lines in in_order(objects.base.leaf_lines, wanted, threads_for(vault)):
+            for line in lines:
+                yield _parse_line(line)
+
+
+def _parse_line(line: bytes) -> tuple[str, int]:
+    try:
+        key, size, _ = line.decode("ascii").split(" ")
+        return key, int(size)
+    except ValueError:
+        raise VaultDamagedError(f"an object list has a line that is none: {line!r}") from None
