@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from programs import program
+from regvault_cli import Cli
 from servers import MinIO, Registry, Server
 
 if TYPE_CHECKING:
@@ -66,16 +67,34 @@ def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinIO]:
 
 
 @pytest.fixture
-def bucket(minio_server: MinIO, request: pytest.FixtureRequest) -> str:
+def make_bucket(minio_server: MinIO, request: pytest.FixtureRequest) -> Callable[[], str]:
+    """Make an empty bucket, and return its name."""
+
+    def make() -> str:
+        number = request.config.stash.setdefault(BUCKETS, 0)
+        request.config.stash[BUCKETS] = number + 1
+        name = f"test-{number}"
+        minio_server.create_bucket(name)
+        return name
+
+    return make
+
+
+@pytest.fixture
+def bucket(make_bucket: Callable[[], str]) -> str:
     """The name of an empty bucket for this test alone."""
-    number = request.config.stash.setdefault(BUCKETS, 0)
-    request.config.stash[BUCKETS] = number + 1
-    name = f"test-{number}"
-    minio_server.create_bucket(name)
-    return name
+    return make_bucket()
 
 
 BUCKETS = pytest.StashKey[int]()
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """The command line, for a user that has neither a configuration nor credentials."""
+    home = tmp_path / "home"
+    home.mkdir()
+    return Cli(home, tmp_path / "cache")
 
 
 @pytest.fixture
