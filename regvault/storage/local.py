@@ -157,7 +157,7 @@ class LocalStore:
             with self._tree.directory(path, listing=True) as fd:
                 with os.scandir(fd) as entries:
                     return [
-                        (entry.name, entry.is_dir(follow_symlinks=follow))
+                        (entry.name, local_read.leads_to_directory(entry, follow=follow))
                         for entry in entries
                         if not entry.name.startswith(RESERVED)
                     ]

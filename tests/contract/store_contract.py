@@ -105,8 +105,9 @@ def fill(store: ObjectStore, names: list[str]) -> None:
 class StoreContract:
     """What holds for every store."""
 
-    # An object and objects below its name at once (`a` and `a/b`): a file system has no such thing.
-    nests: ClassVar[bool] = True
+    # An object and objects below its name at once (`a` and `a/b`): a file system has no such thing
+    # (False), and MinIO stores both but lists only one (None).
+    nests: ClassVar[bool | None] = True
     # How many objects the test of long listings writes: more than one page of S3.
     many: ClassVar[int] = 1100
 
@@ -272,6 +273,8 @@ class StoreContract:
                     assert keys(store, prefix, after=after) == wanted
 
     def test_an_object_may_have_others_below_its_name(self, store):
+        if self.nests is None:
+            pytest.skip("this server does not list them")
         if not self.nests:
             store.put("a", b"1")
             with pytest.raises(StoreError):

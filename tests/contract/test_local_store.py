@@ -227,6 +227,7 @@ class TestLinks:
         os.symlink("loop", os.path.join(store.root, "d", "loop"))
         live = LocalStore(store.root, follow_symlinks=True)
         assert keys(live) == ["d/k"]
+        assert sorted(live.scandir("d")) == [("again", True), ("k", False), ("loop", False)]
 
 
 class TestWhatIsNoObject:
