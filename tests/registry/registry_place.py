@@ -117,3 +117,7 @@ class FailingTree(Failing):
         for name in names:
             self._check(f"{prefix}/{name}/{leaf}")
         return self._store.read_children(prefix, leaf, names, limit=limit)
+
+    def create_files(self, prefix, files, *, whole):
+        self._check(prefix)
+        return self._store.create_files(prefix, files, whole=whole)
