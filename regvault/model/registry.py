@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from regvault.model.store import ByteReader, Space
+    from regvault.model.store import ByteReader, ObjectStore, Space
 
 __all__ = [
     "Finding",
@@ -163,6 +163,9 @@ class RegistrySource(Protocol):
 
     def open_blob(self, digest: str) -> tuple[ByteReader, int]:
         """Return a stream over a blob's data, and its size; ObjectNotFoundError if absent."""
+
+    def blob_object(self, digest: str) -> tuple[ObjectStore, str]:
+        """Return the store and the key where a blob is, for a copy that the store makes itself."""
 
     def read_blob(self, digest: str, *, limit: int) -> bytes:
         """Return a small blob's data; raises SourceError when it is larger than `limit` bytes."""

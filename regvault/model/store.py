@@ -168,6 +168,21 @@ class ObjectStore(Protocol):
     def stage(self) -> Stage:
         """Begin an object whose key is not known yet. Durable only after `barrier`."""
 
+    def copy_in(
+        self, source: ObjectStore, source_key: str, key: str, *, size: int, sha256: str
+    ) -> Stored | None:
+        """Let the server copy an object from another store; None where it cannot.
+
+        Args:
+            source: the store to copy from.
+            source_key: the key there.
+            key: the key here.
+            size: bytes that the copy must have.
+            sha256: hex digest that it must have; the server computes it.
+
+        Raises DigestMismatchError (the copy is deleted) and ObjectNotFoundError of the source.
+        """
+
     def delete(self, key: str) -> None:
         """Remove `key`; no error if it is not there."""
 

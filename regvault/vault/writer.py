@@ -93,6 +93,22 @@ class ObjectWriter:
         self._note(key, size)
         return ObjectRef(key, size, stored.sha256), stored.proof
 
+    def copy_raw(
+        self, key: str, source: ObjectStore, source_key: str, size: int, sha256: str
+    ) -> tuple[ObjectRef, str] | None:
+        """Let the store copy a raw blob from another one; None where it cannot.
+
+        Raises:
+            DigestMismatchError: what was copied is not that.
+            ObjectNotFoundError: there is no such source.
+        """
+        key = self._free_key(key)
+        stored = self._store.copy_in(source, source_key, key, size=size, sha256=sha256)
+        if stored is None:
+            return None
+        self._note(key, size)
+        return ObjectRef(key, size, stored.sha256), stored.proof
+
     def stage(self) -> Stage:
         """Begin an object whose name is known when it is whole."""
         return self._store.stage()

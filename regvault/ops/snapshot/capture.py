@@ -108,7 +108,10 @@ class Capturer:
     def _bring(self, links: RepositoryLinks, parsed: dict[str, Parsed]) -> dict[str, int]:
         storer = self._storer
         wanted = wanted_blobs(links, parsed)
-        futures = [(d, storer.ensure(d, metadata=config)) for d, (config, _) in wanted.items()]
+        futures = [
+            (digest, storer.ensure(digest, metadata=config, declared=declared))
+            for digest, (config, declared) in wanted.items()
+        ]
         sizes: dict[str, int] = {}
         for digest, future in futures:
             size = future.result()

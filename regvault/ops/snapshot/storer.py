@@ -16,6 +16,7 @@ from regvault.errors import (
     ObjectNotFoundError,
     SourceError,
     SourceUnavailableError,
+    StoreAccessError,
     VaultDamagedError,
 )
 from regvault.model.registry import Kind
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from regvault.vault.blobs import BlobReader
     from regvault.vault.catalog import Catalog
     from regvault.vault.needs import NeedIndex
+    from regvault.vault.objectlist import ObjectList
     from regvault.vault.presence import Presence
     from regvault.vault.writer import ObjectWriter
 
@@ -71,6 +73,7 @@ class BlobStorer:
         needs: NeedIndex,
         catalog: Catalog,
         blobs: BlobReader,
+        objects: ObjectList | None,
         presence: Presence,
         condemned: Container[str],
         run: str,
@@ -84,6 +87,7 @@ class BlobStorer:
         self._needs = needs
         self._catalog = catalog
         self._blobs = blobs
+        self._objects = objects
         self._presence = presence
         self._condemned = condemned
         self._run = run
@@ -119,14 +123,24 @@ class BlobStorer:
             known = self._needs.known(digest)
             if known is not None and self._usable(known.key):
                 return known.size
-        if not self._ask_catalog:
-            return None
-        for place in self._catalog.find(digest):
+        places = self._catalog.find(digest) if self._ask_catalog else []
+        for place in places or self._raw(digest):
             ref = self._present(place)
             if ref is not None:
                 self._needs.place(digest, ref, place.size)
                 return place.size
         return None
+
+    def _raw(self, digest: str) -> list[Location]:
+        """Return where a raw blob lies by the newest root, though no segment says so any more."""
+        ref = self._objects.get(blob_key(digest)) if self._objects is not None else None
+        if ref is None:
+            return []
+        place = Location(digest, ref.key, 0, ref.size, ref.size, "regvault")
+        if self._present(place) is not None:
+            with self._lock:
+                self._lines.append(place)
+        return [place]
 
     def _brought(self, digest: str) -> int | None:
         """Return the size of a blob that this run brought, as far as it remembers."""
@@ -170,12 +184,15 @@ class BlobStorer:
 
     # -- what is not ----------------------------------------------------------------------------
 
-    def ensure(self, digest: str, *, metadata: bool) -> Future[int | None]:
+    def ensure(
+        self, digest: str, *, metadata: bool, declared: int | None = None
+    ) -> Future[int | None]:
         """Make sure that the vault will hold a blob.
 
         Args:
             digest: the blob.
             metadata: it is a config, to be stored beside the manifests.
+            declared: the size that a manifest states, where one does.
 
         Returns:
             Its size, or None where the source does not have it (see `bad`). The future raises what
@@ -187,7 +204,7 @@ class BlobStorer:
         with self._lock:
             future = self._inflight.get(digest)
             if future is None:
-                future = self._pool.submit(self._bring, digest, metadata)
+                future = self._pool.submit(self._bring, digest, metadata, declared)
                 self._inflight[digest] = future
         return future
 
@@ -198,17 +215,48 @@ class BlobStorer:
                 if self.bad.pop(digest, None) is not None:
                     self._inflight.pop(digest, None)
 
-    def _bring(self, digest: str, metadata: bool) -> int | None:
+    def _bring(self, digest: str, metadata: bool, declared: int | None) -> int | None:
         size = self._brought(digest)  # another repository may just have done so
         if size is not None:
             return size
         try:
+            if declared is not None and declared >= RAW_BLOB_BYTES and not self.dry_run:
+                copied = self._copy(digest, declared)
+                if copied is not None:
+                    return copied
             return self._read(digest, metadata)
         except ObjectNotFoundError:
             self._blame(digest, Kind.BLOB_MISSING)
         except (SourceError, SourceUnavailableError):
             self._blame(digest, Kind.UNREADABLE)
         return None
+
+    def _copy(self, digest: str, declared: int) -> int | None:
+        """Let the store copy a large blob by itself; None where it cannot, or did not succeed.
+
+        (A size that a manifest states wrongly makes a mismatch too: then the blob is read.)
+        """
+        if not digest.startswith("sha256:"):
+            return None
+        store, key = self._source.blob_object(digest)
+        sha256 = digest.partition(":")[2]
+        try:
+            copied = self._writer.copy_raw(blob_key(digest), store, key, declared, sha256)
+        except (DigestMismatchError, StoreAccessError):
+            return None
+        if copied is not None:
+            self._placed(digest, *copied)
+            return declared
+        return None
+
+    def _placed(self, digest: str, ref: ObjectRef, proof: str) -> None:
+        """Note a raw blob that is in its place."""
+        self._needs.place(digest, ref, ref.size)
+        with self._lock:
+            self._lines.append(Location(digest, ref.key, 0, ref.size, ref.size, proof))
+            self._remember(digest, ref.size)
+            self._inflight.pop(digest, None)
+        self._count(digest, ref.size)
 
     def _blame(self, digest: str, kind: Kind) -> None:
         with self._lock:
@@ -238,12 +286,7 @@ class BlobStorer:
             except DigestMismatchError:
                 self._blame(digest, Kind.BLOB_DAMAGED)
                 return None
-        self._needs.place(digest, ref, size)
-        with self._lock:
-            self._lines.append(Location(digest, ref.key, 0, size, size, proof))
-            self._remember(digest, size)
-            self._inflight.pop(digest, None)
-        self._count(digest, size)
+        self._placed(digest, ref, proof)
         return size
 
     def _add_small(self, digest: str, data: bytes, *, metadata: bool) -> None:
@@ -362,8 +405,8 @@ class BlobStorer:
                 return
             lines, self._lines = self._lines, []
         self._store.barrier()
-        lines.sort(key=Location.line)
-        self._catalog.write(lines, self._run)
+        # What was stored again may have come to lie in the very same object.
+        self._catalog.write(sorted(set(lines), key=Location.line), self._run)
         self._last_checkpoint = time.monotonic()
 
     def close(self) -> None:
