@@ -61,6 +61,7 @@ class BlobReader:
         self._objects = objects
         self._lock = threading.Lock()
         self._frames: OrderedDict[tuple[str, int], dict[str, bytes]] = OrderedDict()
+        self._recovered = False
 
     def locate(self, digest: str) -> list[Location]:
         """Return where a blob lies, the best place first; [] where nothing knows it."""
@@ -73,6 +74,11 @@ class BlobReader:
             ref = self._objects.get(blob_key(digest)) if self._objects is not None else None
             if ref is not None:
                 found = [Location(digest, ref.key, 0, ref.size, ref.size, "regvault")]
+        if not found and self._objects is not None and not self._recovered:
+            # A segment is gone. What lies in a pack or a meta object they tell themselves.
+            self._recovered = True
+            if self._catalog.recover(self._objects):
+                return self.locate(digest)
         return found
 
     def read(self, digest: str, *, limit: int = 8 << 20) -> bytes:

@@ -13,6 +13,7 @@ import threading
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
+from regvault.errors import VaultDamagedError
 from regvault.vault.keys import blob_key
 from regvault.vault.segment import Location, parse_line
 
@@ -21,9 +22,18 @@ if TYPE_CHECKING:
 
     from regvault.vault.segment import Segment
 
-__all__ = ["CatalogCache", "cache_directory", "digest_bytes", "open_database"]
+__all__ = [
+    "CATALOG_FILE",
+    "CatalogCache",
+    "cache_directory",
+    "digest_bytes",
+    "digest_text",
+    "discard_database",
+    "open_database",
+]
 
 _T = TypeVar("_T")
+CATALOG_FILE = "catalog.sqlite"
 _SCHEMA_VERSION = 1
 _TABLES = """
 CREATE TABLE IF NOT EXISTS segments (id INTEGER PRIMARY KEY, key TEXT UNIQUE);
@@ -54,8 +64,17 @@ def digest_text(data: bytes) -> str:
     return f"{_ALGORITHMS[len(data)]}:{data.hex()}"
 
 
+def discard_database(directory: str | None, name: str) -> None:
+    """Delete a SQLite file of the cache, if there is one."""
+    if directory is None:
+        return
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(directory, name + suffix))
+
+
 def open_database(
-    directory: str | None, name: str, version: int, tables: str
+    directory: str | None, name: str, version: int, tables: str, *, wait_s: float = 60
 ) -> sqlite3.Connection:
     """Open a SQLite file of the cache; made anew where it is of another version, or broken.
 
@@ -64,6 +83,7 @@ def open_database(
         name: the file's name.
         version: of the tables; kept as `user_version`.
         tables: SQL that makes them.
+        wait_s: for another process that writes to it; after that a temporary database has to do.
     """
     if directory is not None:
         path = os.path.join(directory, name)
@@ -71,7 +91,7 @@ def open_database(
             try:
                 os.makedirs(directory, mode=0o700, exist_ok=True)
                 db = sqlite3.connect(
-                    path, timeout=60, check_same_thread=False, isolation_level=None
+                    path, timeout=wait_s, check_same_thread=False, isolation_level=None
                 )
                 db.execute("PRAGMA journal_mode=WAL")
                 db.execute("PRAGMA synchronous=NORMAL")
@@ -84,9 +104,7 @@ def open_database(
                 break  # not writable, or locked for long: do without
             except (sqlite3.DatabaseError, OSError):
                 pass
-            for suffix in ("", "-wal", "-shm"):
-                with contextlib.suppress(OSError):
-                    os.unlink(path + suffix)
+            discard_database(directory, name)
     db = sqlite3.connect("", check_same_thread=False, isolation_level=None)
     db.executescript(tables)
     return db
@@ -97,7 +115,7 @@ class CatalogCache:
 
     def __init__(self, directory: str | None) -> None:
         """Open it; `directory` None keeps it in a temporary database."""
-        self._db = open_database(directory, "catalog.sqlite", _SCHEMA_VERSION, _TABLES)
+        self._db = open_database(directory, CATALOG_FILE, _SCHEMA_VERSION, _TABLES)
         self._db.execute("PRAGMA cache_size=-32768")
         self._lock = threading.RLock()
 
@@ -106,11 +124,17 @@ class CatalogCache:
         with self._lock:
             return {key for (key,) in self._db.execute("SELECT key FROM segments")}
 
-    def synchronise(self, segments: Iterable[Segment]) -> None:
+    def synchronise(
+        self, segments: Iterable[Segment], damaged: dict[str, str] | None = None
+    ) -> None:
         """Load what is new among `segments`, and drop what is no longer there.
 
+        Args:
+            segments: of today's LIST.
+            damaged: is told of segments whose bytes are not what their name says: key -> why.
+
         Raises:
-            VaultDamagedError: a segment's bytes are not what its name says; nothing of it is kept.
+            VaultDamagedError: there is such a one, and no `damaged`; nothing of it is kept.
         """
         segments = list(segments)
         names = {segment.name.key for segment in segments}
@@ -118,8 +142,14 @@ class CatalogCache:
         if gone := loaded - names:
             self._drop(gone)
         for segment in segments:
-            if segment.name.key not in loaded:
+            if segment.name.key in loaded:
+                continue
+            try:
                 self._load(segment)
+            except VaultDamagedError as error:
+                if damaged is None:
+                    raise
+                damaged[segment.name.key] = error.message
 
     def _drop(self, keys: set[str]) -> None:
         with self._lock, self._transaction():
@@ -128,6 +158,7 @@ class CatalogCache:
                 if row:
                     self._db.execute("DELETE FROM lines WHERE segment = ?", row)
                     self._db.execute("DELETE FROM segments WHERE id = ?", row)
+            self._db.execute("DELETE FROM objects WHERE id NOT IN (SELECT object FROM lines)")
 
     def _load(self, segment: Segment) -> None:
         with self._lock, self._transaction():
@@ -197,6 +228,11 @@ class CatalogCache:
             ).fetchall()
         plain = blob_key(digest)
         return [Location(digest, key or plain, *rest) for key, *rest in rows]
+
+    def objects(self) -> set[str]:
+        """Return the keys of the objects that lines name, raw blobs under plain keys left out."""
+        with self._lock:
+            return {key for (key,) in self._db.execute("SELECT key FROM objects")}
 
     def members(self, key: str) -> list[Location]:
         """Return all blobs that lie in one object, by offset. Reads the whole catalog."""

@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import heapq
 import os
-from typing import TYPE_CHECKING
+import sqlite3
+import threading
+from typing import TYPE_CHECKING, TypeVar
 
-from regvault.errors import ObjectNotFoundError
-from regvault.vault.cache import CatalogCache
+from regvault.errors import ObjectNotFoundError, VaultDamagedError
+from regvault.vault import recover
+from regvault.vault.cache import CATALOG_FILE, CatalogCache, discard_database
 from regvault.vault.keys import CATALOG, blob_key, parse_segment_key
-from regvault.vault.segment import Segment, write_segment
+from regvault.vault.segment import Location, Segment, write_segment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from regvault.model.store import ObjectStore
-    from regvault.vault.segment import Location
+    from regvault.vault.objectlist import ObjectList, ObjectRef
+
 
 __all__ = ["Catalog", "vault_cache"]
+
+_T = TypeVar("_T")
 
 #: So many segments of one level are merged into one of the next.
 MERGE_AT = 8
@@ -30,7 +36,11 @@ _LOAD_BELOW_BYTES = 8 << 20
 
 
 class Catalog:
-    """Looks blobs up. Thread-safe once `prepare` was called."""
+    """Looks blobs up. Thread-safe once `prepare` was called.
+
+    Attributes:
+        damaged: segments that cannot be read: key -> why. They are left out.
+    """
 
     def __init__(self, store: ObjectStore, directory: str | None) -> None:
         """Wrap.
@@ -44,6 +54,9 @@ class Catalog:
         self._segments: list[Segment] | None = None
         self._nbytes = 0
         self._cache: CatalogCache | None = None
+        self._lock = threading.RLock()
+        self._recovered: set[str] = set()
+        self.damaged: dict[str, str] = {}
 
     def segments(self) -> list[Segment]:
         """Return the segments of one LIST, less those that a merged one supersedes."""
@@ -57,36 +70,123 @@ class Catalog:
                     self._nbytes += entry.size
             for segment in list(found.values()):
                 if segment.name.level > 0 and segment.name.key in found:
-                    for key in segment.table().supersedes:
+                    for key in self._superseded(segment):
                         found.pop(key, None)
-            self._segments = list(found.values())
+            self._segments = [s for s in found.values() if s.name.key not in self.damaged]
         return self._segments
+
+    def _superseded(self, segment: Segment) -> list[str]:
+        try:
+            return segment.table().supersedes
+        except VaultDamagedError as error:
+            self.damaged[segment.name.key] = error.message
+            return []
+
+    def _leave_out(self, damaged: dict[str, str]) -> None:
+        self.damaged |= damaged
+        self._segments = [s for s in self.segments() if s.name.key not in self.damaged]
 
     def prepare(self, lookups: int) -> None:
         """Choose how to look up: so many are to be expected."""
-        segments = self.segments()
+        self.segments()
         if self._cache is None and (lookups > 64 or self._nbytes < _LOAD_BELOW_BYTES):
-            self._cache = CatalogCache(self._directory)
+            self._with_cache(CatalogCache.loaded)
+
+    def _open_cache(self, directory: str | None) -> CatalogCache:
+        cache = CatalogCache(directory)
+        damaged: dict[str, str] = {}
+        try:
             try:
-                self._cache.synchronise(segments)
+                cache.synchronise(self.segments(), damaged)
             except ObjectNotFoundError:  # merged and deleted since the LIST
                 self._segments = None
-                self._cache.synchronise(self.segments())
+                cache.synchronise(self.segments(), damaged)
+        except BaseException:
+            cache.close()
+            raise
+        self._leave_out(damaged)
+        return cache
+
+    def _with_cache(self, use: Callable[[CatalogCache], _T]) -> _T:
+        """Use the local cache; where its file turns out to be broken, begin a new one."""
+        try:
+            if self._cache is None:
+                self._cache = self._open_cache(self._directory)
+            return use(self._cache)
+        except sqlite3.DatabaseError as error:
+            broken = self._cache
+            with self._lock:
+                if self._cache is broken:
+                    self.close()
+                    if isinstance(error, sqlite3.OperationalError):
+                        self._directory = None  # another process has it for long, or no space
+                    else:
+                        discard_database(self._directory, CATALOG_FILE)
+                    self._cache = self._open_cache(self._directory)
+                fresh = self._cache
+            assert fresh is not None
+            return use(fresh)
 
     def find(self, digest: str) -> list[Location]:
         """Return every place where a blob lies, as the catalog has it; [] where it knows none."""
         if self._cache is not None:
-            return self._cache.find(digest)
+            return self._with_cache(lambda cache: cache.find(digest))
         found: set[Location] = set()
         for segment in self.segments():
-            found.update(segment.lookup(digest))
+            try:
+                found.update(segment.lookup(digest))
+            except VaultDamagedError as error:
+                self._leave_out({segment.name.key: error.message})
         return sorted(found)
 
     def members(self, key: str) -> list[Location]:
         """Return the blobs that lie in one object, by offset."""
-        self.prepare(1 << 30)
-        assert self._cache is not None
-        return self._cache.members(key)
+        return self._with_cache(lambda cache: cache.members(key))
+
+    def uncovered(self, objects: ObjectList) -> list[ObjectRef]:
+        """Return those packs and meta objects of a list of which no line tells the members."""
+        covered = self._covered()
+        return [
+            ref
+            for prefix in recover.PREFIXES
+            for ref in objects.with_prefix(prefix)
+            if ref.key not in covered
+        ]
+
+    def _covered(self) -> set[str]:
+        if self._directory is not None or self._cache is not None:
+            return self._with_cache(lambda cache: cache.objects())
+        covered: set[str] = set()
+        for segment in list(self.segments()):
+            try:
+                covered.update(line.split(b" ", 2)[1].decode() for line in segment.read())
+            except VaultDamagedError as error:
+                self._leave_out({segment.name.key: error.message})
+        return covered
+
+    def recover(self, objects: ObjectList) -> list[Location]:
+        """Tell anew what lies in the objects of a list that segments tell nothing of.
+
+        Whatever can be read is found by `find` from now on; the lines are returned, in ascending
+        order, for whoever can write them into a segment.
+        """
+        lines: list[Location] = []
+        with self._lock:
+            for ref in self.uncovered(objects):
+                if ref.key in self._recovered:
+                    continue
+                self._recovered.add(ref.key)
+                try:
+                    found = recover.members_of(self._store, ref)
+                except (VaultDamagedError, ObjectNotFoundError):
+                    continue
+                # No LIST will show this name, so the cache drops these lines when it is opened.
+                self._add(f"recovered {ref.key}", found)
+                lines += found
+        return sorted(set(lines), key=Location.line)
+
+    def _add(self, key: str, lines: list[Location]) -> None:
+        self._with_cache(lambda cache: cache.add(key, lines))
 
     def write(self, locations: Iterable[Location], run: str) -> str | None:
         """Write a segment of this run's lines, in ascending order; return its key."""
@@ -94,8 +194,7 @@ class Catalog:
         kept = list(locations)
         key = write_segment(self._store, (x.line() for x in kept), level=0, run=run)
         if key is not None:
-            assert self._cache is not None
-            self._cache.add(key, kept)
+            self._add(key, kept)
             name = parse_segment_key(key)
             assert name is not None
             self.segments().append(Segment(self._store, name))
@@ -105,6 +204,7 @@ class Catalog:
         """Merge each level that has eight segments into one of the next; return the new keys.
 
         Lines of condemned objects are dropped. The segments merged stay until prune condemns them.
+        Nothing depends on a merge: one that meets a damaged segment is left undone.
         """
         made: list[str] = []
         level = 0
@@ -116,13 +216,16 @@ class Catalog:
                     return made
                 level += 1
                 continue
-            key = write_segment(
-                self._store,
-                _merged(some, condemned),
-                level=level + 1,
-                run=run,
-                supersedes=sorted(segment.name.key for segment in some),
-            )
+            try:
+                key = write_segment(
+                    self._store,
+                    _merged(some, condemned),
+                    level=level + 1,
+                    run=run,
+                    supersedes=sorted(segment.name.key for segment in some),
+                )
+            except (VaultDamagedError, ObjectNotFoundError):
+                return made
             self._segments = [segment for segment in segments if segment not in some]
             if key is not None:
                 made.append(key)
@@ -130,12 +233,6 @@ class Catalog:
                 assert name is not None
                 self._segments.append(Segment(self._store, name))
             level += 1
-
-    def cache(self) -> CatalogCache:
-        """Return the local cache, loaded."""
-        self.prepare(1 << 30)
-        assert self._cache is not None
-        return self._cache
 
     def close(self) -> None:
         """Close the cache."""

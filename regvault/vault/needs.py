@@ -7,6 +7,7 @@ missing or describes another root it is built again from the root's states.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,10 +15,9 @@ from regvault.vault.cache import digest_bytes, digest_text, open_database
 from regvault.vault.objectlist import ObjectRef
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Known", "NeedIndex"]
+__all__ = ["Known", "NeedIndex", "needs_file"]
 
 _SCHEMA_VERSION = 1
 _TABLES = """
@@ -35,6 +35,11 @@ CREATE TABLE IF NOT EXISTS manifests (digest BLOB PRIMARY KEY, parsed BLOB) WITH
 """
 
 
+def needs_file(registry: str) -> str:
+    """Return the name of a registry's file in the vault's cache."""
+    return f"needs-{registry}.sqlite"
+
+
 class Known(NamedTuple):
     """Where a needed blob lies: the object, and the blob's own size in bytes."""
 
@@ -50,11 +55,17 @@ class NeedIndex:
     """
 
     def __init__(self, directory: str | None, registry: str) -> None:
+        # Whoever has it now has it for a whole run: waiting is for those that are about to end.
         self._db: sqlite3.Connection = open_database(
-            directory, f"needs-{registry}.sqlite", _SCHEMA_VERSION, _TABLES
+            directory, needs_file(registry), _SCHEMA_VERSION, _TABLES, wait_s=2
         )
         self._db.execute("PRAGMA cache_size=-32768")
-        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:  # another process was quicker
+            self._db.close()
+            self._db = open_database(None, "", _SCHEMA_VERSION, _TABLES)
+            self._db.execute("BEGIN IMMEDIATE")
         self._object_ids: dict[str, int] = {}
         self._lock = threading.RLock()
 
@@ -155,7 +166,8 @@ class NeedIndex:
         """Return the changed packs of which less than `share` of their bytes is needed."""
         rows = self._db.execute(
             "SELECT o.key FROM objects o WHERE o.changed = 1 AND o.uses > 0"
-            " AND o.key LIKE 'packs/%' AND o.size * ? > (SELECT coalesce(sum(b.size), 0)"
+            " AND o.key LIKE 'packs/%' AND o.size * ? > (SELECT"
+            " coalesce(sum(512 + (b.size + 511) / 512 * 512), 0)"  # a tar member's footprint
             " FROM blobs b WHERE b.object = o.id AND b.refs > 0)",
             (share,),
         )
@@ -220,6 +232,13 @@ class NeedIndex:
                 "INSERT OR REPLACE INTO manifests VALUES (?, ?)",
                 [(digest_bytes(digest), parsed) for digest, parsed in items],
             )
+
+    def rebind(self, before: str, root: str) -> None:
+        """Bind what describes `before` to a root that needs the very same objects."""
+        self._db.execute(
+            "UPDATE facts SET value = ? WHERE name = 'root' AND value = ?", (root, before)
+        )
+        self._db.execute("COMMIT")
 
     def commit(self, root: str) -> None:
         """Bind everything to the root that was just committed, and keep it."""

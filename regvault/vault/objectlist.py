@@ -204,6 +204,16 @@ class ObjectList:
             return self._amended(key)
         return self._original(key)
 
+    def with_prefix(self, prefix: str) -> Iterator[ObjectRef]:
+        """Yield the objects whose keys begin with `prefix`, as amended."""
+        delta = self.delta()
+        base = (ref.key for ref in map(_parse, self.base.with_prefix(prefix.encode())))
+        added = sorted(key for key in delta if key.startswith(prefix))
+        for key in heapq.merge((key for key in base if key not in delta), added):
+            ref = self.get(key)
+            if ref is not None:
+                yield ref
+
     def variants(self, key: str) -> list[ObjectRef]:
         """Return the objects whose key is `key` or a renamed form of it (`<key>.<run>-<n>`)."""
         delta = self.delta()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import shutil
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -293,6 +295,15 @@ class World:
         assert result.exit_code() == 0, result.to_json()["problems"]
 
     # -- what may happen ------------------------------------------------------------------------
+
+    def remove(self, repository: str) -> None:
+        """Remove a repository from the registry; its blobs stay."""
+        prefix = f"{BASE}/repositories/{repository}/"
+        if isinstance(self.registry, HierarchicalStore):
+            shutil.rmtree(os.path.join(self.registry.root, prefix))
+            return
+        for entry in list(self.registry.list(prefix)):
+            self.registry.delete(entry.key)
 
     def lose(self, *prefixes: str) -> list[str]:
         """Delete everything below these prefixes of the vault; return the keys."""

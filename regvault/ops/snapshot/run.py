@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,10 +24,12 @@ from regvault.ops.snapshot.storer import BlobStorer
 from regvault.ops.snapshot.tally import Tally
 from regvault.policy.damage import Rank, rank
 from regvault.policy.shrink import shrunk
+from regvault.vault.cache import discard_database
+from regvault.vault.catalog import vault_cache
 from regvault.vault.envelope import to_time
 from regvault.vault.keys import new_run_id, tree_key
 from regvault.vault.lease import Lease, end_dead_writers, wait_for_prune
-from regvault.vault.needs import NeedIndex
+from regvault.vault.needs import NeedIndex, needs_file
 from regvault.vault.objectlist import ObjectRef
 from regvault.vault.root import Counts, Root, RootName
 from regvault.vault.tree import ChunkRef, TreeBuilder, TreeRef
@@ -175,7 +178,16 @@ def snapshot(
     ) as lease:
         end_dead_writers(vault.store, vault.id, run, registry=registry, retry_for_s=options.wait_s)
         wait_for_prune(vault.store, vault.id, wait_s=options.wait_s, say=progress.note)
-        return _Run(vault, source, options, registry, run, progress, cache_base).take(lease)
+        this = _Run(vault, source, options, registry, run, progress, cache_base)
+        try:
+            return this.take(lease)
+        except sqlite3.DatabaseError as error:
+            if this.result.root is not None:  # committed: only the local cache lags behind
+                return this.result
+            progress.warn(f"the local cache is broken ({error}); beginning again with an empty one")
+            directory = vault_cache(cache_base, vault.id)
+            discard_database(directory, needs_file(registry))
+            return _Run(vault, source, options, registry, run, progress, cache_base).take(lease)
 
 
 class _Run:
@@ -220,6 +232,7 @@ class _Run:
         try:
             plan = make_plan(session, self.source, self.options.globs, self.progress)
             self.result.lost = sorted(plan.lost)
+            self._heal_catalog(plan)
             if plan.nothing_to_do:
                 self._commit_unchanged(plan, lease)
             else:
@@ -229,6 +242,22 @@ class _Run:
             return self.result
         finally:
             session.close()
+
+    def _heal_catalog(self, plan: Plan) -> None:
+        """Write again what segments that are gone, or damaged, told of the newest root's objects.
+
+        It is only a matter of time and not of safety: nothing that a snapshot needs is in them.
+        """
+        session = self.session
+        if session.objects is None or plan.trees_lost:
+            return
+        lines = session.catalog.recover(session.objects)
+        for key, why in session.catalog.damaged.items():
+            self.progress.warn(f"{why}; the catalog does without it ({key})")
+        if lines:
+            self.progress.note(f"The catalog lacked {len(lines)} blobs; writing them again.")
+            session.catalog.write(lines, self.run)
+            self.vault.store.barrier()
 
     # -- nothing changed ------------------------------------------------------------------------
 
@@ -250,6 +279,11 @@ class _Run:
         self.result.root = commit_root(
             self.session, lease, root, narrowed=bool(self.options.globs), say=self.progress.note
         )
+        needs = NeedIndex(self.session.directory, self.session.registry)
+        try:
+            needs.rebind(previous.sha256, self.result.root.sha256)
+        finally:
+            needs.close()
 
     # -- something changed ----------------------------------------------------------------------
 
@@ -264,6 +298,7 @@ class _Run:
             needs=needs,
             catalog=session.catalog,
             blobs=session.blobs,
+            objects=None if plan.trees_lost else session.objects,
             presence=session.presence,
             condemned=session.condemned,
             run=self.run,
@@ -301,8 +336,7 @@ class _Run:
         """Capture what is to be read; write the repository list."""
         put, chunks = self._collecting_putter()
         builder = TreeBuilder("repositories", put)
-        if tally.incremental or plan.everything:
-            self.result.removed = len(plan.removed)
+        self.result.removed = len(plan.removed)
         for entry, captured in self._results(plan, capturer):
             new = self._apply(entry, captured, plan, tally, dry=dry)
             if new is not None and not dry:

@@ -100,20 +100,34 @@ def check_documents(vault: Vault, report: Report) -> None:
                 report.add(entry.key, "damaged", error.message)
 
 
-def check_segments(catalog: Catalog, report: Report) -> None:
-    """Read every segment of the catalog, whole."""
+def check_segments(vault: Vault, roots: list[Root], catalog: Catalog, report: Report) -> None:
+    """Read every segment of the catalog, whole, and that together they name every object.
+
+    What they lack is found out from the objects themselves, for the checks that follow.
+    """
     for segment in catalog.segments():
         try:
             for _ in segment.read():
                 pass
         except (VaultDamagedError, ObjectNotFoundError) as error:
-            report.add(
-                segment.name.key,
-                "damaged",
-                f"{error.message}; the catalog is derived: no snapshot is lost with it",
-            )
+            catalog.damaged.setdefault(segment.name.key, error.message)
         else:
             report.read(0)
+    catalog.prepare(1 << 30)
+    derived = "the catalog is derived: no snapshot is lost with it"
+    for key, why in catalog.damaged.items():
+        report.add(key, "damaged", f"{why}; {derived}")
+    lost = report.bad_keys()
+    for root in roots:
+        try:
+            objects = vault.object_list(root)
+            for ref in catalog.uncovered(objects):
+                if ref.key not in lost:
+                    detail = f"no segment tells what lies in it; {derived}, and the next one heals"
+                    report.add(ref.key, "uncatalogued", detail, (str(root.name),))
+            catalog.recover(objects)
+        except VaultDamagedError:
+            continue  # of the object list: the quick depth has named it
 
 
 class Manifests:
@@ -314,9 +328,14 @@ def named_keys(roots: Iterable[Root], vault: Vault, prefix: str) -> Iterator[str
     for root in roots:
         objects = vault.object_list(root)
         digest = root.objects.base.top.digest
-        refs: Iterable[ObjectRef | None] = objects.delta().values() if digest in bases else objects
-        bases.add(digest)
-        for ref in refs:
-            if ref is not None and ref.key.startswith(prefix) and seen.get(ref.key) is None:
-                seen[ref.key] = ref.size
-                yield ref.key
+        try:
+            refs: Iterable[ObjectRef | None] = (
+                objects.delta().values() if digest in bases else objects
+            )
+            bases.add(digest)
+            for ref in refs:
+                if ref is not None and ref.key.startswith(prefix) and seen.get(ref.key) is None:
+                    seen[ref.key] = ref.size
+                    yield ref.key
+        except VaultDamagedError:
+            continue  # of the object list: the quick depth has named it

@@ -16,7 +16,7 @@ class Problem(NamedTuple):
 
     Attributes:
         key: the object; or the digest that no object serves.
-        what: `missing`, `size`, `damaged`, `unreadable`, `gap`, `chain`, `closure`.
+        what: `missing`, `size`, `damaged`, `unreadable`, `gap`, `chain`, `closure`, `uncatalogued`.
         detail: words for people.
         snapshots: those that are hurt, `registry@sequence`; () where it is not known or none.
     """

@@ -144,7 +144,7 @@ def _check(
         if options.quick:
             return
         check_documents(vault, report)
-        check_segments(catalog, report)
+        check_segments(vault, roots, catalog, report)
         meta = list(named_keys(roots, vault, "meta/"))
         manifests = check_meta(vault, catalog, meta, report, progress, options.threads)
         try:
