@@ -6,13 +6,34 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
+from regvault.errors import StoreUnavailableError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["in_order"]
+__all__ = ["again_when_broken", "in_order"]
+
+_TRIES = 3
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
+
+
+def again_when_broken(work: Callable[[], _Result]) -> _Result:
+    """Return `work()`, tried again from its beginning when a store broke off.
+
+    A store repeats its own requests; but a stream that passed half through it can only be begun
+    again by whoever can open it again.
+
+    Raises:
+        StoreUnavailableError: the last of three tries broke off too.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            return work()
+        except StoreUnavailableError:
+            continue
+    return work()
 
 
 def in_order(

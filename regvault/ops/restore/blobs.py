@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from regvault.errors import DigestMismatchError, ObjectNotFoundError, VaultDamagedError
 from regvault.oci.verify import new_hash
-from regvault.ops.bounded import in_order
+from regvault.ops.bounded import again_when_broken, in_order
 from regvault.vault.blobs import is_digest_of, is_meta, is_raw
 
 if TYPE_CHECKING:
@@ -120,12 +120,15 @@ class BlobWriter:
         return hasher.hexdigest() == hexed
 
     def _raw(self, place: Location) -> None:
-        with self._reader.open(place) as stream:
-            try:
+        def write() -> None:
+            with self._reader.open(place) as stream:
                 self._target.put_blob(place.digest, stream, place.size)
-            except DigestMismatchError:
-                self._elsewhere(place, f"{place.key} is damaged: its bytes are not its digest")
-                return
+
+        try:
+            again_when_broken(write)
+        except DigestMismatchError:
+            self._elsewhere(place, f"{place.key} is damaged: its bytes are not its digest")
+            return
         self._count(place)
 
     def _meta(self, key: str, wanted: list[Location]) -> None:

@@ -23,6 +23,7 @@ from regvault.model.registry import Kind
 from regvault.oci.manifest import InvalidManifestError, parse_manifest
 from regvault.oci.media import MANIFESTS
 from regvault.oci.verify import VerifyingReader, matches, matches_manifest
+from regvault.ops.bounded import again_when_broken
 from regvault.ops.snapshot.state import Parsed
 from regvault.vault.keys import RAW_BLOB_BYTES, blob_key, digest_of_key
 from regvault.vault.objectlist import ObjectRef
@@ -224,7 +225,7 @@ class BlobStorer:
                 copied = self._copy(digest, declared)
                 if copied is not None:
                     return copied
-            return self._read(digest, metadata)
+            return again_when_broken(lambda: self._read(digest, metadata))
         except ObjectNotFoundError:
             self._blame(digest, Kind.BLOB_MISSING)
         except (SourceError, SourceUnavailableError):
