@@ -61,6 +61,14 @@ services: ## Install the real servers and clients that test-services runs
 test-services: .venv/.installed ## Run the tests on real registries and MinIO; fails if one is not installed
 	$(BIN)/pytest tests/services $(ARGS)
 
+.PHONY: bench
+bench: .venv/.installed ## Measure against the peers that are on PATH, and the floor (hours; see scripts/bench/run.py --help)
+	$(BIN)/python scripts/bench/run.py $(ARGS)
+
+.PHONY: soak
+soak: .venv/.installed ## Memory and time of registries of up to a million images (half an hour, 10 GB)
+	$(BIN)/python scripts/bench/million.py --work bench-out/million --out bench-out/million.json $(ARGS)
+
 .PHONY: wheel-test
 wheel-test: .venv/.installed ## Build sdist and wheel; try the wheel in a clean environment
 	scripts/wheel-test.sh $(BIN)/python
