@@ -1,6 +1,6 @@
 """Condemned lists: keys that may be deleted, and that nobody reuses or writes again.
 
-`condemned/<n>.zst` is one or more zstd frames of text: a JSON header line, the keys in byte order,
+`condemned/<n>.zst` is one zstd frame of text: a JSON header line, the keys in byte order,
 and a JSON line with the SHA-256 of all lines before it. Every 100th list repeats all earlier ones.
 A slot may hold a void instead. (`docs/vault-format.md`, "Condemned lists".)
 """
@@ -38,25 +38,29 @@ def read_condemned(store: ObjectStore, vault: str) -> set[str]:
     )
     if not slots:
         return set()
-    start = slots[-1] // REPEAT_EVERY * REPEAT_EVERY
-    wanted = range(start or 1, slots[-1] + 1)
-    if lost := sorted(set(wanted) - set(slots)):
-        raise VaultDamagedError(
-            f"{condemned_key(lost[0])} is gone, though later condemned lists are there",
-            hint="Without it, objects that are about to be deleted cannot be told from good ones.",
-        )
+    there = set(slots)
     condemned: set[str] = set()
-    for number in wanted:
-        condemned.update(parse_condemned(store.get(condemned_key(number)), number, vault))
+    for number in range(slots[-1], 0, -1):
+        if number not in there:
+            raise VaultDamagedError(
+                f"{condemned_key(number)} is gone, though later condemned lists are there",
+                hint="Without it, objects that are about to be deleted cannot be told from good "
+                "ones.",
+            )
+        keys = parse_condemned(store.get(condemned_key(number)), number, vault)
+        condemned.update(keys or ())
+        # A void in the slot of a list that would have repeated the earlier ones repeats nothing.
+        if number % REPEAT_EVERY == 0 and keys is not None:
+            break
     return condemned
 
 
-def parse_condemned(data: bytes, number: int, vault: str) -> list[str]:
-    """Return the keys of one list; none for a void. Raises VaultDamagedError."""
+def parse_condemned(data: bytes, number: int, vault: str) -> list[str] | None:
+    """Return the keys of one list; None for a void. Raises VaultDamagedError."""
     key = condemned_key(number)
     if not data.startswith(_ZSTD_MAGIC):
         read_document(data, key, types=("void",), vault=vault)
-        return []
+        return None
     text = decompress(data, key, _MAX_BYTES)
     content, _, seal = text[:-1].rpartition(b"\n")
     try:
