@@ -25,7 +25,16 @@ from regvault.errors import (
     VaultDamagedError,
 )
 from regvault.vault.envelope import read_document, to_time, write_document
-from regvault.vault.keys import FORMAT, LEASES, PRUNE_LOCK, lease_key
+from regvault.vault.keys import (
+    AMENDMENTS,
+    CONDEMNED,
+    FORMAT,
+    LEASES,
+    PRUNE_LOCK,
+    SNAPSHOTS,
+    lease_key,
+    sequence_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -209,15 +218,27 @@ class Lease:
             changes["slot"] = slot
         self._swap(**changes)
 
-    def release(self) -> None:
-        """End the lease; that it is lost, or the store away by now, is no error any more."""
+    def release(self, *, failed: bool = False) -> None:
+        """End the lease; that it is lost, or the store away by now, is no error any more.
+
+        Args:
+            failed: the run did not come to its end, so the slot that it named may still be empty
+                with a PUT of its own under way: it is filled first. Where that cannot be done the
+                lease stays, for others to end.
+        """
         self._stop.set()
         self._thread.join()
-        if self._lost is None:
-            try:
-                self._swap(state="released")
-            except (LeaseLostError, StoreError):
-                return
+        if self._lost is not None:
+            return
+        try:
+            slot = self._body["slot"]
+            if failed and slot is not None:
+                void = void_document(self._body["vault"], slot, self._body["run"])
+                with contextlib.suppress(PreconditionError):  # filled: by this run or another
+                    self._store.put(slot, void, if_none_match=True)
+            self._swap(state="released")
+        except (LeaseLostError, StoreError):
+            return
 
     def __enter__(self) -> Self:
         return self
@@ -228,7 +249,7 @@ class Lease:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        self.release()
+        self.release(failed=error is not None)
 
 
 def void_document(vault: str, slot: str, run: str) -> bytes:
@@ -308,7 +329,7 @@ def _live_writer(store: ObjectStore, vault: str, entry: Entry) -> dict[str, Any]
 def _end(store: ObjectStore, vault: str, key: str, body: dict[str, Any], etag: str) -> bool:
     """Fill the slot that a dead lease names, then swap the lease to `ended`; False: it lives."""
     slot = body.get("slot")
-    if isinstance(slot, str) and slot:
+    if isinstance(slot, str) and _is_slot(slot):
         with contextlib.suppress(PreconditionError):  # filled already: that commit counts
             store.put(slot, void_document(vault, slot, body["run"]), if_none_match=True)
     try:
@@ -316,6 +337,12 @@ def _end(store: ObjectStore, vault: str, key: str, body: dict[str, Any], etag: s
     except (PreconditionError, ObjectNotFoundError):
         return False
     return True
+
+
+def _is_slot(key: str) -> bool:
+    """Return whether a key is a slot: a hostile lease must not have a void put anywhere else."""
+    prefixes = (SNAPSHOTS, CONDEMNED, AMENDMENTS)
+    return key.startswith(prefixes) and sequence_of(key) is not None and ".." not in key
 
 
 def wait_for_prune(
@@ -335,10 +362,12 @@ def wait_for_prune(
     said = False
     while True:
         try:
+            entry = store.head(PRUNE_LOCK)
             data = store.get(PRUNE_LOCK)
+            if store.head(PRUNE_LOCK).etag != entry.etag:
+                continue  # swapped meanwhile: what was read may be of another holder
         except ObjectNotFoundError:
             return
-        entry = store.head(PRUNE_LOCK)
         body = read_document(data, PRUNE_LOCK, types=("lock",), vault=vault).body
         idle_s = (store.now_ns() - entry.modified_ns) / 1e9
         state = body.get("state")
