@@ -93,6 +93,7 @@ class Presence:
         from regvault.vault.objectlist import ObjectRef
 
         needed = heapq.merge(needed, (ObjectRef(*chunk) for chunk in own))
+        own_keys = {key for key, _, _ in own}
         wanted = next(needed, None)
         for entry in listing:
             while wanted is not None and wanted.key < entry.key:
@@ -101,6 +102,8 @@ class Presence:
             if wanted is not None and wanted.key == entry.key:
                 if wanted.size != entry.size:
                     self.missing[wanted.key] = wanted
+                    self._seen[entry.key] = entry.size
+                elif entry.key in own_keys:  # `size` does not find it in the list
                     self._seen[entry.key] = entry.size
                 wanted = next(needed, None)
             else:
