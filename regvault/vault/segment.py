@@ -14,6 +14,7 @@ import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import VaultDamagedError
+from regvault.oci.grammar import ALGORITHMS
 from regvault.vault.frames import compress, decompress
 from regvault.vault.keys import blob_key, segment_key
 
@@ -61,9 +62,13 @@ def parse_line(line: bytes) -> Location:
     """Parse one line. Raises VaultDamagedError."""
     try:
         digest, key, offset, length, size, proof = line.decode("ascii").split(" ")
+        algorithm, _, hexed = digest.partition(":")
+        numbers = int(offset), int(length), int(size)
+        if ALGORITHMS.get(algorithm) != 2 * len(bytes.fromhex(hexed)) or min(numbers) < 0:
+            raise ValueError(digest)
         if key == "-":
             key = blob_key(digest)
-        return Location(digest, key, int(offset), int(length), int(size), proof)
+        return Location(digest, key, *numbers, proof)
     except ValueError:
         raise VaultDamagedError(f"a catalog line is none: {line!r}") from None
 
@@ -187,12 +192,13 @@ class Segment:
         return self._table
 
     def _lines(self, number: int) -> list[bytes]:
-        if self._frame is None or self._frame[0] != number:
+        kept = self._frame  # read once: another thread may put its own frame there
+        if kept is None or kept[0] != number:
             offset, length = self.table().frames[number]
             data = self._store.get(self.name.key, start=offset, length=length)
             text = decompress(data, self.name.key, _MAX_FRAME)
-            self._frame = number, text[:-1].split(b"\n")
-        return self._frame[1]
+            kept = self._frame = number, text[:-1].split(b"\n")
+        return kept[1]
 
     def lookup(self, digest: str) -> list[Location]:
         """Return all lines of `digest`; one range read where the table is known."""
