@@ -236,6 +236,8 @@ def _read_header(data: bytes, at: int, key: str) -> tuple[str, int, int]:
         start = at + _BLOCK
         if info.type != tarfile.XHDTYPE:
             return info.name, info.size, start
+        if info.size < 0:
+            raise VaultDamagedError(f"{key} is damaged: a member has a negative size")
         # A sha512 digest does not fit a ustar name: one extended header says `path`.
         record = data[start : start + info.size].decode("ascii")
         name = record.partition(" path=")[2].partition("\n")[0]
