@@ -17,9 +17,8 @@ compile() {
 }
 
 compile pyproject.toml --output-file requirements.lock "$@"
-# Constrained by the first, so that what is tested is what is shipped. hatchling asks for editables
-# only when it builds an editable install, so no dependency names it.
-echo 'editables>=0.5' | compile pyproject.toml - --group dev --constraint requirements.lock \
+# Constrained by the first, so that what is tested is what is shipped.
+compile pyproject.toml --group dev --constraint requirements.lock \
   --output-file requirements-dev.lock "$@"
 
 if grep -nE '(https?|file)://|--(index|extra-index|find-links)' requirements.lock requirements-dev.lock >&2; then
