@@ -96,7 +96,9 @@ def test_a_copied_root_belongs_where_its_amendment_says():
     document = read(copied(), "root")
     assert document.body["vault"] == OTHER
     assert document.amendment["changes"] == [["trees/a.zst", "trees/b.zst", 3, "c" * 64]]
-    assert document.sha256 == read(write_document(body("root", OTHER))[0], "root", vault=None).sha256
+    assert (
+        document.sha256 == read(write_document(body("root", OTHER))[0], "root", vault=None).sha256
+    )
     with pytest.raises(VaultDamagedError, match="another vault"):
         read(copied(origin="c" * 32), "root")
     with pytest.raises(VaultDamagedError, match="another vault"):

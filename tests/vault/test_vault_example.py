@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import vault_example
 import zstandard
 
-import vault_example
 from regvault.vault.blobs import BlobReader
 from regvault.vault.catalog import Catalog
 from regvault.vault.root import RootName
