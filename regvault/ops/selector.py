@@ -160,7 +160,7 @@ def resolve(vault: Vault, text: str, *, now: datetime, timezone: tzinfo) -> Root
 
     found = choose(selector.point, candidates())
     if isinstance(found, Miss):
-        raise _missed(selector, registry, found)
+        raise _missed(selector, registry, found, timezone)
     return roots[found.sequence]
 
 
@@ -202,7 +202,7 @@ def _exactly(vault: Vault, name: RootName) -> Root:
     )
 
 
-def _missed(selector: Selector, registry: str, miss: Miss) -> NotFoundError:
+def _missed(selector: Selector, registry: str, miss: Miss, timezone: tzinfo) -> NotFoundError:
     """Say why there is no such snapshot, and what would help."""
     if miss.seen == 0:
         return NotFoundError(
@@ -211,12 +211,13 @@ def _missed(selector: Selector, registry: str, miss: Miss) -> NotFoundError:
         )
     by = ""
     if isinstance(selector.point, AsOf):
-        by = f" that was started by {selector.point.moment.isoformat(timespec='seconds')}"
+        moment = selector.point.moment.astimezone(timezone)
+        by = f" that was started by {moment.isoformat(timespec='seconds')}"
     assert isinstance(selector.point, (AsOf, Latest))
     if not miss.held and not miss.incomplete:
         assert miss.oldest is not None
         oldest = miss.oldest
-        when = oldest.started.isoformat(timespec="seconds")
+        when = oldest.started.astimezone(timezone).isoformat(timespec="seconds")
         return NotFoundError(
             f"registry {registry} has no snapshot{by}",
             hint=f"Its oldest is {registry}@{oldest.sequence}, of {when}",
