@@ -16,10 +16,10 @@ from regvault.errors import ObjectNotFoundError, VaultDamagedError
 from regvault.vault import recover
 from regvault.vault.cache import CATALOG_FILE, CatalogCache, discard_database
 from regvault.vault.keys import CATALOG, blob_key, parse_segment_key
-from regvault.vault.segment import Location, Segment, write_segment
+from regvault.vault.segment import Location, Segment, parse_line, write_segment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from regvault.model.store import ObjectStore
     from regvault.vault.objectlist import ObjectList, ObjectRef
@@ -164,7 +164,7 @@ class Catalog:
                 self._leave_out({segment.name.key: error.message})
         return covered
 
-    def recover(self, objects: ObjectList) -> list[Location]:
+    def recover(self, objects: ObjectList) -> list[bytes]:
         """Tell anew what lies in the objects of a list that segments tell nothing of.
 
         Whatever can be read is found by `find` from now on; the lines are returned, in ascending
@@ -181,20 +181,19 @@ class Catalog:
                 except (VaultDamagedError, ObjectNotFoundError):
                     continue
                 # No LIST will show this name, so the cache drops these lines when it is opened.
-                self._add(f"recovered {ref.key}", found)
+                self._add(f"recovered {ref.key}", [place.line() for place in found])
                 lines += found
-        return sorted(set(lines), key=Location.line)
+        return sorted({place.line() for place in lines})
 
-    def _add(self, key: str, lines: list[Location]) -> None:
-        self._with_cache(lambda cache: cache.add(key, lines))
+    def _add(self, key: str, lines: Sequence[bytes]) -> None:
+        self._with_cache(lambda cache: cache.add(key, map(parse_line, lines)))
 
-    def write(self, locations: Iterable[Location], run: str) -> str | None:
+    def write(self, lines: Sequence[bytes], run: str) -> str | None:
         """Write a segment of this run's lines, in ascending order; return its key."""
         self.prepare(1 << 30)
-        kept = list(locations)
-        key = write_segment(self._store, (x.line() for x in kept), level=0, run=run)
+        key = write_segment(self._store, lines, level=0, run=run)
         if key is not None:
-            self._add(key, kept)
+            self._add(key, lines)
             name = parse_segment_key(key)
             assert name is not None
             self.segments().append(Segment(self._store, name))

@@ -48,7 +48,7 @@ __all__ = ["BlobStorer"]
 MAX_MANIFEST_BYTES = 4 << 20
 #: Lines that wait for a segment are written as one when there are so many, or after so long:
 #: an interrupted run goes on from there.
-CHECKPOINT_LINES = 100_000
+CHECKPOINT_LINES = 50_000
 CHECKPOINT_S = 120.0
 #: Blobs of this run that are found without asking SQLite.
 _REMEMBERED = 50_000
@@ -102,7 +102,7 @@ class BlobStorer:
         # A first snapshot into an empty vault has nothing to ask.
         self._ask_needs = not needs.is_empty()
         self._ask_catalog = bool(catalog.segments())
-        self._lines: list[Location] = []
+        self._lines: list[bytes] = []  # of the next segment, as they are stored
         self._last_checkpoint = time.monotonic()
         self._packs = PackWriter(writer, self._packed)
         self._meta = MetaWriter(writer, self._packed)
@@ -140,7 +140,7 @@ class BlobStorer:
         place = Location(digest, ref.key, 0, ref.size, ref.size, "regvault")
         if self._present(place) is not None:
             with self._lock:
-                self._lines.append(place)
+                self._lines.append(place.line())
         return [place]
 
     def _brought(self, digest: str) -> int | None:
@@ -210,10 +210,13 @@ class BlobStorer:
         return future
 
     def forgive(self, digests: list[str]) -> None:
-        """Forget that blobs could not be had, so that the next `ensure` tries again."""
+        """Let the next `ensure` of blobs that could not be had try again.
+
+        What was wrong with them stays in `bad` until then: another repository may just ask.
+        """
         with self._lock:
             for digest in digests:
-                if self.bad.pop(digest, None) is not None:
+                if digest in self.bad:
                     self._inflight.pop(digest, None)
 
     def _bring(self, digest: str, metadata: bool, declared: int | None) -> int | None:
@@ -254,7 +257,7 @@ class BlobStorer:
         """Note a raw blob that is in its place."""
         self._needs.place(digest, ref, ref.size)
         with self._lock:
-            self._lines.append(Location(digest, ref.key, 0, ref.size, ref.size, proof))
+            self._lines.append(Location(digest, ref.key, 0, ref.size, ref.size, proof).line())
             self._remember(digest, ref.size)
             self._inflight.pop(digest, None)
         self._count(digest, ref.size)
@@ -310,7 +313,7 @@ class BlobStorer:
             self._needs.place(one.digest, one.ref, one.size)
         with self._lock:
             self._lines += [
-                Location(x.digest, x.ref.key, x.offset, x.length, x.size, "regvault")
+                Location(x.digest, x.ref.key, x.offset, x.length, x.size, "regvault").line()
                 for x in placed
             ]
             for one in placed:
@@ -407,7 +410,7 @@ class BlobStorer:
             lines, self._lines = self._lines, []
         self._store.barrier()
         # What was stored again may have come to lie in the very same object.
-        self._catalog.write(sorted(set(lines), key=Location.line), self._run)
+        self._catalog.write(sorted(set(lines)), self._run)
         self._last_checkpoint = time.monotonic()
 
     def close(self) -> None:
