@@ -20,6 +20,7 @@ from regvault.ops.snapshot.session import (
     choose_registry,
     damage_line,
 )
+from regvault.ops.snapshot.state import still_there
 from regvault.ops.snapshot.storer import BlobStorer
 from regvault.ops.snapshot.tally import Tally
 from regvault.policy.damage import Rank, rank
@@ -35,7 +36,7 @@ from regvault.vault.root import Counts, Root, RootName
 from regvault.vault.tree import ChunkRef, TreeBuilder, TreeRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator
 
     from regvault.model.progress import Progress
     from regvault.model.registry import Finding, RegistrySource
@@ -396,19 +397,16 @@ class _Run:
         self._find(captured, plan)
         if captured.window:
             self.windows[captured.name] = list(captured.window)
+        lines = captured.lines
         if captured.unreadable:
             result.unreadable = True
-            if entry is not None:
-                # What cannot be read is not gone: the state before stays.
-                if not dry:
-                    tally.keep_state(entry.state)
-                return RepositoryEntry(entry.name, entry.state, "")
-            if not captured.lines:
-                return None  # a directory of which not even that it is a repository is known
         if dry:
             return None
+        if captured.unreadable and entry is not None:
+            old = still_there(lines, self.session.state_lines(entry.state))
+            lines = sorted([*lines, *tally.keep_lines(old)])
         before = entry.state if entry is not None else None
-        state = tally.new_state(captured.lines, before)
+        state = tally.new_state(lines, before)
         return RepositoryEntry(captured.name, state, captured.fingerprint)
 
     def _find(self, captured: Captured, plan: Plan) -> None:
@@ -424,11 +422,14 @@ class _Run:
                 key = (finding.repository, str(finding.kind), finding.subject, finding.image)
                 lines.add(damage_line(*key, plan.damage.get(key, sequence)))
         self.damage += lines
+        if captured.unreadable:
+            self._keep_damage(captured.name, plan, but=lines)
 
-    def _keep_damage(self, name: str, plan: Plan) -> None:
+    def _keep_damage(self, name: str, plan: Plan, but: Container[bytes] = ()) -> None:
         for key, since in plan.damage.items():
-            if key[0] == name:
-                self.damage.append(damage_line(*key, since))
+            line = damage_line(*key, since)
+            if key[0] == name and line not in but:
+                self.damage.append(line)
                 self.result.ranks[Rank.KNOWN] += 1
 
     # -- ending ---------------------------------------------------------------------------------

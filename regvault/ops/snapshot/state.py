@@ -9,11 +9,11 @@ from regvault.model.registry import Finding, Kind
 from regvault.model.state import encode_field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from regvault.model.registry import RepositoryLinks
 
-__all__ = ["Assembled", "Parsed", "assemble", "wanted_blobs"]
+__all__ = ["Assembled", "Parsed", "assemble", "still_there", "wanted_blobs"]
 
 
 class Parsed(NamedTuple):
@@ -71,8 +71,9 @@ def wanted_blobs(
     wanted: dict[str, tuple[bool, int | None]] = dict.fromkeys(links.layers, (False, None))
     for manifest in parsed.values():
         for digest, size, config in manifest.blobs:
-            before = wanted.get(digest)
-            wanted[digest] = (config or (before is not None and before[0]), size)
+            before, declared = wanted.get(digest, (False, None))
+            # Schema 1 does not state sizes.
+            wanted[digest] = (config or before, size if size >= 0 else declared)
     for revision in links.revisions:
         wanted.pop(revision, None)
     return wanted
@@ -123,6 +124,20 @@ def assemble(
     findings = list(links.findings)
     findings += _damage(repository, links, parsed, needs, bad)
     return Assembled(sorted(line.encode() for line in set(lines)), needs, findings)
+
+
+def still_there(lines: list[bytes], before: Iterable[bytes]) -> list[bytes]:
+    """Return the lines of the state before that a state lacks which could not be read whole.
+
+    What cannot be read is not gone. Where both know something, what was read now holds.
+    """
+    known = {_subject(line) for line in lines}
+    return [line for line in before if _subject(line) not in known]
+
+
+def _subject(line: bytes) -> bytes:
+    """Return what a line is about: `was` a whole line, anything else its first two fields."""
+    return line if line.startswith(b"was ") else b" ".join(line.split(b" ", 2)[:2])
 
 
 def _damage(

@@ -101,6 +101,20 @@ class Tally:
                 )
         self._count((True, line) for line in lines)
 
+    def keep_lines(self, lines: list[bytes]) -> list[bytes]:
+        """Return lines of an old state as they go into a new one: without a size if it is lost."""
+        if self.incremental:
+            return lines
+        kept: list[bytes] = []
+        for line in lines:
+            what, digest, _, size = checked_line(line)
+            if size is not None:
+                found = self._storer.ensure(digest, metadata=what == "rev").result()
+                kept.append(line if found is not None else line.rpartition(b" ")[0] + b" -")
+            else:
+                kept.append(line)
+        return kept
+
     def drop_state(self, state: str) -> None:
         """Take a repository out that the source no longer has."""
         if self.incremental:

@@ -17,8 +17,8 @@ from regvault.errors import (
 from regvault.model.state import checked_line
 from regvault.oci.manifest import InvalidManifestError, parse_manifest
 from regvault.oci.media import MANIFESTS
+from regvault.oci.verify import matches_manifest
 from regvault.ops.snapshot.session import parse_damage, parse_entry
-from regvault.vault.blobs import is_digest_of
 from regvault.vault.cache import digest_bytes
 from regvault.vault.condemned import read_condemned
 from regvault.vault.envelope import read_document
@@ -210,7 +210,7 @@ def _read_meta(
             text = decompress(data[offset : offset + length], key, MAX_FRAME_BYTES)
             for digest, at, size in iter_members(text, key):
                 blob = text[at : at + size]
-                if is_digest_of(digest, blob):
+                if matches_manifest(blob, digest):
                     found.append((digest, blob))
                 else:
                     report.add(key, "damaged", f"{digest} in it has other bytes")
