@@ -142,11 +142,15 @@ class TreeScanner:
         base = REPOSITORIES + repository
         fingerprint = Fingerprint(repository)
         seen = _Seen()
-        for section, columns in ((_LAYERS, seen.layers), (_REVISIONS, seen.revisions)):
-            _look_at_section(asker, f"{base}/{section}", columns, seen, fingerprint)
+        # In the reverse of a registry's write order: what an image that is being pushed has first
+        # is looked at last, so no tag is seen without its revision, no revision without its layers.
+        _look_at_tags(asker, f"{base}/{_TAGS}", seen, fingerprint)
+        _look_at_section(asker, f"{base}/{_REVISIONS}", seen.revisions, seen, fingerprint)
         # A tag's history is of revisions: asking each tag for other algorithms would find nothing.
         algorithms = {column.algorithm for column in seen.revisions} & ALGORITHMS.keys()
-        _look_at_tags(asker, f"{base}/{_TAGS}", sorted({"sha256"} | algorithms), seen, fingerprint)
+        algorithms.add("sha256")
+        _look_at_histories(asker, f"{base}/{_TAGS}", sorted(algorithms), seen, fingerprint)
+        _look_at_section(asker, f"{base}/{_LAYERS}", seen.layers, seen, fingerprint)
         if not (seen.layers or seen.revisions or seen.tags):
             asker.scandir(base)  # empty, or not to be read?
         settled = not asker.problems and seen.newest_ns <= started_ns - SETTLED_NS
@@ -174,16 +178,21 @@ def _look_at_section(
             fingerprint.numbers(column)
 
 
-def _look_at_tags(
-    asker: _Asker, path: str, algorithms: list[str], seen: _Seen, fingerprint: Fingerprint
-) -> None:
-    """Read where each tag points, and state the directories of its history."""
+def _look_at_tags(asker: _Asker, path: str, seen: _Seen, fingerprint: Fingerprint) -> None:
+    """Read where each tag points."""
     seen.tags = sorted(asker.directories(path))
     fingerprint.texts(seen.tags)
+    if seen.tags:
+        seen.current = [content for _, content in asker.read(path, "current/link", seen.tags)]
+        fingerprint.contents(seen.current)
+
+
+def _look_at_histories(
+    asker: _Asker, path: str, algorithms: list[str], seen: _Seen, fingerprint: Fingerprint
+) -> None:
+    """State the directories of each tag's history."""
     if not seen.tags:
         return
-    seen.current = [content for _, content in asker.read(path, "current/link", seen.tags)]
-    fingerprint.contents(seen.current)
     for algorithm in ("", *algorithms):
         rows = asker.stat(path, f"index/{algorithm}/" if algorithm else "index/", seen.tags)
         if algorithm:

@@ -192,6 +192,36 @@ class TestRaces:
         for survey in surveys.values():
             assert all(f.kind is not Kind.UNREADABLE for f in survey.links().findings)
 
+    @pytest.mark.parametrize("call", range(9))
+    def test_a_push_meanwhile_shows_no_tag_without_its_image(self, tree: Place, call):
+        """A survey looks in the reverse of the order in which a registry writes."""
+        tree.build.image("a", "v1", seed=1)
+        pushed = []
+        calls = 0
+
+        class Pushing(FailingTree):
+            pass
+
+        def slowly(method):
+            def look(self, *args, **words):
+                nonlocal calls
+                if calls == call:
+                    pushed.append(tree.build.image("a", "v2", seed=2))
+                calls += 1
+                return getattr(self._store, method)(*args, **words)
+
+            return look
+
+        for method in ("scandir", "stat_children", "read_children"):
+            setattr(Pushing, method, slowly(method))
+        links = tree.source(Pushing(tree.store, "none")).survey("a").links()
+
+        (image,) = pushed
+        if "v2" in [tag.name for tag in links.tags if tag.current]:
+            assert image.digest in links.revisions
+        if image.digest in links.revisions:
+            assert {image.config, *image.layers} <= set(links.layers)
+
     def test_links_that_change_after_the_survey_change_the_next_fingerprint(self, place: Place):
         place.build.image("a", "v1", seed=1)
         survey = place.source().survey("a")
