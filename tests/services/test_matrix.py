@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import urllib.error
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +16,6 @@ from servers import MinIO, Registry, RegistryVersion, S3Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from regvault_cli import Cli
 
@@ -156,3 +157,24 @@ def test_a_part_comes_back_into_a_living_registry_under_another_name(
         reader.everything({"old/app:bundle": tags["team/app:bundle"]})
         assert "new" in reader.tags("team/app")
         assert "bundle" not in reader.tags("team/app")
+
+
+def test_a_layer_link_that_the_registry_has_lost_comes_back(
+    places: Places, cli: Cli, run: Run, tmp_path: Path
+) -> None:
+    """A registry serves no blob of a repository that does not link to it."""
+    live, restored, where = places.new("fs"), places.new("fs"), places.vault("fs")
+    assert isinstance(live.storage, Path)
+    cli("init", where)
+    with places.serve("3", live) as registry:
+        pushed = fill(registry, run, tmp_path)
+    links = live.storage / "docker/registry/v2/repositories/ops/cron/_layers"
+    lost = [path for path in links.glob("sha256/*") if path.is_dir()]
+    for path in lost:
+        shutil.rmtree(path)
+    cli("snapshot", live.location, "--vault", where)
+    cli("restore", "latest", "--vault", where, "--to", restored.location)
+
+    assert lost
+    with places.serve("3", restored) as registry:
+        Reader(registry).everything(pushed.tags, pushed.untagged)

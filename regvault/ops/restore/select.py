@@ -133,10 +133,10 @@ def select(
             blobs.pop(digest, None)
     else:
         blobs = {d: held[d] for d in (*wanted, *images.blobs_of(wanted)) if d in held}
+    # A registry serves a blob of a repository only where the repository links to it. A link that
+    # the snapshot lacks was lost at the source, or written while the links were read.
     layers = [d for d in state.layers if d in blobs]
-    if not everything:
-        # A registry serves a blob of a repository only where the repository links to it.
-        layers = sorted({*layers, *(d for d in blobs if d not in state.revisions)})
+    layers = sorted({*layers, *(d for d in blobs if d not in state.revisions)})
     revisions = _children_first([d for d in sorted(wanted) if d in blobs], images, everything)
     kept = set(revisions)
     chosen = _tags(images, tags, wanted, everything=everything, referrers=referrers)
