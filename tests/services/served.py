@@ -9,7 +9,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from servers import Registry
 
@@ -70,13 +70,14 @@ class Reader:
         """All repositories, up to 1,000."""
         return set(json.loads(self._read("/v2/_catalog?n=1000"))["repositories"])
 
-    def all_tags(self) -> dict[str, str]:
-        """Return `repository:tag` -> digest of all that the registry lists."""
+    def all_tags(self, without: Collection[str] = ()) -> dict[str, str]:
+        """Return `repository:tag` -> digest of all that the registry lists, without some."""
         found = {}
         for repository in self.repositories():
             for tag in self.tags(repository):
-                data = self._get(repository, "manifests", tag)
-                found[f"{repository}:{tag}"] = sha256(data)
+                name = f"{repository}:{tag}"
+                if name not in without:
+                    found[name] = sha256(self._get(repository, "manifests", tag))
         return found
 
     def _proven(self, repository: str, what: str, digest: str) -> bytes:
