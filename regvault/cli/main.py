@@ -44,6 +44,34 @@ COMMANDS: dict[str, LazyCommand] = {
         "regvault.cli.commands.scan:scan",
         "Find what is damaged in the registry at SOURCE, and what is only untidy.",
     ),
+    "snapshots": LazyCommand(
+        "regvault.cli.commands.snapshots:snapshots",
+        "List the snapshots in the vault, the newest of each registry last.",
+    ),
+    "ls": LazyCommand(
+        "regvault.cli.commands.ls:ls",
+        "List what is in a snapshot: repositories, tags of one, or one image.",
+    ),
+    "diff": LazyCommand(
+        "regvault.cli.commands.diff:diff",
+        "Show how B differs from A: repositories, tags, revisions, bytes.",
+    ),
+    "find": LazyCommand(
+        "regvault.cli.commands.find:find",
+        "Find a digest in all snapshots, or where a tag pointed over time.",
+    ),
+    "info": LazyCommand(
+        "regvault.cli.commands.info:info",
+        "Show what can be restored, how large it is, what is healthy and what is not.",
+    ),
+    "estimate": LazyCommand(
+        "regvault.cli.commands.estimate:estimate",
+        "Estimate what a first full of the registry at SOURCE stores, takes and costs.",
+    ),
+    "confirm": LazyCommand(
+        "regvault.cli.commands.confirm:confirm",
+        "Accept SNAPSHOT, which is held because the source had shrunk.",
+    ),
     "demo": LazyCommand(
         "regvault.cli.commands.demo:demo",
         "Show what regvault does, on a throw-away registry with real images.",
