@@ -128,6 +128,18 @@ def transfer_options(function: F) -> F:
     return threads_option(decorated)
 
 
+def _globs(
+    _ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...]:
+    from regvault.oci.grammar import InvalidNameError, glob_matcher
+
+    try:
+        glob_matcher(value)
+    except InvalidNameError as error:
+        raise click.BadParameter(str(error)) from None
+    return value
+
+
 def repo_option(function: F) -> F:
     """Add `--repo GLOB`, any number of times, as `repos`."""
     return click.option(
@@ -135,6 +147,7 @@ def repo_option(function: F) -> F:
         "repos",
         metavar="GLOB",
         multiple=True,
+        callback=_globs,
         help="Only repositories that match, such as 'team/*' or 'team/**'; may be repeated.",
     )(function)
 

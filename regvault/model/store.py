@@ -130,8 +130,9 @@ class ObjectStore(Protocol):
     def list_prefixes(self, prefix: str = "") -> Iterator[str]:
         """Yield the names directly below `prefix` ("" or ending in "/") that hold further keys.
 
-        Names only, without `prefix` and without the trailing slash, in byte order. (S3: the common
-        prefixes with delimiter "/"; a file system: the directories.)
+        Names only, without `prefix` and without the trailing slash, but in byte order of the names
+        with it: `a-b` before `a`, as their keys come. (S3: the common prefixes with delimiter
+        "/"; a file system: the directories.)
         """
 
     def put(

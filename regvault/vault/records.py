@@ -35,12 +35,30 @@ def write_record(
     return key
 
 
-def read_records(store: ObjectStore, vault: str, kind: str) -> list[dict[str, Any]]:
-    """Return the bodies of all records of one kind, oldest first. Raises VaultDamagedError."""
-    return [
-        read_document(store.get(entry.key), entry.key, types=(kind,), vault=vault).body
-        for entry in store.list(f"records/{kind}/")
-    ]
+def read_records(
+    store: ObjectStore, vault: str, kind: str, *, leave_damaged: bool = False
+) -> list[dict[str, Any]]:
+    """Return the bodies of all records of one kind, oldest first.
+
+    Args:
+        store: the vault's store.
+        vault: its id.
+        kind: which.
+        leave_damaged: leave out what cannot be read (`verify` names it), instead of raising.
+
+    Raises:
+        VaultDamagedError: one cannot be read.
+    """
+    found: list[dict[str, Any]] = []
+    for entry in store.list(f"records/{kind}/"):
+        try:
+            document = read_document(store.get(entry.key), entry.key, types=(kind,), vault=vault)
+        except VaultDamagedError:
+            if not leave_damaged:
+                raise
+        else:
+            found.append(document.body)
+    return found
 
 
 def read_amendments(store: ObjectStore, vault: str) -> Amendments:

@@ -137,14 +137,19 @@ class Vault:
 
     @property
     def confirmations(self) -> list[dict[str, Any]]:
-        """Which held snapshots were confirmed; read once."""
+        """Which held snapshots were confirmed; read once.
+
+        A damaged one confirms nothing: its snapshot stays held, and no backup waits for a repair.
+        """
         if self._confirmations is None:
-            self._confirmations = read_records(self.store, self.id, "confirmations")
+            self._confirmations = read_records(
+                self.store, self.id, "confirmations", leave_damaged=True
+            )
         return self._confirmations
 
     def registries(self) -> list[str]:
         """Return the names of all registries, sorted."""
-        return list(self.store.list_prefixes(SNAPSHOTS))
+        return sorted(self.store.list_prefixes(SNAPSHOTS))
 
     def slots(self, registry: str) -> list[int]:
         """Return the numbers of all filled slots of a chain, ascending: roots, stubs and voids."""

@@ -82,15 +82,14 @@ def check_documents(vault: Vault, report: Report) -> None:
     """Read amendments, condemned lists, records and leases."""
     for what, read in (
         ("records/amendments/", lambda: vault.amendments),
-        ("records/confirmations/", lambda: vault.confirmations),
         ("condemned/", lambda: read_condemned(vault.store, vault.id)),
     ):
         try:
             read()
         except VaultDamagedError as error:
             report.add(what, "damaged", error.message)
-    kinds = [("records/verifications/", "verifications"), (LEASES, "lease")]
-    for prefix, kind in kinds:
+    records = [(f"records/{kind}/", kind) for kind in ("confirmations", "verifications")]
+    for prefix, kind in (*records, (LEASES, "lease")):
         for entry in vault.store.list(prefix):
             try:
                 read_document(vault.store.get(entry.key), entry.key, types=(kind,), vault=vault.id)

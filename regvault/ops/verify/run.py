@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from regvault.errors import CredentialError, RegvaultError
+from regvault.errors import RegvaultError
 from regvault.ops.claim import claim
 from regvault.ops.verify.data import Sample, check_data
 from regvault.ops.verify.images import name_images
@@ -126,7 +126,7 @@ def verify(
             },
         )
         result.recorded = True
-    except (CredentialError, RegvaultError) as error:
+    except RegvaultError as error:
         progress.warn(f"the verification is not recorded in the vault: {error.message}")
     return result
 
