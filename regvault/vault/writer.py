@@ -52,6 +52,13 @@ class ObjectWriter:
             self._renamed += 1
             return f"{key}.{self._run}-{self._renamed}"
 
+    def _raw_key(self, key: str, size: int) -> str:
+        """Return where a raw blob goes: over what an interrupted run left there uncatalogued.
+
+        The same bytes, proven again: only another size, or a condemned key, needs another name.
+        """
+        return key if self.reusable(key, size) else self._free_key(key)
+
     def _note(self, key: str, size: int) -> None:
         with self._lock:
             self._presence.add(key, size)
@@ -88,7 +95,7 @@ class ObjectWriter:
         Raises:
             DigestMismatchError: the bytes are not that.
         """
-        key = self._free_key(key)
+        key = self._raw_key(key, size)
         stored = self._store.put_stream(key, reader, size=size, sha256=sha256)
         self._note(key, size)
         return ObjectRef(key, size, stored.sha256), stored.proof
@@ -102,7 +109,7 @@ class ObjectWriter:
             DigestMismatchError: what was copied is not that.
             ObjectNotFoundError: there is no such source.
         """
-        key = self._free_key(key)
+        key = self._raw_key(key, size)
         stored = self._store.copy_in(source, source_key, key, size=size, sha256=sha256)
         if stored is None:
             return None

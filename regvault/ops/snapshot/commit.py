@@ -6,7 +6,12 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from regvault.errors import PreconditionError, TemporaryError
+from regvault.errors import (
+    ObjectNotFoundError,
+    PreconditionError,
+    StoreUnavailableError,
+    TemporaryError,
+)
 from regvault.vault.envelope import to_time
 from regvault.vault.keys import tree_key
 from regvault.vault.objectlist import REBASE_SHARE, ListRef, build_base, build_delta
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
     from regvault.vault.needs import NeedIndex
     from regvault.vault.objectlist import ObjectList, ObjectRef
     from regvault.vault.root import Root
+    from regvault.vault.vault import Vault
 
 __all__ = ["commit_root", "write_object_list"]
 
@@ -113,6 +119,10 @@ def commit_root(
         lease.renew(slot=name.key)
         try:
             vault.store.put(name.key, data, if_none_match=True)
+        except StoreUnavailableError:
+            # Its outcome is not known. (The lease fills the slot before it is let go.)
+            if not _is_there(vault, name, data):
+                raise
         except PreconditionError:
             there = vault.store.get(name.key)
             if there != data:
@@ -133,3 +143,11 @@ def commit_root(
         f"{_MAX_SLOTS} slots of {session.registry} in a row were filled by others",
         hint="Several hosts snapshot this registry at once; let one of them do it.",
     )
+
+
+def _is_there(vault: Vault, name: RootName, data: bytes) -> bool:
+    """Return whether a slot holds these bytes."""
+    try:
+        return vault.store.get(name.key) == data
+    except ObjectNotFoundError:
+        return False
