@@ -230,6 +230,9 @@ class RegistryTarget(Protocol):
     def barrier(self) -> None:
         """Return once everything written before is durable."""
 
+    def finish(self) -> None:
+        """Return once everything is durable and to be seen; called once, after the last tag."""
+
     def space(self) -> Space:
         """Return what is left."""
 

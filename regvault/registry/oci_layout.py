@@ -43,9 +43,9 @@ _TRIES = 5
 class OciLayoutTarget(BlobWriter):
     """An OCI image layout in the root of a store (implements RegistryTarget). Thread-safe.
 
-    A restore writes it as it writes a registry: blobs, links, tags, then `barrier`, which makes
+    A restore writes it as it writes a registry: blobs, links, tags, then `finish`, which makes
     all blobs durable and only then writes `index.json`. Until then no reader sees anything new,
-    and without a barrier nothing was exported. An index.json that is there is kept and added to.
+    and without it nothing was exported. An index.json that is there is kept and added to.
 
     - `put_tag` becomes a descriptor with `org.opencontainers.image.ref.name`; one of the same name
       is replaced. The manifest must have been written before.
@@ -64,7 +64,7 @@ class OciLayoutTarget(BlobWriter):
         super().__init__(store)
         self._full_names = full_names
         self._lock = threading.Lock()
-        # Name -> digest, and digests of revisions, since the last barrier.
+        # Name -> digest, and digests of revisions, since the last `finish`.
         self._tags: dict[str, str] = {}
         self._revisions: set[str] = set()
         self._owners: dict[str, str] = {}  # name -> repository
@@ -114,7 +114,7 @@ class OciLayoutTarget(BlobWriter):
         return False
 
     def put_tag(self, repository: str, tag: str, digest: str) -> None:
-        """Let `barrier` write a descriptor for a tag.
+        """Let `finish` write a descriptor for a tag.
 
         Raises:
             RefusedError: two repositories have a tag of this name, and names are not full.
@@ -145,14 +145,14 @@ class OciLayoutTarget(BlobWriter):
                 return digest if isinstance(digest, str) else ""
         return None
 
-    def barrier(self) -> None:
+    def finish(self) -> None:
         """Make all blobs durable, then write `oci-layout` and `index.json`.
 
         Raises:
             RefusedError: what is there is no layout of this version, or a manifest that was
                 tagged was not written.
         """
-        super().barrier()
+        self.barrier()
         with self._lock:
             tags, self._tags = self._tags, {}
             revisions, self._revisions = self._revisions, set()

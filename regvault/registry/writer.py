@@ -127,6 +127,10 @@ class BlobWriter:
         """Return once everything written before is durable."""
         self._store.barrier()
 
+    def finish(self) -> None:
+        """Return once everything is durable."""
+        self.barrier()
+
     def space(self) -> Space:
         """Return what is left."""
         return self._store.space()

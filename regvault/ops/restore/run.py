@@ -324,7 +324,7 @@ class Restorer:
         self._target.barrier()
         self._progress.phase("Restoring tags", total_items=plan.repositories)
         self._each(Restorer._tags, result, again=False)
-        self._target.barrier()
+        self._target.finish()
         return result
 
     def _check_space(self, plan: RestorePlan) -> None:
