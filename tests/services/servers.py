@@ -21,17 +21,18 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from programs import program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 RegistryVersion = Literal["3", "2.8"]
 
@@ -332,6 +333,42 @@ class MinIO(Server):
         # The health page answers before users are loaded; until then S3 requests get a 503.
         healthy = http_status(f"{self.url}/minio/health/cluster") == 200
         return healthy and http_status(self.url) == 403
+
+
+class Moto(Server):
+    """moto: an S3 server in memory that does not check what it is given."""
+
+    access = secret = "anything"
+
+    def __init__(self, *, state: Path, port: int | None = None) -> None:
+        super().__init__("moto", state=state, port=port, detached=False)
+
+    def client(self) -> Any:
+        import boto3
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            aws_access_key_id=self.access,
+            aws_secret_access_key=self.secret,
+            region_name="us-east-1",
+        )
+
+    def create_bucket(self, name: str) -> None:
+        self.client().create_bucket(Bucket=name)
+
+    def keys(self, bucket: str) -> list[str]:
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+
+    def command(self) -> Sequence[str | Path]:
+        return [sys.executable, Path(__file__).with_name("moto_app.py"), str(self.port)]
+
+    def environment(self) -> Mapping[str, str]:
+        return {"AWS_ACCESS_KEY_ID": self.access, "AWS_SECRET_ACCESS_KEY": self.secret}
+
+    def is_ready(self) -> bool:
+        return http_status(f"{self.url}/moto-api/") == 200
 
 
 class Registry(Server):

@@ -10,7 +10,7 @@ from programs import program
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from servers import MinIO
+    from servers import MinIO, Moto
 
     from regvault.model.store import ObjectStore
     from regvault.vault.vault import Vault
@@ -20,6 +20,18 @@ def disk(path: Path) -> ObjectStore:
     from regvault.storage.local import LocalStore
 
     return LocalStore(str(path))
+
+
+def moto(server: Moto, bucket: str, prefix: str = "") -> ObjectStore:
+    from regvault.storage.s3 import S3Store
+
+    return S3Store(
+        bucket,
+        prefix,
+        endpoint_url=server.url,
+        region="us-east-1",
+        credentials=(server.access, server.secret, None),
+    )
 
 
 def minio(server: MinIO, bucket: str, prefix: str = "") -> ObjectStore:
