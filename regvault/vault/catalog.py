@@ -19,7 +19,7 @@ from regvault.vault.keys import CATALOG, blob_key, parse_segment_key
 from regvault.vault.segment import Location, Segment, parse_line, write_segment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from regvault.model.store import ObjectStore
     from regvault.vault.objectlist import ObjectList, ObjectRef

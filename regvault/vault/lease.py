@@ -42,7 +42,14 @@ if TYPE_CHECKING:
 
     from regvault.model.store import Entry, ObjectStore
 
-__all__ = ["DEAD_AFTER_S", "Lease", "end_dead_writers", "process_identity", "wait_for_prune"]
+__all__ = [
+    "DEAD_AFTER_S",
+    "Lease",
+    "end_dead_writers",
+    "process_identity",
+    "prune_decides",
+    "wait_for_prune",
+]
 
 #: A lease that was not renewed for so long, by the store's own times, may be ended by anyone.
 DEAD_AFTER_S = 15 * 60
@@ -60,6 +67,7 @@ Role = Literal["writer", "reader"]
 
 class _Process(NamedTuple):
     host: str
+    machine: str
     boot: str
     namespace: str
     pid: int
@@ -90,7 +98,8 @@ def process_identity() -> dict[str, Any]:
         namespace = ""
     pid = os.getpid()
     boot = _read("/proc/sys/kernel/random/boot_id")
-    return _Process(socket.gethostname(), boot, namespace, pid, _started(pid))._asdict()
+    machine = _read("/etc/machine-id")
+    return _Process(socket.gethostname(), machine, boot, namespace, pid, _started(pid))._asdict()
 
 
 def _seen_dead(holder: dict[str, Any]) -> bool:
@@ -99,7 +108,8 @@ def _seen_dead(holder: dict[str, Any]) -> bool:
     if not here["boot"] or not holder.get("boot") or holder.get("host") != here["host"]:
         return False
     if holder["boot"] != here["boot"]:
-        return True
+        # Rebooted since; but two machines may have been given one host name.
+        return bool(here["machine"]) and holder.get("machine") == here["machine"]
     if not here["namespace"] or holder.get("namespace") != here["namespace"]:
         return False
     pid = holder.get("pid")
@@ -345,6 +355,20 @@ def _is_slot(key: str) -> bool:
     return key.startswith(prefixes) and sequence_of(key) is not None and ".." not in key
 
 
+def prune_decides(store: ObjectStore, vault: str) -> bool:
+    """Return whether a prune holds its lock right now.
+
+    A writer asks once its lease is written, and before it reads anything: either the prune sees
+    the lease, or the writer sees the lock.
+    """
+    try:
+        data = store.get(PRUNE_LOCK)
+    except ObjectNotFoundError:
+        return False
+    body = read_document(data, PRUNE_LOCK, types=("lock",), vault=vault).body
+    return body.get("state") == "held"
+
+
 def wait_for_prune(
     store: ObjectStore,
     vault: str,
@@ -353,7 +377,7 @@ def wait_for_prune(
     say: Callable[[str], None],
     poll_s: float = 1.0,
 ) -> None:
-    """Wait while a prune decides, and for one that asked for its turn.
+    """Wait while a prune decides, and for one that asked for its turn; without a lease.
 
     Raises:
         LeaseHeldError: it still does after `wait_s` seconds.

@@ -33,7 +33,7 @@ from regvault.vault.root import Root, RootName, parse_root
 from regvault.vault.tree import ChunkRef, Node, Tree, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from regvault.model.store import ObjectStore
     from regvault.vault.tree import TreeRef
@@ -171,10 +171,23 @@ class Vault:
             ) from None
         return parse_root(data, name, self.id)
 
-    def roots(self, registry: str) -> Iterator[Root]:
-        """Yield the roots of a chain, the newest first."""
+    def roots(
+        self, registry: str, *, damaged: Callable[[VaultDamagedError], None] | None = None
+    ) -> Iterator[Root]:
+        """Yield the roots of a chain, the newest first.
+
+        Args:
+            registry: whose.
+            damaged: is told of a root that cannot be read, which is passed over; None raises.
+        """
         for sequence in reversed(self.slots(registry)):
-            root = self.read_slot(RootName(registry, sequence))
+            try:
+                root = self.read_slot(RootName(registry, sequence))
+            except VaultDamagedError as error:
+                if damaged is None:
+                    raise
+                damaged(error)
+                continue
             if root is not None:
                 yield root
 

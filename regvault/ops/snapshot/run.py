@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from collections import deque
@@ -29,7 +30,7 @@ from regvault.vault.cache import discard_database
 from regvault.vault.catalog import vault_cache
 from regvault.vault.envelope import to_time
 from regvault.vault.keys import new_run_id, tree_key
-from regvault.vault.lease import Lease, end_dead_writers, wait_for_prune
+from regvault.vault.lease import Lease, end_dead_writers, prune_decides, wait_for_prune
 from regvault.vault.needs import NeedIndex, needs_file
 from regvault.vault.objectlist import ObjectRef
 from regvault.vault.root import Counts, Root, RootName
@@ -49,6 +50,8 @@ __all__ = ["SnapshotOptions", "SnapshotResult", "snapshot"]
 #: stored again, and the pack goes with the last snapshot that needs it.
 SPARSE_SHARE = 0.25
 _FINDINGS_KEPT = 1000
+#: A prune decides within minutes; so long a snapshot waits for one in any case.
+PRUNE_WAIT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +174,11 @@ def snapshot(
     """
     registry, known = choose_registry(vault, source, options.registry)
     check_source(source, registry, known=known)
-    run = new_run_id()
     if options.dry_run:
+        run = new_run_id()
         return _Run(vault, source, options, registry, run, progress, cache_base).dry()
-    with Lease(
-        vault.store, vault.id, run, role="writer", registry=registry, renew_every_s=renew_every_s
-    ) as lease:
+    with _lease(vault, registry, options, progress, renew_every_s) as (run, lease):
         end_dead_writers(vault.store, vault.id, run, registry=registry, retry_for_s=options.wait_s)
-        wait_for_prune(vault.store, vault.id, wait_s=options.wait_s, say=progress.note)
         this = _Run(vault, source, options, registry, run, progress, cache_base)
         try:
             return this.take(lease)
@@ -189,6 +189,32 @@ def snapshot(
             directory = vault_cache(cache_base, vault.id)
             discard_database(directory, needs_file(registry))
             return _Run(vault, source, options, registry, run, progress, cache_base).take(lease)
+
+
+@contextlib.contextmanager
+def _lease(
+    vault: Vault,
+    registry: str,
+    options: SnapshotOptions,
+    progress: Progress,
+    renew_every_s: float,
+) -> Iterator[tuple[str, Lease]]:
+    """Take a lease while no prune decides; give it back, and wait, where one does."""
+    wait_s = max(options.wait_s, PRUNE_WAIT_S)
+    while True:
+        wait_for_prune(vault.store, vault.id, wait_s=wait_s, say=progress.note)
+        run = new_run_id()
+        with Lease(
+            vault.store,
+            vault.id,
+            run,
+            role="writer",
+            registry=registry,
+            renew_every_s=renew_every_s,
+        ) as lease:
+            if not prune_decides(vault.store, vault.id):
+                yield run, lease
+                return
 
 
 class _Run:
@@ -208,7 +234,14 @@ class _Run:
         self.run = run
         self.progress = progress
         self.started = time.time_ns()
-        self.session = Session(vault, registry, run, cache_base=cache_base, threads=options.threads)
+        self.session = Session(
+            vault,
+            registry,
+            run,
+            cache_base=cache_base,
+            threads=options.threads,
+            progress=progress,
+        )
         self.result = SnapshotResult(registry, fail_on=options.fail_on)
         self.windows: dict[str, list[str]] = {}
         self.damage: list[bytes] = []
@@ -525,7 +558,7 @@ class _Run:
             started=to_time(self.started),
             finished="",
             source={"kind": self.source.kind, "location": self.source.location},
-            scope={"globs": list(self.options.globs), "windows": self._windows()},
+            scope={"globs": self._globs(), "windows": self._windows()},
             repositories=repositories,
             objects=objects,
             damage=damage,
@@ -534,13 +567,24 @@ class _Run:
             held=None if reason is None else {"reason": reason, "against": against},
         )
 
+    def _globs(self) -> list[str]:
+        """Return what was read, as much of it as fits; `...` says that there was more."""
+        kept: list[str] = []
+        size = 0
+        for glob in self.options.globs:
+            size += len(glob.encode()) + 8
+            if size > 4096:
+                return [*kept, "..."]
+            kept.append(glob)
+        return kept
+
     def _windows(self) -> dict[str, list[str]]:
         """Return the read windows of repositories that did not hold still, as many as fit."""
         kept: dict[str, list[str]] = {}
         size = 0
         for name, window in self.windows.items():
             size += len(name) + 64
-            if size > 8192:
+            if size > 4096:
                 break
             kept[name] = window
         return kept

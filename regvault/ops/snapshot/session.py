@@ -89,12 +89,16 @@ def choose_registry(vault: Vault, source: RegistrySource, name: str | None) -> t
             )
         return name, name in registries
     for registry in registries:
-        newest = next(vault.roots(registry), None)
+        newest = next(vault.roots(registry, damaged=_ignore), None)
         if newest is not None and newest.source.get("location") == source.location:
             return registry, True
     made = re.sub(r"[^a-z0-9]+", "-", source.location.partition(":")[2].lower()).strip("-")
     made = made[-64:].strip("-") or "registry"
     return made, made in registries
+
+
+def _ignore(_error: VaultDamagedError) -> None:
+    """Pass over a damaged root: who reads its chain says so."""
 
 
 def check_source(source: RegistrySource, registry: str, *, known: bool) -> None:
@@ -119,7 +123,14 @@ class Session:
     """The vault as one run sees it: read once, after the lease was taken."""
 
     def __init__(
-        self, vault: Vault, registry: str, run: str, *, cache_base: str | None, threads: int
+        self,
+        vault: Vault,
+        registry: str,
+        run: str,
+        *,
+        cache_base: str | None,
+        threads: int,
+        progress: Progress,
     ) -> None:
         """Read the chain and the condemned lists, and begin to LIST the objects.
 
@@ -129,16 +140,18 @@ class Session:
             run: this run.
             cache_base: directory of the local caches; None: keep nothing.
             threads: for LIST.
+            progress: is told of roots that cannot be read.
         """
         self.vault = vault
         self.registry = registry
         self.run = run
         self.directory = vault_cache(cache_base, vault.id)
+        self._progress = progress
         self.slots = vault.slots(registry)
         self.previous: Root | None = None
         self.accepted: Root | None = None
         confirmations = vault.confirmations
-        for root in vault.roots(registry):
+        for root in vault.roots(registry, damaged=self._pass_over):
             self.previous = self.previous or root
             if not is_held(root, confirmations):
                 self.accepted = root
@@ -154,6 +167,13 @@ class Session:
         self._threads = 1 if isinstance(vault.store, HierarchicalStore) else threads
         self._lister = ThreadPoolExecutor(1, thread_name_prefix="presence")
         self._listing = self._lister.submit(self._list)
+
+    def _pass_over(self, error: VaultDamagedError) -> None:
+        # The worst day is no day to refuse a backup: the newest root that can be read will do.
+        self._progress.warn(
+            f"{error.message}; this snapshot builds on an older one",
+            hint="See what else is damaged: regvault verify",
+        )
 
     def _list(self) -> None:
         self.presence.compare(list_objects(self.vault.store, self._threads))
