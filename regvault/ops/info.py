@@ -12,7 +12,7 @@ from regvault.ops.info_facts import last_verifications, stored_bytes
 from regvault.ops.selector import read_slots, registry_names
 from regvault.vault.envelope import from_time
 from regvault.vault.keys import FORMAT
-from regvault.vault.records import is_held
+from regvault.vault.records import is_held, read_records
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -218,10 +218,10 @@ def info(vault: Vault, *, now: datetime) -> Info:
         now: aware; what ages are counted to.
     """
     result = Info(vault.id, vault.store.location, vault.created, now)
+    confirmations = vault.confirmations
     try:
-        confirmations = vault.confirmations
+        read_records(vault.store, vault.id, "confirmations")
     except VaultDamagedError as error:
-        confirmations = []
         result.issues.append(_damaged(f"{error.message}; held snapshots count as not confirmed"))
     verifications, unreadable = last_verifications(vault)
     result.issues += [_damaged(message) for message in unreadable]
