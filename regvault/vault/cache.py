@@ -116,7 +116,7 @@ class CatalogCache:
     def __init__(self, directory: str | None) -> None:
         """Open it; `directory` None keeps it in a temporary database."""
         self._db = open_database(directory, CATALOG_FILE, _SCHEMA_VERSION, _TABLES)
-        self._db.execute("PRAGMA cache_size=-32768")
+        self._db.execute("PRAGMA cache_size=-16384")
         self._lock = threading.RLock()
 
     def loaded(self) -> set[str]:

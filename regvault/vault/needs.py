@@ -59,7 +59,7 @@ class NeedIndex:
         self._db: sqlite3.Connection = open_database(
             directory, needs_file(registry), _SCHEMA_VERSION, _TABLES, wait_s=2
         )
-        self._db.execute("PRAGMA cache_size=-32768")
+        self._db.execute("PRAGMA cache_size=-16384")
         try:
             self._db.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError:  # another process was quicker
