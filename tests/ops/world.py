@@ -25,6 +25,7 @@ from regvault.registry.writer import DistributionTarget
 from regvault.storage.memory import MemoryStore
 from regvault.vault.blobs import BlobReader
 from regvault.vault.catalog import Catalog, vault_cache
+from regvault.vault.root import RootName
 from regvault.vault.vault import Vault, create_vault
 
 if TYPE_CHECKING:
@@ -237,10 +238,11 @@ class World:
         return list(self.vault().roots(registry or self.name))[::-1]
 
     def root(self, sequence: int | None = None, registry: str | None = None) -> Root:
-        roots = self.roots(registry)
-        return (
-            roots[-1] if sequence is None else next(r for r in roots if r.name.sequence == sequence)
-        )
+        if sequence is None:
+            return self.roots(registry)[-1]
+        root = self.vault().read_slot(RootName(registry or self.name, sequence))
+        assert root is not None
+        return root
 
     def restore(
         self,
@@ -305,9 +307,11 @@ class World:
         for entry in list(self.registry.list(prefix)):
             self.registry.delete(entry.key)
 
-    def lose(self, *prefixes: str) -> list[str]:
-        """Delete everything below these prefixes of the vault; return the keys."""
-        keys = [entry.key for prefix in prefixes for entry in list(self.store.list(prefix))]
+    def lose(self, *names: str) -> list[str]:
+        """Delete keys of the vault, and everything below prefixes; return the keys."""
+        keys: list[str] = []
+        for name in names:
+            keys += self.keys(name) if name.endswith("/") else [name]
         for key in keys:
             self.store.delete(key)
         return keys

@@ -6,8 +6,9 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from regvault.errors import NotFoundError, StoreFullError
+from regvault.errors import NotFoundError, StoreFullError, VaultDamagedError
 from regvault.oci.grammar import glob_matcher
+from regvault.oci.manifest import InvalidManifestError
 from regvault.ops.bounded import in_order
 from regvault.ops.images import Images, parse_state
 from regvault.ops.restore.blobs import BlobWriter
@@ -273,7 +274,7 @@ class Restorer:
             if matches is not None and not matches(entry.name):
                 continue
             lines = self._vault.tree("state", ChunkRef(entry.state), self._objects).lines()
-            images = Images(parse_state(lines), self._reader.read)
+            images = Images(parse_state(lines), self._read_manifest)
             selection = select(
                 entry.name,
                 images,
@@ -285,6 +286,15 @@ class Restorer:
             )
             if selection is not None:
                 yield entry.name, selection
+
+    def _read_manifest(self, digest: str) -> bytes:
+        """Return a manifest; one that the vault cannot give holds back only what needs it."""
+        try:
+            return self._reader.read(digest)
+        except (NotFoundError, VaultDamagedError) as error:
+            with self._lock:
+                self._failed[digest] = error.message
+            raise InvalidManifestError(error.message) from error
 
     # -- executing ------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from regvault.errors import RegvaultError, VaultDamagedError
 from regvault.ops.images import Images, parse_state
 from regvault.ops.snapshot.session import parse_entry
 from regvault.vault.blobs import BlobReader
-from regvault.vault.keys import digest_of_key
+from regvault.vault.keys import OBJECT_PREFIXES, digest_of_key
 from regvault.vault.tree import ChunkRef
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from regvault.vault.root import Root
     from regvault.vault.vault import Vault
 
-__all__ = ["name_images"]
+__all__ = ["name_images", "name_snapshots"]
 
 _KEPT = 1000
 
@@ -41,6 +41,25 @@ def name_images(vault: Vault, roots: list[Root], catalog: Catalog, report: Repor
             _name(vault, root, catalog, digests, report)
         except VaultDamagedError:
             continue  # its trees are damaged, which is reported itself
+
+
+def name_snapshots(vault: Vault, roots: list[Root], report: Report) -> None:
+    """Say of each object with a problem which snapshots need it: the first 1,000 objects."""
+    keys = [p.key for p in report.problems if p.key.startswith(OBJECT_PREFIXES)][:_KEPT]
+    hurt: dict[str, list[str]] = {key: [] for key in keys}
+    for root in roots:
+        try:
+            objects = vault.object_list(root)
+            own = {chunk.key for chunk in objects.own_chunks()}
+            for key, names in hurt.items():
+                if key in own or objects.get(key) is not None:
+                    names.append(str(root.name))
+        except VaultDamagedError:
+            continue  # its object list is what is damaged, which is reported itself
+    report.problems = [
+        problem._replace(snapshots=tuple(hurt[problem.key])) if hurt.get(problem.key) else problem
+        for problem in report.problems
+    ]
 
 
 def _name(vault: Vault, root: Root, catalog: Catalog, digests: set[str], report: Report) -> None:

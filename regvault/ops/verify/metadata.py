@@ -18,6 +18,7 @@ from regvault.model.state import checked_line
 from regvault.oci.manifest import InvalidManifestError, parse_manifest
 from regvault.oci.media import MANIFESTS
 from regvault.oci.verify import matches_manifest
+from regvault.ops.bounded import in_order
 from regvault.ops.snapshot.session import parse_damage, parse_entry
 from regvault.vault.cache import digest_bytes
 from regvault.vault.condemned import read_condemned
@@ -40,7 +41,14 @@ if TYPE_CHECKING:
     from regvault.vault.segment import Location
     from regvault.vault.vault import Vault
 
-__all__ = ["check_chains", "check_closures", "check_documents", "check_meta", "check_segments"]
+__all__ = [
+    "check_chains",
+    "check_closures",
+    "check_documents",
+    "check_meta",
+    "check_segments",
+    "check_trees",
+]
 
 
 def check_chains(vault: Vault, registry: str, report: Report) -> list[Root]:
@@ -127,6 +135,23 @@ def check_segments(vault: Vault, roots: list[Root], catalog: Catalog, report: Re
             catalog.recover(objects)
         except VaultDamagedError:
             continue  # of the object list: the quick depth has named it
+
+
+def check_trees(vault: Vault, keys: Iterable[str], report: Report, threads: int) -> None:
+    """Read every chunk of every tree, and prove it against its name."""
+
+    def one(key: str) -> None:
+        try:
+            data = vault.store.get(key)
+        except ObjectNotFoundError:
+            report.add(key, "missing", "the object is not there")
+            return
+        report.read(len(data))
+        if f"sha256:{hashlib.sha256(data).hexdigest()}" != digest_of_key(key):
+            report.add(key, "damaged", "its bytes are not what its name says")
+
+    for _ in in_order(keys, one, threads=threads, name="verify"):
+        pass
 
 
 class Manifests:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from regvault.errors import RegvaultError
 from regvault.ops.claim import claim
 from regvault.ops.verify.data import Sample, check_data
-from regvault.ops.verify.images import name_images
+from regvault.ops.verify.images import name_images, name_snapshots
 from regvault.ops.verify.metadata import (
     check_chains,
     check_closures,
     check_documents,
     check_meta,
     check_segments,
+    check_trees,
     named_keys,
 )
 from regvault.ops.verify.presence import check_presence
@@ -145,6 +146,7 @@ def _check(
             return
         check_documents(vault, report)
         check_segments(vault, roots, catalog, report)
+        check_trees(vault, named_keys(roots, vault, "trees/"), report, options.threads)
         meta = list(named_keys(roots, vault, "meta/"))
         manifests = check_meta(vault, catalog, meta, report, progress, options.threads)
         try:
@@ -158,4 +160,5 @@ def _check(
     finally:
         seen.close()
         if report.count:
+            name_snapshots(vault, roots, report)
             name_images(vault, roots, catalog, report)
