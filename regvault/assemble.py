@@ -210,6 +210,7 @@ def open_target(
     from regvault.registry.writer import DistributionTarget
 
     if place.location.kind is not Kind.S3:
+        _make_root(place.location.path, owner, modes)
         owner, modes = _attributes(place.location.path, owner, modes)
     store = _registry_store(place, follow=False, owner=owner, modes=modes)
     _refuse_vault(store)
@@ -226,6 +227,18 @@ def open_directory(path: str) -> ObjectStore:
     return LocalStore(path, create=True)
 
 
+def _make_root(path: str, owner: tuple[int, int] | None, modes: tuple[int, int] | None) -> None:
+    """Make the directory to restore into, with owner and mode as asked; leave one that is there."""
+    try:
+        os.makedirs(path)
+        if modes is not None:
+            os.chmod(path, modes[1])
+        if owner is not None:
+            os.chown(path, *owner)
+    except OSError:
+        return  # it is there; or it cannot be made, which opening it says better
+
+
 def _attributes(
     path: str, owner: tuple[int, int] | None, modes: tuple[int, int] | None
 ) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
@@ -234,7 +247,7 @@ def _attributes(
         root = os.stat(path)
     except OSError:
         return owner, modes
-    mode = root.st_mode & 0o777
+    mode = root.st_mode & 0o2777
     if owner is None and os.geteuid() == 0:
         owner = root.st_uid, root.st_gid
     if owner == (os.geteuid(), os.getegid()):

@@ -199,6 +199,9 @@ class RegistryTarget(Protocol):
     def open_blob(self, digest: str) -> ByteReader:
         """Return a stream over what is at the blob's place."""
 
+    def proves_blob(self, digest: str) -> bool:
+        """Return whether the store itself keeps a checksum that says: this is the blob."""
+
     def put_blob(self, digest: str, reader: ByteReader, size: int) -> None:
         """Write a blob, replacing what is there, whole or not at all.
 

@@ -184,6 +184,13 @@ class ObjectStore(Protocol):
         Raises DigestMismatchError (the copy is deleted) and ObjectNotFoundError of the source.
         """
 
+    def stored_sha256(self, key: str) -> str | None:
+        """Return the hex SHA-256 that the store itself keeps of an object, or None.
+
+        Only where the store proved the bytes against it when they were written. Raises
+        ObjectNotFoundError.
+        """
+
     def delete(self, key: str) -> None:
         """Remove `key`; no error if it is not there."""
 

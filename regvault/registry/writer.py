@@ -74,6 +74,16 @@ class BlobWriter:
             key = self.blob_key(digest)
         return self._store.open(key)
 
+    def proves_blob(self, digest: str) -> bool:
+        """Return whether the store itself keeps a checksum that says: this is the blob."""
+        with refusing_bad_names():
+            key = self.blob_key(digest)
+        try:
+            stored = self._store.stored_sha256(key)
+        except ObjectNotFoundError:
+            return False
+        return stored is not None and digest == f"sha256:{stored}"
+
     def put_blob(self, digest: str, reader: ByteReader, size: int) -> None:
         """Write a blob, replacing what is there, whole or not at all.
 

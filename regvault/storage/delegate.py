@@ -150,6 +150,10 @@ class Wrapper:
 
         return self._run("copy_in", key, call)
 
+    def stored_sha256(self, key: str) -> str | None:
+        """Pass on."""
+        return self._run("stored_sha256", key, lambda: self.inner.stored_sha256(key))
+
     def delete(self, key: str) -> None:
         """Pass on."""
         return self._run("delete", key, lambda: self.inner.delete(key))

@@ -262,6 +262,11 @@ class LocalStore:
         del source, source_key, key, size, sha256
         return None
 
+    def stored_sha256(self, key: str) -> str | None:
+        """Return None: no checksum is kept beside the bytes."""
+        self.head(key)
+        return None
+
     def delete(self, key: str) -> None:
         """Remove `key`. Directories stay: another process may be about to write into them."""
         path, name = self._split_to_write(key)

@@ -143,6 +143,11 @@ class MemoryStore:
         del source, source_key, key, size, sha256
         return None
 
+    def stored_sha256(self, key: str) -> str | None:
+        """Return None: no checksum is kept beside the bytes."""
+        self.head(key)
+        return None
+
     def delete(self, key: str) -> None:
         """Remove `key`, if it is there."""
         check_key(key)

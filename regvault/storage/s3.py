@@ -7,6 +7,7 @@ botocore is loaded at the first request, not on import.
 
 from __future__ import annotations
 
+import base64
 import io
 import threading
 from typing import IO, TYPE_CHECKING, Any
@@ -293,6 +294,15 @@ class S3Store:
         if not isinstance(source, S3Store) or source.endpoint != self.endpoint:
             return None
         return copy_object(source, source_key, self, key, size=size, sha256=sha256)
+
+    def stored_sha256(self, key: str) -> str | None:
+        """Return the hex SHA-256 that the server keeps of the whole object, or None."""
+        answer = self.call("head_object", "look at", check_key(key), ChecksumMode="ENABLED")
+        found = answer.get("ChecksumSHA256")
+        # That of a multipart upload is a checksum of checksums, and ends in "-<parts>".
+        if not found or "-" in found:
+            return None
+        return base64.b64decode(found).hex()
 
     def delete(self, key: str) -> None:
         """Remove `key`, if it is there."""

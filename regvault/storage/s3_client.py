@@ -20,6 +20,9 @@ __all__ = ["Clock", "Connection", "Endpoint"]
 
 _ATTEMPTS = 10
 _CONNECT_TIMEOUT_S = 10
+# An endpoint that never answered is given up after so long: its name is wrong more often than it is
+# away. One that did answer has all attempts, which take a minute or two.
+_FIRST_ANSWER_S = 25.0
 # A copy on the server of 5 GB may not answer for a minute.
 _READ_TIMEOUT_S = 120
 
@@ -105,6 +108,8 @@ class Connection:
         self._style = addressing_style
         self._clients: dict[int, Any] = {}
         self._lock = threading.Lock()
+        self._begun = 0.0
+        self._answered = False
 
     @property
     def client(self) -> Any:
@@ -156,10 +161,19 @@ class Connection:
         if self._style is None and style == "auto" and not _is_aws(host):
             client = create("path")  # an endpoint of the AWS configuration file
         events = client.meta.events
+        self._begun = self._begun or time.monotonic()
         events.register("after-call.s3", self._on_answer)
+        events.register_first("needs-retry.s3", self._stop_at_a_wrong_endpoint)
         events.register_first("needs-retry.s3", _stop_streams_that_cannot_be_repeated)
         s3_list.install(client)
         return client
+
+    def _stop_at_a_wrong_endpoint(self, response: Any, caught_exception: Any, **_: Any) -> None:
+        """Raise why there is no answer, where there never was one."""
+        if response is not None:
+            self._answered = True
+        elif not self._answered and time.monotonic() - self._begun > _FIRST_ANSWER_S:
+            raise caught_exception
 
     def _on_answer(self, parsed: dict[str, Any], **_: Any) -> None:
         date = parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")

@@ -243,7 +243,7 @@ class Synthetic:
     def _refuse(self, *_, **__):
         raise StoreError("this registry is only read")
 
-    put = put_stream = stage = copy_in = delete = barrier = _refuse
+    put = put_stream = stage = copy_in = stored_sha256 = delete = barrier = _refuse
 
 
 class _Names:

@@ -81,7 +81,7 @@ def _passed(method):
 
 for _method in (
     *("location", "get", "open", "head", "list", "list_prefixes", "put", "put_stream", "stage"),
-    *("delete", "barrier", "now_ns", "space", "close", "copy_in"),
+    *("delete", "barrier", "now_ns", "space", "close", "copy_in", "stored_sha256"),
 ):
     setattr(Wrapper, _method, _passed(_method))
 

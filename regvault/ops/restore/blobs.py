@@ -50,8 +50,8 @@ class BlobWriter:
         Args:
             reader: of the vault.
             target: where to.
-            trust: `read`: what is there is hashed; `size`, `checksum`: its size, or what the store
-                says of it, is enough.
+            trust: what is there is hashed (`read`), unless its size (`size`) or the checksum that
+                the store keeps of it (`checksum`) is enough.
             overwrite_all: write also what is there and good.
             threads: at work at once.
             progress: is told of every blob.
@@ -99,7 +99,10 @@ class BlobWriter:
         """Return whether what the target has is good, and so stays."""
         if not existing or self._overwrite:
             return False
-        if self._trust == "read" and not self._is_good(place):
+        proven = self._trust == "size" or (
+            self._trust == "checksum" and self._target.proves_blob(place.digest)
+        )
+        if not proven and not self._is_good(place):
             with self._lock:
                 self.replaced += 1
             return False
