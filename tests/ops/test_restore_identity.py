@@ -66,6 +66,45 @@ def test_a_restore_by_glob_brings_whole_repositories_and_nothing_else(sample):
     assert all(here[k] == v for k, v in got.items())
 
 
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_long_history_survives_the_merging_of_its_catalog(tmp_path, cached):
+    """Invariant 11: merged segments say what those that they supersede said."""
+    made = World(cache=str(tmp_path) if cached else None)
+    days = []
+    for day in range(20):
+        made.push.image("app", f"{day}", "latest", layers=(noise(300, day), noise(1 << 20, day)))
+        made.snapshot()
+        days.append(tree(made.registry))
+    merged = [k for k in made.keys("catalog/") if k.startswith("catalog/1-")]
+    assert len(merged) == 2
+    for sequence in (1, 8, 9, 20):
+        assert made.restored(sequence) == days[sequence - 1]
+    # Superseded ones are for prune to remove; nothing changes when they are gone.
+    from regvault.vault.catalog import Catalog
+
+    catalog = Catalog(made.store, None)
+    live = {segment.name.key for segment in catalog.segments()}
+    made.lose(*set(made.keys("catalog/")) - live)
+    assert len(live) == 6
+    for sequence in (1, 8, 9, 20):
+        assert made.restored(sequence) == days[sequence - 1]
+    made.verified()
+
+
+def test_a_vault_that_cannot_be_written_restores_all_the_same(small):
+    """Invariant 9: a reader needs no right to write."""
+    from regvault.errors import ReadOnlyStoreError
+    from regvault.storage.wrappers import WRITES, FaultyStore
+
+    small.snapshot()
+    faulty = FaultyStore(small.store)
+    faulty.plan(ReadOnlyStoreError("read-only"), verbs=WRITES, times=1000)
+    result, target = small.restore(store=faulty)
+    assert result.exit_code() == 0
+    assert tree(target) == tree(small.registry)
+    assert faulty.operations == 0
+
+
 @pytest.fixture
 def nested():
     """An index in an index, with a signature, an SBOM and their fallback tags."""

@@ -284,7 +284,7 @@ def test_kill_9_and_the_same_command_again_works_at_once(where, tmp_path):
 
 
 def test_an_error_in_the_middle_leaves_no_lease_behind(small):
-    """Rule: whoever ends in an orderly way is not waited for."""
+    """Design, leases: whoever ends in an orderly way is not waited for."""
     faulty = FaultyStore(small.store)
     faulty.plan(StoreUnavailableError("away"), match=lambda k: k.startswith("packs/"))
     with pytest.raises(StoreUnavailableError):

@@ -241,9 +241,6 @@ def test_another_kind_of_source_reads_again_and_finds_the_same_state(small):
     """Design, fingerprints: another kind of source means reading, and equal content is equal."""
     small.snapshot()
 
-    class Other(DistributionSource):
-        pass
-
     source = DistributionSource(
         small.registry, kind="distribution-gcs", threads=1, now=lambda: 1 << 62, sleep=lambda _: 0
     )
@@ -271,7 +268,7 @@ def test_links_that_have_not_settled_are_read_again(tmp_path):
 
 
 def test_a_dry_run_writes_nothing(small):
-    """Rule: --dry-run prints the plan and leaves no trace, not even a lease."""
+    """Design, layers: a plan changes nothing, and takes not even a lease."""
     before = tree(small.store)
     result = small.snapshot(dry_run=True)
     assert result.root is None

@@ -436,7 +436,7 @@ def current(world: World) -> dict[tuple[str, str], str]:
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(registries())
 def test_random_registries_come_back_bit_for_bit(made):
-    """Invariant 7, issue of all: snapshot then restore is the identity."""
+    """Invariant 7: snapshot then restore is the identity."""
     world, _ = made
     assert world.snapshot().exit_code() == 0
     assert world.restored() == tree(world.registry)

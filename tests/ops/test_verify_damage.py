@@ -165,7 +165,7 @@ def test_the_newest_snapshot_verifies_though_an_older_one_is_lost(kept):
 
 
 def test_a_share_of_the_data_is_read(kept):
-    """Rule: parts together read everything, each a part of it."""
+    """Invariant 7: parts together read everything, each a part of it."""
     read = []
     from regvault.ops.verify import VerifyOptions, verify
 
@@ -186,7 +186,7 @@ def test_a_share_of_the_data_is_read(kept):
 
 
 def test_a_vault_that_cannot_be_written_is_verified_all_the_same(kept):
-    """Issue of readers: no lease, said as a warning; Invariant 9: nothing swallowed."""
+    """Invariant 9: no lease and no record, said as a warning and not swallowed."""
     from regvault.errors import ReadOnlyStoreError
     from regvault.storage.wrappers import FaultyStore
 
