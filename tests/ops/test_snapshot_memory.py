@@ -57,7 +57,7 @@ def peaks(tmp_path, count: int) -> list[int]:
 
 def test_four_times_as_many_repositories_take_no_more_memory(tmp_path):
     """Design, scale: sets live in SQLite or in sorted files, never in dictionaries of all."""
-    few, many = peaks(tmp_path, 150), peaks(tmp_path, 700)
-    # 550 more repositories, 2,750 more links, 1,100 more blobs.
+    few, many = peaks(tmp_path, 100), peaks(tmp_path, 400)
+    # 300 more repositories, 1,500 more links, 600 more blobs.
     for small, large in zip(few, many, strict=True):
-        assert large - small < 1 << 20, (few, many)
+        assert large - small < 600_000, (few, many)
