@@ -107,13 +107,26 @@ def open_vault(
 
     Raises:
         NotFoundError: there is none.
-        UsageError: the places overlap.
+        UsageError: the places overlap, or there is a registry at this one.
     """
     from regvault.vault.vault import Vault
 
     if beside is not None:
         refuse_overlap(place, beside)
-    return Vault(_vault_store(place, limit_upload=limit_upload, limit_download=limit_download))
+    store = _vault_store(place, limit_upload=limit_upload, limit_download=limit_download)
+    try:
+        return Vault(store)
+    except NotFoundError:
+        if _holds_registry(store):
+            raise UsageError(
+                f"{place.location} is a registry, not a vault",
+                hint="The order is: regvault snapshot REGISTRY --vault VAULT",
+            ) from None
+        raise
+
+
+def _holds_registry(store: ObjectStore) -> bool:
+    return next(iter(store.list_prefixes("docker/registry/")), None) is not None
 
 
 def create_vault(place: VaultPlace) -> str:
@@ -126,7 +139,7 @@ def create_vault(place: VaultPlace) -> str:
     from regvault.vault import vault
 
     store = _vault_store(place, create=True)
-    if next(iter(store.list_prefixes("docker/registry/")), None) is not None:
+    if _holds_registry(store):
         raise UsageError(
             f"there is a registry at {place.location}",
             hint="A vault needs a place of its own, beside the registry.",
@@ -145,11 +158,8 @@ def _registry_store(
         return _s3(place.location, place.s3, None)
     from regvault.storage.local import LocalStore
 
-    if not os.path.isdir(place.location.path) and follow:
-        raise NotFoundError(
-            f"there is no directory {place.location.path}",
-            hint="Give the root directory of the registry's driver, the one that holds docker/.",
-        )
+    if follow and not os.path.isdir(place.location.path):
+        return _absent(place.location.path)
     return LocalStore(
         place.location.path,
         create=not follow,
@@ -161,12 +171,25 @@ def _registry_store(
     )
 
 
+def _absent(path: str) -> ObjectStore:
+    """Return an empty store in place of a directory that does not exist.
+
+    What that means is said by who knows whether the vault knows the registry: a mount may be gone.
+    """
+    from regvault.storage.memory import MemoryStore
+
+    class Absent(MemoryStore):
+        location = f"file://{path}"
+
+    return Absent()
+
+
 def open_source(place: RegistryPlace, *, threads: int) -> RegistrySource:
     """Open a registry to read.
 
+    That it holds a registry is checked by who knows whether the vault knows it.
+
     Raises:
-        NotFoundError: its directory does not exist. (That it holds a registry is checked by who
-            knows whether the vault knows it.)
         UsageError: it is a vault.
     """
     from regvault.registry.reader import DistributionSource

@@ -115,8 +115,8 @@ class TestS3:
         user("snapshot", f"fs:{live}", "--vault", vault)
         user("restore", "latest", "--vault", vault, "--to", registry)
 
-        swapped = user("snapshot", vault, "--vault", registry, expect=None)
-        assert swapped.code in (2, 10)
+        swapped = user("snapshot", vault, "--vault", registry, expect=2).error
+        assert "is a registry, not a vault" in swapped["message"]
         assert user("scan", vault, expect=2).error["hint"]
         assert user("init", registry, expect=2).error["hint"]
         assert user("snapshot", registry, "--vault", f"{registry}/in", expect=2).error["hint"]
@@ -193,7 +193,8 @@ class TestDisk:
 
     def test_one_where_the_other_is_meant(self, cli: Cli, vault: Path, live: Path) -> None:
         before = files(vault) | files(live)
-        assert "vault" in cli("snapshot", f"fs:{vault}", "--vault", live, expect=None).error["hint"]
+        swapped = cli("snapshot", f"fs:{vault}", "--vault", live, expect=2).error
+        assert "is a registry, not a vault" in swapped["message"]
         assert "not a registry" in cli("scan", f"fs:{vault}", expect=2).error["message"]
         assert "registry" in cli("init", live, expect=2).error["message"]
         words = ("restore", "latest", "--vault", vault, "--to")
