@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from world import World, noise
+from world import World, fill
 
 from regvault.ops.sample import build_sample
 from regvault.storage.local import LocalStore
@@ -43,12 +43,3 @@ def small(tmp_path: Path) -> World:
     made = World(cache=str(tmp_path / "cache"))
     fill(made)
     return made
-
-
-def fill(made: World) -> None:
-    push = made.push
-    first = push.image("app", "1", layers=(noise(3000, 1), noise(1 << 20, "raw")))
-    second = push.image("app", "2", "latest", layers=(noise(3000, 2), noise(1 << 20, "raw")))
-    push.index("app", "all", children=(first, second))
-    push.image("tools/cli", "1", layers=(noise(3000, 1), noise(5000, 3)))
-    push.image("tools/cli", layers=(noise(700, 4),))  # pushed by digest only

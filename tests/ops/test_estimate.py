@@ -102,7 +102,7 @@ def test_the_vault_says_how_the_registry_grows(monkeypatch):
     # Within a day growth says nothing.
     assert look(lab, vault=lab.vault)[1]["growth"] is None
     later = SimpleNamespace(time_ns=lambda: time.time_ns() + 3 * 86400 * 10**9)
-    monkeypatch.setattr("regvault.ops.snapshot.run.time", later)
+    monkeypatch.setattr("regvault.ops.snapshot.take.time", later)
     second = lab.snapshot()
     _, document = look(lab, vault=lab.vault)
     days = (second.started_at - first.started_at).total_seconds() / 86400

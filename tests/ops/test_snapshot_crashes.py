@@ -10,8 +10,7 @@ import sys
 import time
 
 import pytest
-from conftest import fill
-from world import World, noise, tree
+from world import World, fill, noise, tree
 
 import regvault.vault.lease as lease_module
 from regvault.errors import StoreUnavailableError

@@ -6,8 +6,7 @@ import os
 import shutil
 
 import pytest
-from conftest import fill
-from world import World, digest_of, flip, noise, tree
+from world import World, digest_of, fill, flip, noise, tree
 
 from regvault.errors import VaultDamagedError
 from regvault.ops.sample import build_sample, change_sample

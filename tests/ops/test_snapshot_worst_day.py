@@ -8,8 +8,7 @@ import os
 import shutil
 
 import pytest
-from conftest import fill
-from world import World, flip, noise, tree
+from world import World, fill, flip, noise, tree
 
 from regvault.errors import (
     NotFoundError,

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from conftest import fill
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from world import (

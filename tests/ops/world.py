@@ -337,3 +337,12 @@ def flip(data: bytes, at: int | None = None) -> bytes:
 def kinds(result: Any) -> set[tuple[str, str, str, str]]:
     """(rank, kind, subject, image) of all findings of a snapshot."""
     return {(str(rank), str(f.kind), f.subject, f.image) for rank, f in result.findings}
+
+
+def fill(made: World) -> None:
+    push = made.push
+    first = push.image("app", "1", layers=(noise(3000, 1), noise(1 << 20, "raw")))
+    second = push.image("app", "2", "latest", layers=(noise(3000, 2), noise(1 << 20, "raw")))
+    push.index("app", "all", children=(first, second))
+    push.image("tools/cli", "1", layers=(noise(3000, 1), noise(5000, 3)))
+    push.image("tools/cli", layers=(noise(700, 4),))  # pushed by digest only

@@ -1,151 +1,34 @@
-"""Leads one snapshot from its lease to its root."""
+"""Leads one snapshot: finds its registry, takes its lease, and has it taken."""
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
-import time
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from regvault.errors import RegvaultError
-from regvault.ops.snapshot.capture import Captured, Capturer
-from regvault.ops.snapshot.commit import commit_root, write_object_list
-from regvault.ops.snapshot.plan import make_plan, work
 from regvault.ops.snapshot.session import (
-    RepositoryEntry,
-    Session,
     check_source,
     choose_registry,
-    damage_line,
 )
-from regvault.ops.snapshot.state import still_there
-from regvault.ops.snapshot.storer import BlobStorer
-from regvault.ops.snapshot.tally import Tally
-from regvault.policy.damage import Rank, rank
-from regvault.policy.shrink import shrunk
+from regvault.ops.snapshot.take import Run
 from regvault.vault.cache import discard_database
 from regvault.vault.catalog import vault_cache
-from regvault.vault.envelope import to_time
-from regvault.vault.keys import new_run_id, tree_key
+from regvault.vault.keys import new_run_id
 from regvault.vault.lease import Lease, end_dead_writers, prune_decides, wait_for_prune
-from regvault.vault.needs import NeedIndex, needs_file
-from regvault.vault.objectlist import ObjectRef
-from regvault.vault.root import Counts, Root, RootName
-from regvault.vault.tree import ChunkRef, TreeBuilder, TreeRef
+from regvault.vault.needs import needs_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator
+    from collections.abc import Iterator
 
     from regvault.model.progress import Progress
-    from regvault.model.registry import Finding, RegistrySource
-    from regvault.ops.snapshot.plan import Plan
+    from regvault.model.registry import RegistrySource
+    from regvault.ops.snapshot.result import SnapshotOptions, SnapshotResult
     from regvault.vault.vault import Vault
 
-__all__ = ["SnapshotOptions", "SnapshotResult", "snapshot"]
+__all__ = ["snapshot"]
 
-#: A pack of which the registry needs less than this share is not reused: what is needed of it is
-#: stored again, and the pack goes with the last snapshot that needs it.
-SPARSE_SHARE = 0.25
-_FINDINGS_KEPT = 1000
 #: A prune decides within minutes; so long a snapshot waits for one in any case.
 PRUNE_WAIT_S = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotOptions:
-    """What was asked for.
-
-    Attributes:
-        registry: permanent name; None: the one last read from this place, or made from it.
-        globs: repositories to read; () means all. The others are inherited.
-        threads: that read, hash and store blobs.
-        dry_run: say what would be done; write nothing.
-        fail_on: `new`: only new damage makes exit code 3; `any`: known damage too.
-        wait_s: how long to wait for another writer of this registry, or for a prune.
-    """
-
-    registry: str | None = None
-    globs: tuple[str, ...] = ()
-    threads: int = 4
-    dry_run: bool = False
-    fail_on: str = "new"
-    wait_s: float = 0.0
-
-
-@dataclass(slots=True)
-class SnapshotResult:
-    """What came of it.
-
-    Attributes:
-        root: as committed; None of a dry run.
-        registry: permanent name.
-        read, inherited, removed: numbers of repositories.
-        stored, stored_bytes: blobs that were read and stored.
-        objects, objects_bytes: objects that were written, by number and bytes.
-        lost: objects that the vault had lost, and that were stored again.
-        findings: what is wrong at the source with its rank, the first 1,000.
-        ranks: how many findings of each rank.
-        unreadable: something could not be read at all.
-        fail_on: as in the options.
-    """
-
-    registry: str
-    root: Root | None = None
-    read: int = 0
-    inherited: int = 0
-    removed: int = 0
-    stored: int = 0
-    stored_bytes: int = 0
-    objects: int = 0
-    objects_bytes: int = 0
-    lost: list[str] = field(default_factory=list)
-    findings: list[tuple[Rank, Finding]] = field(default_factory=list)
-    ranks: dict[Rank, int] = field(default_factory=lambda: dict.fromkeys(Rank, 0))
-    unreadable: bool = False
-    fail_on: str = "new"
-
-    def exit_code(self) -> int:
-        """Return 0, or 3 where it was done in part."""
-        held = self.root is not None and self.root.held is not None
-        bad = self.ranks[Rank.NEW] or (self.fail_on == "any" and self.ranks[Rank.KNOWN])
-        return 3 if bad or self.unreadable or held else 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the document that `--json` prints."""
-        root = self.root
-        return {
-            "registry": self.registry,
-            "sequence": root.name.sequence if root else None,
-            "started": root.started if root else None,
-            "finished": root.finished if root else None,
-            "complete": root.complete if root else None,
-            "held": root.held if root else None,
-            "counts": root.counts.to_json() if root else None,
-            "repositories_read": self.read,
-            "repositories_inherited": self.inherited,
-            "repositories_removed": self.removed,
-            "blobs_stored": self.stored,
-            "blob_bytes_stored": self.stored_bytes,
-            "objects_written": self.objects,
-            "object_bytes_written": self.objects_bytes,
-            "lost_objects_stored_again": self.lost,
-            "findings_by_rank": {str(rank): count for rank, count in self.ranks.items()},
-            "findings": [
-                {
-                    "rank": str(rank),
-                    "repository": finding.repository,
-                    "kind": str(finding.kind),
-                    "subject": finding.subject,
-                    "image": finding.image,
-                    "detail": finding.detail,
-                }
-                for rank, finding in self.findings
-            ],
-            "dry_run": root is None,
-        }
 
 
 def snapshot(
@@ -176,10 +59,10 @@ def snapshot(
     check_source(source, registry, known=known)
     if options.dry_run:
         run = new_run_id()
-        return _Run(vault, source, options, registry, run, progress, cache_base).dry()
+        return Run(vault, source, options, registry, run, progress, cache_base).dry()
     with _lease(vault, registry, options, progress, renew_every_s) as (run, lease):
         end_dead_writers(vault.store, vault.id, run, registry=registry, retry_for_s=options.wait_s)
-        this = _Run(vault, source, options, registry, run, progress, cache_base)
+        this = Run(vault, source, options, registry, run, progress, cache_base)
         try:
             return this.take(lease)
         except sqlite3.DatabaseError as error:
@@ -188,7 +71,7 @@ def snapshot(
             progress.warn(f"the local cache is broken ({error}); beginning again with an empty one")
             directory = vault_cache(cache_base, vault.id)
             discard_database(directory, needs_file(registry))
-            return _Run(vault, source, options, registry, run, progress, cache_base).take(lease)
+            return Run(vault, source, options, registry, run, progress, cache_base).take(lease)
 
 
 @contextlib.contextmanager
@@ -215,376 +98,3 @@ def _lease(
             if not prune_decides(vault.store, vault.id):
                 yield run, lease
                 return
-
-
-class _Run:
-    def __init__(
-        self,
-        vault: Vault,
-        source: RegistrySource,
-        options: SnapshotOptions,
-        registry: str,
-        run: str,
-        progress: Progress,
-        cache_base: str | None,
-    ) -> None:
-        self.vault = vault
-        self.source = source
-        self.options = options
-        self.run = run
-        self.progress = progress
-        self.started = time.time_ns()
-        self.session = Session(
-            vault,
-            registry,
-            run,
-            cache_base=cache_base,
-            threads=options.threads,
-            progress=progress,
-        )
-        self.result = SnapshotResult(registry, fail_on=options.fail_on)
-        self.windows: dict[str, list[str]] = {}
-        self.damage: list[bytes] = []
-
-    def dry(self) -> SnapshotResult:
-        """Read what would be read, and count what would be stored."""
-        try:
-            plan = make_plan(self.session, self.source, self.options.globs, self.progress)
-            if not plan.nothing_to_do:
-                self._read_all(plan, None)
-            else:
-                self.result.inherited = plan.unchanged
-                self._inherit_damage(plan)
-            self.result.lost = sorted(plan.lost)
-            return self.result
-        finally:
-            self.session.close()
-
-    def take(self, lease: Lease) -> SnapshotResult:
-        """Read what changed, store it, and commit."""
-        session = self.session
-        try:
-            plan = make_plan(session, self.source, self.options.globs, self.progress)
-            self.result.lost = sorted(plan.lost)
-            self._heal_catalog(plan)
-            if plan.nothing_to_do:
-                self._commit_unchanged(plan, lease)
-            else:
-                self._read_all(plan, lease)
-            self.result.objects = session.writer.written
-            self.result.objects_bytes = session.writer.written_bytes
-            return self.result
-        finally:
-            session.close()
-
-    def _heal_catalog(self, plan: Plan) -> None:
-        """Write again what segments that are gone, or damaged, told of the newest root's objects.
-
-        It is only a matter of time and not of safety: nothing that a snapshot needs is in them.
-        """
-        session = self.session
-        if session.objects is None or plan.trees_lost:
-            return
-        lines = session.catalog.recover(session.objects)
-        for key, why in session.catalog.damaged.items():
-            self.progress.warn(f"{why}; the catalog does without it ({key})")
-        if lines:
-            self.progress.note(f"The catalog lacked {len(lines)} blobs; writing them again.")
-            session.catalog.write(lines, self.run)
-            self.vault.store.barrier()
-
-    # -- nothing changed ------------------------------------------------------------------------
-
-    def _inherit_damage(self, plan: Plan) -> None:
-        self.result.ranks[Rank.KNOWN] += len(plan.damage)
-
-    def _commit_unchanged(self, plan: Plan, lease: Lease) -> None:
-        previous = self.session.previous
-        assert previous is not None
-        self.result.inherited = plan.unchanged
-        self._inherit_damage(plan)
-        root = self._root(
-            repositories=previous.repositories,
-            objects=previous.objects,
-            damage=previous.damage,
-            counts=previous.counts,
-            complete=previous.complete,
-        )
-        self.result.root = commit_root(
-            self.session, lease, root, narrowed=bool(self.options.globs), say=self.progress.note
-        )
-        needs = NeedIndex(self.session.directory, self.session.registry)
-        try:
-            needs.rebind(previous.sha256, self.result.root.sha256)
-        finally:
-            needs.close()
-
-    # -- something changed ----------------------------------------------------------------------
-
-    def _read_all(self, plan: Plan, lease: Lease | None) -> None:
-        session, options = self.session, self.options
-        session.catalog.prepare(1 << 30)
-        needs = NeedIndex(session.directory, session.registry)
-        storer = BlobStorer(
-            source=self.source,
-            store=self.vault.store,
-            writer=session.writer,
-            needs=needs,
-            catalog=session.catalog,
-            blobs=session.blobs,
-            objects=None if plan.trees_lost else session.objects,
-            presence=session.presence,
-            condemned=session.condemned,
-            run=self.run,
-            threads=options.threads,
-            progress=self.progress,
-            dry_run=lease is None,
-        )
-        try:
-            previous = session.previous
-            incremental = (
-                previous is not None
-                and not plan.lost
-                and not plan.trees_lost
-                and needs.root() == previous.sha256
-            )
-            if not incremental:
-                needs.clear()
-            tally = Tally(session, needs, storer, incremental=incremental)
-            capturer = Capturer(self.source, storer, plan.damage)
-            self.progress.phase(
-                "Reading repositories", total_items=len(plan.changed) if plan.changed else None
-            )
-            repositories = self._repositories(plan, capturer, storer, tally, dry=lease is None)
-            self.result.stored, self.result.stored_bytes = storer.stored, storer.stored_bytes
-            if lease is None or repositories is None:
-                return
-            self._finish(lease, needs, storer, tally, repositories)
-        finally:
-            storer.close()
-            needs.close()
-
-    def _repositories(
-        self, plan: Plan, capturer: Capturer, storer: BlobStorer, tally: Tally, *, dry: bool
-    ) -> tuple[TreeRef, list[ObjectRef]] | None:
-        """Capture what is to be read; write the repository list."""
-        put, chunks = self._collecting_putter()
-        builder = TreeBuilder("repositories", put)
-        self.result.removed = len(plan.removed)
-        for entry, captured in self._results(plan, capturer):
-            new = self._apply(entry, captured, plan, tally, dry=dry)
-            if new is not None and not dry:
-                builder.add(new.line())
-                storer.checkpoint()
-        if dry:
-            return None
-        if tally.incremental and plan.removed:
-            removed = set(plan.removed)
-            for entry in self.session.entries():
-                if entry.name in removed:
-                    tally.drop_state(entry.state)
-        return builder.finish(), chunks
-
-    def _results(
-        self, plan: Plan, capturer: Capturer
-    ) -> Iterator[tuple[RepositoryEntry | None, Captured | None]]:
-        """Yield entries and captures in order, some repositories in flight."""
-        window = self.options.threads * 4
-        waiting: deque[tuple[RepositoryEntry | None, Future[Captured] | None]] = deque()
-        with ThreadPoolExecutor(
-            max(2, self.options.threads // 2), thread_name_prefix="repository"
-        ) as pool:
-            try:
-                for entry, survey in work(plan, self.session, self.source):
-                    future = pool.submit(capturer.capture, survey) if survey else None
-                    waiting.append((entry, future))
-                    while len(waiting) >= window:
-                        done, result = waiting.popleft()
-                        yield done, result.result() if result else None
-                while waiting:
-                    done, result = waiting.popleft()
-                    yield done, result.result() if result else None
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
-
-    def _apply(
-        self,
-        entry: RepositoryEntry | None,
-        captured: Captured | None,
-        plan: Plan,
-        tally: Tally,
-        *,
-        dry: bool,
-    ) -> RepositoryEntry | None:
-        """Count one repository; return its line of the repository list."""
-        result = self.result
-        if captured is None:
-            assert entry is not None
-            result.inherited += 1
-            self._keep_damage(entry.name, plan)
-            if not dry:
-                tally.keep_state(entry.state)
-            return entry
-        self.progress.advance(1)
-        result.read += 1
-        self._find(captured, plan)
-        if captured.window:
-            self.windows[captured.name] = list(captured.window)
-        lines = captured.lines
-        if captured.unreadable:
-            result.unreadable = True
-        if dry:
-            return None
-        if captured.unreadable and entry is not None:
-            old = still_there(lines, self.session.state_lines(entry.state))
-            lines = sorted([*lines, *tally.keep_lines(old)])
-        before = entry.state if entry is not None else None
-        state = tally.new_state(lines, before)
-        return RepositoryEntry(captured.name, state, captured.fingerprint)
-
-    def _find(self, captured: Captured, plan: Plan) -> None:
-        """Rank the findings of one repository, and keep its damage for the root."""
-        sequence = self.session.next_sequence()
-        lines: set[bytes] = set()
-        for finding in captured.findings:
-            ranked = rank(finding, plan.damage)
-            self.result.ranks[ranked] += 1
-            if len(self.result.findings) < _FINDINGS_KEPT:
-                self.result.findings.append((ranked, finding))
-            if ranked is not Rank.NOTICE:
-                key = (finding.repository, str(finding.kind), finding.subject, finding.image)
-                lines.add(damage_line(*key, plan.damage.get(key, sequence)))
-        self.damage += lines
-        if captured.unreadable:
-            self._keep_damage(captured.name, plan, but=lines)
-
-    def _keep_damage(self, name: str, plan: Plan, but: Container[bytes] = ()) -> None:
-        for key, since in plan.damage.items():
-            line = damage_line(*key, since)
-            if key[0] == name and line not in but:
-                self.damage.append(line)
-                self.result.ranks[Rank.KNOWN] += 1
-
-    # -- ending ---------------------------------------------------------------------------------
-
-    def _collecting_putter(self) -> tuple[Callable[[bytes], ChunkRef], list[ObjectRef]]:
-        put = self.session.writer.chunk_putter(tree_key)
-        chunks: list[ObjectRef] = []
-
-        def keep(data: bytes) -> ChunkRef:
-            ref = put(data)
-            chunks.append(ObjectRef(ref.key, ref.size, ref.digest.partition(":")[2]))
-            return ref
-
-        return keep, chunks
-
-    def _finish(
-        self,
-        lease: Lease,
-        needs: NeedIndex,
-        storer: BlobStorer,
-        tally: Tally,
-        repositories: tuple[TreeRef, list[ObjectRef]],
-    ) -> None:
-        session, vault = self.session, self.vault
-        self.progress.phase("Committing")
-        storer.flush()
-        self._renew_sparse(needs, storer)
-        previous, objects = session.previous, session.objects
-        old_list = old_damage = None
-        if previous is not None and objects is not None and tally.incremental:
-            old_list = vault.tree("repositories", previous.repositories, objects)
-            if previous.damage is not None:
-                old_damage = vault.tree("damage", previous.damage, objects)
-        tally.swap_tree(old_list, repositories[1])
-        damage = None
-        if self.damage:
-            put, chunks = self._collecting_putter()
-            builder = TreeBuilder("damage", put)
-            for line in sorted(self.damage):
-                builder.add(line)
-            damage = builder.finish()
-            tally.swap_tree(old_damage, chunks)
-        else:
-            tally.swap_tree(old_damage, [])
-        if unplaced := needs.unplaced():
-            raise RegvaultError(f"a bug: needed blobs lie nowhere: {unplaced}")
-        objects_ref = write_object_list(session, needs, incremental=tally.incremental)
-        storer.checkpoint(final=True)
-        blobs, nbytes = needs.totals()
-        root = self._root(
-            repositories=repositories[0],
-            objects=objects_ref,
-            damage=damage,
-            counts=Counts(tally.repositories, tally.tags, tally.revisions, blobs, nbytes),
-            complete=not self.result.unreadable,
-        )
-        vault.store.barrier()
-        self.result.root = commit_root(
-            session,
-            lease,
-            root,
-            narrowed=bool(self.options.globs),
-            say=self.progress.note,
-        )
-        needs.commit(self.result.root.sha256)
-        session.catalog.merge(self.run, session.condemned)
-
-    def _renew_sparse(self, needs: NeedIndex, storer: BlobStorer) -> None:
-        """Store again what is needed of packs that have gone mostly dead."""
-        for key in needs.sparse_packs(SPARSE_SHARE):
-            storer.renew([digest for digest, _ in needs.blobs_in(key)])
-        storer.flush()
-
-    def _root(
-        self,
-        *,
-        repositories: TreeRef,
-        objects: Any,
-        damage: TreeRef | None,
-        counts: Counts,
-        complete: bool,
-    ) -> Root:
-        session = self.session
-        accepted = session.accepted
-        reason = shrunk(accepted.counts.to_json() if accepted else None, counts.to_json())
-        against = accepted.name.sequence if accepted else None
-        previous = session.previous
-        return Root(
-            name=RootName(session.registry, session.next_sequence()),
-            registry_id=previous.registry_id if previous else self.run,
-            previous=None,
-            run=self.run,
-            started=to_time(self.started),
-            finished="",
-            source={"kind": self.source.kind, "location": self.source.location},
-            scope={"globs": self._globs(), "windows": self._windows()},
-            repositories=repositories,
-            objects=objects,
-            damage=damage,
-            counts=counts,
-            complete=complete,
-            held=None if reason is None else {"reason": reason, "against": against},
-        )
-
-    def _globs(self) -> list[str]:
-        """Return what was read, as much of it as fits; `...` says that there was more."""
-        kept: list[str] = []
-        size = 0
-        for glob in self.options.globs:
-            size += len(glob.encode()) + 8
-            if size > 4096:
-                return [*kept, "..."]
-            kept.append(glob)
-        return kept
-
-    def _windows(self) -> dict[str, list[str]]:
-        """Return the read windows of repositories that did not hold still, as many as fit."""
-        kept: dict[str, list[str]] = {}
-        size = 0
-        for name, window in self.windows.items():
-            size += len(name) + 64
-            if size > 4096:
-                break
-            kept[name] = window
-        return kept

@@ -1,0 +1,108 @@
+"""What a snapshot is asked for, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from regvault.policy.damage import Rank
+
+if TYPE_CHECKING:
+    from regvault.model.registry import Finding
+    from regvault.vault.root import Root
+
+__all__ = ["SnapshotOptions", "SnapshotResult"]
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotOptions:
+    """What was asked for.
+
+    Attributes:
+        registry: permanent name; None: the one last read from this place, or made from it.
+        globs: repositories to read; () means all. The others are inherited.
+        threads: that read, hash and store blobs.
+        dry_run: say what would be done; write nothing.
+        fail_on: `new`: only new damage makes exit code 3; `any`: known damage too.
+        wait_s: how long to wait for another writer of this registry, or for a prune.
+    """
+
+    registry: str | None = None
+    globs: tuple[str, ...] = ()
+    threads: int = 4
+    dry_run: bool = False
+    fail_on: str = "new"
+    wait_s: float = 0.0
+
+
+@dataclass(slots=True)
+class SnapshotResult:
+    """What came of it.
+
+    Attributes:
+        root: as committed; None of a dry run.
+        registry: permanent name.
+        read, inherited, removed: numbers of repositories.
+        stored, stored_bytes: blobs that were read and stored.
+        objects, objects_bytes: objects that were written, by number and bytes.
+        lost: objects that the vault had lost, and that were stored again.
+        findings: what is wrong at the source with its rank, the first 1,000.
+        ranks: how many findings of each rank.
+        unreadable: something could not be read at all.
+        fail_on: as in the options.
+    """
+
+    registry: str
+    root: Root | None = None
+    read: int = 0
+    inherited: int = 0
+    removed: int = 0
+    stored: int = 0
+    stored_bytes: int = 0
+    objects: int = 0
+    objects_bytes: int = 0
+    lost: list[str] = field(default_factory=list)
+    findings: list[tuple[Rank, Finding]] = field(default_factory=list)
+    ranks: dict[Rank, int] = field(default_factory=lambda: dict.fromkeys(Rank, 0))
+    unreadable: bool = False
+    fail_on: str = "new"
+
+    def exit_code(self) -> int:
+        """Return 0, or 3 where it was done in part."""
+        held = self.root is not None and self.root.held is not None
+        bad = self.ranks[Rank.NEW] or (self.fail_on == "any" and self.ranks[Rank.KNOWN])
+        return 3 if bad or self.unreadable or held else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that `--json` prints."""
+        root = self.root
+        return {
+            "registry": self.registry,
+            "sequence": root.name.sequence if root else None,
+            "started": root.started if root else None,
+            "finished": root.finished if root else None,
+            "complete": root.complete if root else None,
+            "held": root.held if root else None,
+            "counts": root.counts.to_json() if root else None,
+            "repositories_read": self.read,
+            "repositories_inherited": self.inherited,
+            "repositories_removed": self.removed,
+            "blobs_stored": self.stored,
+            "blob_bytes_stored": self.stored_bytes,
+            "objects_written": self.objects,
+            "object_bytes_written": self.objects_bytes,
+            "lost_objects_stored_again": self.lost,
+            "findings_by_rank": {str(rank): count for rank, count in self.ranks.items()},
+            "findings": [
+                {
+                    "rank": str(rank),
+                    "repository": finding.repository,
+                    "kind": str(finding.kind),
+                    "subject": finding.subject,
+                    "image": finding.image,
+                    "detail": finding.detail,
+                }
+                for rank, finding in self.findings
+            ],
+            "dry_run": root is None,
+        }
