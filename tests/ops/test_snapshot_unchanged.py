@@ -9,6 +9,7 @@ from world import (
     World,
     current_key,
     digest_of,
+    fill,
     history_key,
     layer_key,
     noise,

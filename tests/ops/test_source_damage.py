@@ -15,6 +15,7 @@ from world import (
     blob_key,
     current_key,
     digest_of,
+    fill,
     history_key,
     kinds,
     layer_key,
