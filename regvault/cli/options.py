@@ -128,9 +128,7 @@ def transfer_options(function: F) -> F:
     return threads_option(decorated)
 
 
-def _globs(
-    _ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]
-) -> tuple[str, ...]:
+def _globs(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     from regvault.oci.grammar import InvalidNameError, glob_matcher
 
     try:

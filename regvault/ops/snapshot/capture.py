@@ -26,6 +26,8 @@ __all__ = ["Captured", "Capturer"]
 
 #: A busy repository is read so often at most; then its read window is recorded.
 MAX_READS = 3
+#: And so often where each read finds something else missing: a deletion passes by, damage stays.
+MAX_PASSING_READS = 6
 #: How long a registry may take to write a link or a small blob in place.
 IN_PLACE_S = 1.0
 
@@ -79,7 +81,8 @@ class Capturer:
         """Read one repository and bring all that it needs. Raises what the vault raises."""
         name = survey.repository
         started = time.time_ns()
-        for attempt in range(1, MAX_READS + 1):
+        before: set[Finding] = set()
+        for attempt in range(1, MAX_PASSING_READS + 1):
             links = survey.links()
             parsed = self._storer.manifests(list(links.revisions))
             sizes = self._bring(links, parsed)
@@ -87,9 +90,14 @@ class Capturer:
             suspects = [f for f in assembled.findings if self._suspect(f)]
             if not suspects:
                 return self._captured(survey, assembled.lines, assembled.findings, None)
-            if attempt == 1:
-                # A link or manifest that is being written in place looks empty or cut off.
+            passing = not before.issuperset(suspects)
+            if attempt >= MAX_READS and not passing:
+                break
+            if passing:
+                # A link or manifest that is being written in place looks empty or cut off, a tag
+                # whose image is being deleted points nowhere.
                 self._sleep(IN_PLACE_S)
+            before.update(suspects)
             newer = self._source.survey(name)
             self._storer.forgive([f.subject for f in suspects])
             if attempt > 1 and newer.fingerprint and newer.fingerprint == survey.fingerprint:
