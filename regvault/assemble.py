@@ -138,6 +138,8 @@ def create_vault(place: VaultPlace) -> str:
     """
     from regvault.vault import vault
 
+    if place.location.kind is Kind.FILE:
+        _refuse_inside(place.location.path, "a vault")
     store = _vault_store(place, create=True)
     if _holds_registry(store):
         raise UsageError(
@@ -145,6 +147,23 @@ def create_vault(place: VaultPlace) -> str:
             hint="A vault needs a place of its own, beside the registry.",
         )
     return vault.create_vault(store)
+
+
+def _refuse_inside(path: str, what: str) -> None:
+    """Refuse a directory inside a registry or inside a vault.
+
+    Raises:
+        UsageError: it is.
+    """
+    above = os.path.realpath(path)
+    while above != os.path.dirname(above):
+        above = os.path.dirname(above)
+        for mark, name in (("docker/registry/v2", "registry"), (VAULT_JSON, "vault")):
+            if os.path.exists(os.path.join(above, mark)):
+                raise UsageError(
+                    f"{path} is inside the {name} {above}",
+                    hint=f"Put {what} beside it, not into it.",
+                )
 
 
 def _registry_store(
@@ -218,6 +237,7 @@ def open_target(
     owner: tuple[int, int] | None = None,
     modes: tuple[int, int] | None = None,
     full_names: bool = True,
+    dry_run: bool = False,
 ) -> tuple[RegistryTarget, Iterable[tuple[str, int]]]:
     """Open storage to restore into; with (digest, size) of the blobs that it has.
 
@@ -227,17 +247,28 @@ def open_target(
         owner: user and group id of what is written; None: those of the root directory.
         modes: of files and directories; None: those of the root directory.
         full_names: an image layout names images `repository:tag`, not `tag`.
+        dry_run: nothing will be written, so nothing is made.
     """
     from regvault.registry.oci_layout import OciLayoutTarget
     from regvault.registry.reader import DistributionSource
     from regvault.registry.writer import DistributionTarget
 
     if place.location.kind is not Kind.S3:
+        _refuse_inside(place.location.path, "what is restored")
+        if dry_run and not os.path.exists(place.location.path):
+            from regvault.storage.memory import MemoryStore
+
+            return DistributionTarget(MemoryStore()), ()
         _make_root(place.location.path, owner, modes)
         owner, modes = _attributes(place.location.path, owner, modes)
     store = _registry_store(place, follow=False, owner=owner, modes=modes)
     _refuse_vault(store)
     if place.location.kind is Kind.OCI:
+        if _holds_registry(store):
+            raise UsageError(
+                f"{place.location} is a registry, not an image layout",
+                hint="Give a directory of its own, or fs: for the registry itself.",
+            )
         return OciLayoutTarget(store, full_names=full_names), ()
     existing = DistributionSource(store, kind="target", threads=threads).blobs()
     return DistributionTarget(store), existing

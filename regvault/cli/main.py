@@ -172,6 +172,8 @@ def _nobody_reads(error: BaseException) -> bool:
 
 def _flush(app: App) -> None:
     # The console is not loaded for `--help`.
+    if sys.stdout is None:  # closed before we began
+        return
     try:
         sys.stdout.flush()
     except OSError as error:

@@ -223,7 +223,7 @@ def info(vault: Vault, *, now: datetime) -> Info:
         read_records(vault.store, vault.id, "confirmations")
     except VaultDamagedError as error:
         result.issues.append(_damaged(f"{error.message}; held snapshots count as not confirmed"))
-    verifications, unreadable = last_verifications(vault)
+    verifications, failed, unreadable = last_verifications(vault)
     result.issues += [_damaged(message) for message in unreadable]
     roots: dict[str, list[Root]] = {}
     for name in registry_names(vault):
@@ -235,7 +235,7 @@ def info(vault: Vault, *, now: datetime) -> Info:
         }
         data = each.verified.get("data")
         each.restore_rate = data.rate if data else None
-        _verification(each, now)
+        _verification(each, failed.get(name), now)
     sizes, total, problems = stored_bytes(vault, roots)
     for each in result.registries:
         each.stored_bytes = sizes.get(each.name)
@@ -376,21 +376,22 @@ def _newest(each: RegistryInfo, now: datetime, *, waiting: bool) -> None:
         )
 
 
-def _verification(each: RegistryInfo, now: datetime) -> None:
+def _verification(each: RegistryInfo, failed: Verification | None, now: datetime) -> None:
     last = each.last_verified
     if last is None:
         each.issues.append(
             Issue("warning", "never-verified", "never verified", "Run: regvault verify")
         )
         return
-    worst = [v for v in each.verified.values() if v.problems and v.at >= last.at]
-    if worst:
+    if failed is not None:
+        option = {"quick": " --quick", "data": " --read-data"}.get(failed.depth, "")
         each.issues.append(
             Issue(
                 "error",
                 "verification-failed",
-                f"the last verification found {last.problems} problems in the vault",
-                "See them again with: regvault verify",
+                f"a verification ({failed.depth}) found {failed.problems} problems in the vault, "
+                "and none as deep has found it whole since",
+                f"See them again with: regvault verify{option}",
             )
         )
     days = (now - from_time(last.at)).days

@@ -22,6 +22,9 @@ _PREFIX = "records/verifications/"
 _RECORDS_READ = 100
 #: What was read in less than this says nothing about a rate.
 _MIN_RATE_BYTES = 1 << 20
+_DEPTHS = ("quick", "metadata", "data")
+#: What `sample` says of a verification that left nothing out.
+_ALL = (None, [None, 1, 1])
 
 
 class Verification(NamedTuple):
@@ -58,10 +61,20 @@ class Verification(NamedTuple):
         return self._asdict()
 
 
-def last_verifications(vault: Vault) -> tuple[dict[tuple[str, str], Verification], list[str]]:
-    """Return (registry, depth) -> the newest verification, and what could not be read."""
+def last_verifications(
+    vault: Vault,
+) -> tuple[dict[tuple[str, str], Verification], dict[str, Verification], list[str]]:
+    """Return what the records of verifications say.
+
+    Returns:
+        (registry, depth) -> the newest verification; registry -> the newest that found problems
+        and that no later one has cleared; what could not be read. Only a verification of all, at
+        least as deep, clears what another one found.
+    """
     keys = sorted((entry.key for entry in vault.store.list(_PREFIX)), reverse=True)
     found: dict[tuple[str, str], Verification] = {}
+    failed: dict[str, Verification] = {}
+    cleared: dict[str, int] = {}
     problems: list[str] = []
 
     def read(key: str) -> dict[str, Any] | str | None:
@@ -81,9 +94,14 @@ def last_verifications(vault: Vault) -> tuple[dict[tuple[str, str], Verification
             try:
                 for registry, each in _parse(key, body):
                     found.setdefault((registry, each.depth), each)
+                    depth = _DEPTHS.index(each.depth)
+                    if each.problems and depth > cleared.get(registry, -1):
+                        failed.setdefault(registry, each)
+                    elif not each.problems and each.sample in _ALL:
+                        cleared[registry] = max(depth, cleared.get(registry, -1))
             except (KeyError, TypeError, ValueError, AttributeError):
                 problems.append(f"{key} is damaged: it is no record of a verification")
-    return found, problems
+    return found, failed, problems
 
 
 def _parse(key: str, body: dict[str, Any]) -> Iterator[tuple[str, Verification]]:

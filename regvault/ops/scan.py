@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from regvault.errors import (
     DigestMismatchError,
+    NotFoundError,
     ObjectNotFoundError,
     SourceError,
     SourceUnavailableError,
@@ -132,6 +133,11 @@ def scan(source: RegistrySource, options: ScanOptions, *, progress: Progress) ->
             for finding in prober.check(survey, links):
                 result.add(finding)
             progress.advance(1)
+        if options.globs and not result.repositories:
+            raise NotFoundError(
+                f"no repository of {source.location} matches {', '.join(options.globs)}",
+                hint="See the names with: regvault scan SOURCE",
+            )
         for finding in source.findings():
             result.add(finding)
         result.blobs, result.nbytes = prober.blobs, prober.nbytes

@@ -104,8 +104,19 @@ def threads_for(vault: Vault) -> int:
 
 
 def registry_names(vault: Vault) -> list[str]:
-    """Return the names of the vault's registries, sorted; what is no such name is passed over."""
-    return [name for name in vault.registries() if REGISTRY_NAME.fullmatch(name)]
+    """Return the names of the vault's registries, sorted.
+
+    What is no such name is passed over, and so is one that has no snapshot, but only the void that
+    an interrupted first run left.
+    """
+    names = [name for name in vault.registries() if REGISTRY_NAME.fullmatch(name)]
+    return names if len(names) == 1 else [name for name in names if _has_snapshot(vault, name)]
+
+
+def _has_snapshot(vault: Vault, registry: str) -> bool:
+    damaged: list[VaultDamagedError] = []
+    newest = next(vault.roots(registry, damaged=damaged.append), None)
+    return newest is not None or bool(damaged)
 
 
 def read_slots(vault: Vault, registry: str, numbers: Iterable[int]) -> Iterator[Slot]:

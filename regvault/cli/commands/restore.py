@@ -151,6 +151,7 @@ def restore(
         owner=_owner(owner),
         modes=_modes(mode),
         full_names=not one,
+        dry_run=dry_run,
     )
     catalog = Catalog(opened.store, vault_cache(app.cache_base(), opened.id))
     objects = opened.object_list(root)

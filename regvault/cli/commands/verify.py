@@ -14,6 +14,7 @@ from regvault.errors import UsageError
 if TYPE_CHECKING:
     from regvault.cli.app import App
     from regvault.ops.verify import VerifyResult
+    from regvault.ops.verify.data import Sample
 
 
 @command(
@@ -69,18 +70,21 @@ def verify(
             cache_base=app.cache_base(),
         )
     app.console.document(result.to_json())
-    _show(app, result)
+    _show(app, result, sample)
     return result.exit_code()
 
 
-def _show(app: App, result: VerifyResult) -> None:
+def _show(app: App, result: VerifyResult, sample: Sample | None) -> None:
     report, console = result.report, app.console
     read = f"{report.objects} objects read, {fmt.size(report.nbytes)}"
+    depth = result.depth
+    if sample is not None and sample.percent is not None:
+        depth = f"a sample of {sample.percent:g} % of the data"
+    elif sample is not None and sample.parts > 1:
+        depth = f"part {sample.part} of {sample.parts} of the data"
     if not report.count:
-        console.say(
-            f"{result.snapshots} snapshots are whole ({result.depth}): "
-            f"{report.present} objects there, {read}."
-        )
+        what = "1 snapshot is" if result.snapshots == 1 else f"{result.snapshots} snapshots are"
+        console.say(f"{what} whole ({depth}): {report.present} objects there, {read}.")
         return
     console.say(f"The vault is damaged: {report.count} problems ({read}).")
     console.table(
@@ -91,6 +95,6 @@ def _show(app: App, result: VerifyResult) -> None:
         console.say(f"  {repository}{image} needs {digest}")
     console.warn(
         "what is damaged cannot be restored; everything else can",
-        hint="The next snapshot stores again what the registry still has. Keep the vault as it is, "
-        "and compare it with a second copy.",
+        hint="What is missing, the next snapshot stores again, if the registry still has it. What "
+        "is there with wrong bytes is not noticed by snapshots: put the object aside first.",
     )

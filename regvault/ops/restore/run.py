@@ -12,7 +12,14 @@ from regvault.oci.manifest import InvalidManifestError
 from regvault.ops.bounded import in_order
 from regvault.ops.images import Images, parse_state
 from regvault.ops.restore.blobs import BlobWriter
-from regvault.ops.restore.select import Problem, Selection, parse_renames, rename, select
+from regvault.ops.restore.select import (
+    Problem,
+    Renamed,
+    Selection,
+    parse_renames,
+    rename,
+    select,
+)
 from regvault.ops.restore.worklist import Worklist
 from regvault.ops.snapshot.session import parse_damage, parse_entry
 from regvault.vault.tree import ChunkRef
@@ -210,10 +217,12 @@ class Restorer:
         plan = RestorePlan(self._root)
         self._progress.phase("Choosing", total_items=self._root.counts.repositories)
         damage = self._damage()
+        renamed = Renamed(self._renames)
         found_tags: set[str] = set()
         found_digests: set[str] = set()
         for name, selection in self._selections():
             self._progress.advance(1)
+            renamed.add(name)
             plan.repositories += 1
             plan.tags += len(selection.tags)
             plan.links += len(selection.layers) + len(selection.revisions)
@@ -226,6 +235,7 @@ class Restorer:
             found_digests.update(p.subject for p in selection.problems)
             self._worklist.want(selection.blobs)
         self._check_found(plan, found_tags, found_digests)
+        renamed.check()
         self._worklist.exists(self._existing)
         plan.blobs, plan.nbytes, plan.present, plan.present_bytes = self._worklist.totals()
         return plan

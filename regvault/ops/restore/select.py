@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from regvault.ops.images import Images
 
-__all__ = ["Problem", "Selection", "parse_renames", "rename", "select"]
+__all__ = ["Problem", "Renamed", "Selection", "parse_renames", "rename", "select"]
 
 
 class Problem(NamedTuple):
@@ -88,6 +88,44 @@ def rename(name: str, renames: list[tuple[str, str]]) -> str:
         if old.endswith("/") and name.startswith(old):
             return new + name.removeprefix(old)
     return name
+
+
+class Renamed:
+    """Watches that every `--rename` is of use, and that no two repositories come back as one."""
+
+    def __init__(self, renames: list[tuple[str, str]]) -> None:
+        self._renames = renames
+        self._used: set[str] = set()
+        self._from: dict[str, str] = {}
+
+    def add(self, name: str) -> None:
+        """Note a repository that comes back.
+
+        Raises:
+            UsageError: another one comes back under the same name.
+        """
+        if not self._renames:
+            return
+        new = rename(name, self._renames)
+        other = self._from.setdefault(new, name)
+        if other != name:
+            raise UsageError(
+                f"{other} and {name} would both come back as {new}",
+                hint="Give each a name of its own, or restore them one by one.",
+            )
+        for old, _ in self._renames:
+            if name == old or (old.endswith("/") and name.startswith(old)):
+                self._used.add(old)
+                break
+
+    def check(self) -> None:
+        """Raise UsageError where a rule fits nothing that comes back."""
+        for old, new in self._renames:
+            if old not in self._used:
+                raise UsageError(
+                    f"--rename {old}={new}: nothing that comes back is named {old}",
+                    hint="See the names: regvault ls SNAPSHOT. Nothing was restored.",
+                )
 
 
 def select(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from regvault.errors import VaultDamagedError
+from regvault.errors import NotFoundError, VaultDamagedError
 from regvault.model.registry import Kind
 from regvault.oci.grammar import glob_matcher
 
@@ -60,6 +60,7 @@ def make_plan(
 ) -> Plan:
     """Compare the source with the newest root, and the vault's LIST with what that root needs."""
     plan = Plan(globs)
+    _check_globs(session, source, globs)
     if session.previous is None:
         plan.everything = True
     else:
@@ -81,6 +82,25 @@ def make_plan(
         plan.everything = True
         plan.changed, plan.removed, plan.surveys = [], [], {}
     return plan
+
+
+def _check_globs(session: Session, source: RegistrySource, globs: tuple[str, ...]) -> None:
+    """Refuse to inherit everything because of a slip: some repository must match.
+
+    Raises:
+        NotFoundError: none does, neither at the source nor in the newest snapshot.
+    """
+    if not globs or any(_read(name, globs) for name in source.repositories()):
+        return
+    try:
+        known = any(_read(entry.name, globs) for entry in session.entries())
+    except VaultDamagedError:
+        known = True  # cannot be told; what is damaged is said in its place
+    if not known:
+        raise NotFoundError(
+            f"no repository of {source.location} matches {', '.join(globs)}",
+            hint="Give names or globs such as 'team/*'; see them with: regvault ls",
+        )
 
 
 def _compare(

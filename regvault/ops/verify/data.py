@@ -13,7 +13,7 @@ from regvault.vault.keys import digest_of_key
 from regvault.vault.pack import iter_members
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from regvault.model.progress import Progress
     from regvault.ops.verify.report import Report
@@ -84,13 +84,27 @@ def check_data(
     """Read and hash packs and raw blobs; each member of a pack too."""
     progress.phase("Reading data")
     dice = random.Random()  # noqa: S311 - which objects are read is no secret
-    chosen = (key for key in keys if sample.chooses(key, dice))
+    chosen = _chosen(keys, sample, dice)
 
     def one(key: str) -> None:
         _read_object(vault, key, report, progress)
 
     for _ in in_order(chosen, one, threads=threads, name="verify"):
         pass
+
+
+def _chosen(keys: Iterable[str], sample: Sample, dice: random.Random) -> Iterator[str]:
+    """Yield the keys of a sample; of a share that came out empty, one."""
+    count = 0
+    spare = ""
+    for seen, key in enumerate(keys, start=1):
+        if sample.chooses(key, dice):
+            count += 1
+            yield key
+        elif sample.percent is not None and dice.random() * seen < 1:
+            spare = key
+    if sample.percent is not None and not count and spare:
+        yield spare
 
 
 def _read_object(vault: Vault, key: str, report: Report, progress: Progress) -> None:
