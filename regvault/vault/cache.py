@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = [
     "CATALOG_FILE",
     "CatalogCache",
-    "cache_directory",
     "digest_bytes",
     "digest_text",
     "discard_database",
@@ -44,14 +43,6 @@ CREATE TABLE IF NOT EXISTS lines (
 ) WITHOUT ROWID;
 """
 _ALGORITHMS = {32: "sha256", 48: "sha384", 64: "sha512"}
-
-
-def cache_directory() -> str:
-    """Return `$REGVAULT_CACHE`, else the user's cache directory for regvault."""
-    if chosen := os.environ.get("REGVAULT_CACHE"):
-        return chosen
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(base, "regvault")
 
 
 def digest_bytes(digest: str) -> bytes:
