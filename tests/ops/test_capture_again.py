@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from regvault.model.registry import Kind, RepositoryLinks, TagLinks
-from regvault.ops.snapshot.capture import MAX_PASSING_READS, MAX_READS, Capturer
+from regvault.ops.snapshot.capture import MAX_READS, Capturer
 
 
 def digest(number: int) -> str:
@@ -56,9 +56,10 @@ def capture(looks):
 
 def test_one_deletion_after_another_is_no_damage():
     """Each look meets another one: that the third did, too, is only bad luck."""
-    captured, reads, waits = capture([[1], [2], [3], [4], []])
+    captured, reads, waits = capture([[1], [2], [3], []])
     assert captured.findings == []
-    assert (reads, waits) == (5, 4)
+    assert captured.window is None
+    assert (reads, waits) == (4, 3)
 
 
 @pytest.mark.parametrize("others", [[], [8]])
@@ -66,10 +67,19 @@ def test_what_stays_is_damage_however_busy_it_is(others):
     captured, reads, _ = capture([[7, *others], [7], [7], [7], [7], [7]])
     assert [(f.kind, f.image) for f in captured.findings] == [(Kind.TAG_DANGLING, ":t7")]
     assert captured.window is not None
-    assert reads == MAX_READS
+    assert reads == MAX_READS + 1  # the last look is at the links only
 
 
 def test_there_is_an_end_to_it():
-    captured, _, waits = capture([n] for n in range(1, 20))
+    """Invariant 12: read again three times, then the window is recorded; gone is no damage."""
+    captured, looks, waits = capture([[n] for n in range(1, 20)])
     assert captured.window is not None
-    assert waits == MAX_PASSING_READS
+    assert captured.findings == []
+    assert captured.lines == []
+    assert (looks, waits) == (MAX_READS + 1, MAX_READS)
+
+
+def test_a_tag_that_is_still_there_at_the_end_is_damage():
+    captured, _, _ = capture([[1], [2], [3], [4], [4, 5]])
+    assert [(f.kind, f.image) for f in captured.findings] == [(Kind.TAG_DANGLING, ":t4")]
+    assert captured.window is not None

@@ -3,7 +3,8 @@
 Order is the reverse of a registry's write order: tags, revisions, manifests, children, blobs
 (`docs/architecture.md`, "Reading a registry that lives"). Where something that the links promise
 is not there, the links are read again: a deletion or a garbage collection in between is normal,
-and only what is missing while nothing changes is damage.
+and only what is missing while nothing changes is damage. Where it never holds still, what was
+deleted since the last read is left out instead.
 """
 
 from __future__ import annotations
@@ -12,22 +13,21 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.model.registry import Finding, Kind
-from regvault.ops.snapshot.state import assemble, wanted_blobs
+from regvault.ops.snapshot.state import assemble, settle, wanted_blobs
 from regvault.vault.envelope import to_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
     from regvault.model.registry import RegistrySource, RepositoryLinks, Survey
-    from regvault.ops.snapshot.state import Parsed
+    from regvault.ops.snapshot.state import Assembled, Parsed
     from regvault.ops.snapshot.storer import BlobStorer
 
 __all__ = ["Captured", "Capturer"]
 
-#: A busy repository is read so often at most; then its read window is recorded.
-MAX_READS = 3
-#: And so often where each read finds something else missing: a deletion passes by, damage stays.
-MAX_PASSING_READS = 6
+#: A busy repository is read so often at most, once and three times again (invariant 12); then its
+#: read window is recorded.
+MAX_READS = 4
 #: How long a registry may take to write a link or a small blob in place.
 IN_PLACE_S = 1.0
 
@@ -82,29 +82,32 @@ class Capturer:
         name = survey.repository
         started = time.time_ns()
         before: set[Finding] = set()
-        for attempt in range(1, MAX_PASSING_READS + 1):
+        for attempt in range(1, MAX_READS + 1):
             links = survey.links()
             parsed = self._storer.manifests(list(links.revisions))
             sizes = self._bring(links, parsed)
             assembled = assemble(name, links, parsed, sizes, self._storer.bad.get)
             suspects = [f for f in assembled.findings if self._suspect(f)]
             if not suspects:
-                return self._captured(survey, assembled.lines, assembled.findings, None)
-            passing = not before.issuperset(suspects)
-            if attempt >= MAX_READS and not passing:
-                break
-            if passing:
+                return self._captured(survey, assembled, None)
+            if not before.issuperset(suspects):
                 # A link or manifest that is being written in place looks empty or cut off, a tag
                 # whose image is being deleted points nowhere.
                 self._sleep(IN_PLACE_S)
             before.update(suspects)
             newer = self._source.survey(name)
-            self._storer.forgive([f.subject for f in suspects])
             if attempt > 1 and newer.fingerprint and newer.fingerprint == survey.fingerprint:
-                return self._captured(newer, assembled.lines, assembled.findings, None)
-            survey = newer
+                return self._captured(newer, assembled, None)
+            if attempt < MAX_READS:
+                self._storer.forgive([f.subject for f in suspects])
+                survey = newer
+        # Each read may have met another deletion. Its links are gone by now, those of damage stay.
+        links = settle(links, newer.links(), parsed, sizes)
+        kept = {digest: parsed[digest] for digest in links.revisions if digest in parsed}
+        held = {d: sizes[d] for d in wanted_blobs(links, kept) if d in sizes}
+        assembled = assemble(name, links, kept, held, self._storer.bad.get)
         window = to_time(started), to_time(time.time_ns())
-        return self._captured(survey, assembled.lines, assembled.findings, window)
+        return self._captured(survey, assembled, window)
 
     def _suspect(self, finding: Finding) -> bool:
         """Return whether a finding may be an instant of a living registry, worth a second look."""
@@ -128,15 +131,13 @@ class Capturer:
         return sizes
 
     @staticmethod
-    def _captured(
-        survey: Survey,
-        lines: list[bytes],
-        findings: list[Finding],
-        window: tuple[str, str] | None,
-    ) -> Captured:
+    def _captured(survey: Survey, assembled: Assembled, window: tuple[str, str] | None) -> Captured:
+        findings = assembled.findings
         unreadable = any(finding.kind is Kind.UNREADABLE for finding in findings)
         fingerprint = "" if window or unreadable else survey.fingerprint
-        return Captured(survey.repository, lines, findings, fingerprint, window, unreadable)
+        return Captured(
+            survey.repository, assembled.lines, findings, fingerprint, window, unreadable
+        )
 
 
 _MAY_PASS = frozenset(

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from regvault.model.registry import Finding, Kind
+from regvault.model.registry import Finding, Kind, RepositoryLinks
 from regvault.model.state import encode_field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
 
-    from regvault.model.registry import RepositoryLinks
+    from regvault.model.registry import TagLinks
 
-__all__ = ["Assembled", "Parsed", "assemble", "still_there", "wanted_blobs"]
+__all__ = ["Assembled", "Parsed", "assemble", "settle", "still_there", "wanted_blobs"]
 
 
 class Parsed(NamedTuple):
@@ -124,6 +124,70 @@ def assemble(
     findings = list(links.findings)
     findings += _damage(repository, links, parsed, needs, bad)
     return Assembled(sorted(line.encode() for line in set(lines)), needs, findings)
+
+
+def settle(
+    links: RepositoryLinks,
+    newer: RepositoryLinks,
+    parsed: Mapping[str, Parsed],
+    held: Container[str],
+) -> RepositoryLinks:
+    """Leave out of a repository what is not whole and was deleted since it was read.
+
+    A tag that was moved meanwhile is taken where it points now, if that was read too. What is not
+    whole although its links are still there stays: that is damage.
+
+    Args:
+        links: that were read.
+        newer: a later look at the same links.
+        parsed: revision -> manifest, of those that could be read.
+        held: digests of the blobs that the snapshot holds, manifests not included.
+    """
+    whole = _whole(links, parsed, held)
+    there = set(newer.revisions)
+    now = {tag.name: tag for tag in newer.tags}
+    tags: list[TagLinks] = []
+    for tag in links.tags:
+        newest = now.get(tag.name)
+        if tag.current in whole or (tag.current is None and not tag.history):
+            tags.append(tag)
+        elif newest is not None:
+            tags.append(newest if newest.current in whole else tag)
+    still = set(newer.findings)
+    lost = {f":{tag.name}" for tag in tags if tag.current is None}
+    return RepositoryLinks(
+        tuple(tags),
+        tuple(digest for digest in links.revisions if digest in whole or digest in there),
+        links.layers,
+        tuple(
+            f
+            for f in links.findings
+            if f in still
+            or f.kind not in (Kind.LINK_EMPTY, Kind.LINK_INVALID, Kind.TAG_UNREADABLE)
+            or f.subject in lost
+        ),
+    )
+
+
+def _whole(links: RepositoryLinks, parsed: Mapping[str, Parsed], held: Container[str]) -> set[str]:
+    """Return the revisions that were read with all that they reach."""
+    hurt = {d for d in links.revisions if d not in parsed}
+    parents: dict[str, list[str]] = {}
+    revisions = set(links.revisions)
+    for digest, manifest in parsed.items():
+        for child in manifest.children:
+            parents.setdefault(child, []).append(digest)
+        if any(blob not in held and blob not in parsed for blob, _, _ in manifest.blobs) or (
+            not revisions.issuperset(manifest.children)
+        ):
+            hurt.add(digest)
+    todo = list(hurt)
+    while todo:
+        for parent in parents.get(todo.pop(), ()):
+            if parent not in hurt:
+                hurt.add(parent)
+                todo.append(parent)
+    return revisions - hurt
 
 
 def still_there(lines: list[bytes], before: Iterable[bytes]) -> list[bytes]:
