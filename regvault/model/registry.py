@@ -142,6 +142,10 @@ class RegistrySource(Protocol):
     def kind(self) -> str:
         """`distribution-fs`, `distribution-s3`, ..."""
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether a small read takes less time than handing it to another thread (a disk)."""
+
     def check(self) -> None:
         """Raise NotFoundError where there is no registry at this place."""
 

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import TracebackType
 
-__all__ = ["ByteReader", "Entry", "HierarchicalStore", "ObjectStore", "Space", "Stage", "Stored"]
+__all__ = [
+    "ByteReader",
+    "Entry",
+    "HierarchicalStore",
+    "ObjectStore",
+    "SizedReader",
+    "Space",
+    "Stage",
+    "Stored",
+]
 
 
 class Entry(NamedTuple):
@@ -80,6 +89,14 @@ class ByteReader(Protocol):
     ) -> None: ...
 
 
+class SizedReader(ByteReader, Protocol):
+    """A stream that knows how long it is."""
+
+    @property
+    def size(self) -> int:
+        """The bytes from its beginning to its end."""
+
+
 class Stage(Protocol):
     """An object whose key is known only when its last byte is (packs, meta).
 
@@ -114,7 +131,7 @@ class ObjectStore(Protocol):
         object. Raises ObjectNotFoundError.
         """
 
-    def open(self, key: str, *, start: int = 0, length: int | None = None) -> ByteReader:
+    def open(self, key: str, *, start: int = 0, length: int | None = None) -> SizedReader:
         """Return a stream over the same bytes that `get` would return."""
 
     def head(self, key: str) -> Entry:

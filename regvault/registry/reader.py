@@ -83,6 +83,11 @@ class DistributionSource:
         """The first word of fingerprints."""
         return self._kind
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether it is on a file system."""
+        return self._tree is not None
+
     def check(self) -> None:
         """Look whether there is a registry.
 
@@ -195,8 +200,8 @@ class DistributionSource:
         """
         key = _blob_key(digest)
         with _blob_errors():
-            size = self._store.head(key).size
-            return _SourceReader(self._store.open(key)), size
+            reader = self._store.open(key)
+            return _SourceReader(reader), reader.size
 
     def read_blob(self, digest: str, *, limit: int) -> bytes:
         """Return a small blob's data, not proven.

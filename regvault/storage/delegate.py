@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
-    from regvault.model.store import ByteReader, Entry, ObjectStore, Space, Stage, Stored
+    from regvault.model.store import (
+        ByteReader,
+        Entry,
+        ObjectStore,
+        SizedReader,
+        Space,
+        Stage,
+        Stored,
+    )
 
     # `list` is a method below.
     Names = list[tuple[str, bool]]
@@ -68,7 +76,7 @@ class Wrapper:
     def _goes(self, count: int) -> None:
         """Take note that `count` bytes are about to go to the store."""
 
-    def _reader_of(self, key: str, reader: ByteReader) -> ByteReader:
+    def _reader_of(self, key: str, reader: SizedReader) -> SizedReader:
         """Return the stream that the caller gets."""
         del key
         return reader
@@ -90,7 +98,7 @@ class Wrapper:
         data = self._run("get", key, lambda: self.inner.get(key, start=start, length=length))
         return self._came(key, data)
 
-    def open(self, key: str, *, start: int = 0, length: int | None = None) -> ByteReader:
+    def open(self, key: str, *, start: int = 0, length: int | None = None) -> SizedReader:
         """Pass on."""
         reader = self._run("open", key, lambda: self.inner.open(key, start=start, length=length))
         return self._reader_of(key, reader)
@@ -271,6 +279,11 @@ class ReaderWrapper:
         count = self._inner.readinto(buffer)
         self._took(count)
         return count
+
+    @property
+    def size(self) -> int:
+        """The bytes of the stream behind, if it is one that knows."""
+        return int(self._inner.size)  # type: ignore[attr-defined]
 
     def seekable(self) -> bool:
         """Return whether the stream behind is seekable."""

@@ -112,10 +112,9 @@ class LocalStore:
     def open(self, key: str, *, start: int = 0, length: int | None = None) -> FileReader:
         """Return a stream over the same bytes; it is seekable and has a `fileno`."""
         check_range(start, length)
-        path, name = self._split(key)
+        self._split(key)
         with translated("read", self.location, key=key):
-            with self._tree.directory(path) as directory:
-                fd = self._tree.open_file(key, name, directory)
+            fd = self._tree.open_file(key)
             try:
                 status = os.fstat(fd)
                 self._refuse_non_file(key, status)

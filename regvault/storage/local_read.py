@@ -45,6 +45,11 @@ class FileReader:
         self._end = start + size
         self._position = start
 
+    @property
+    def size(self) -> int:
+        """The bytes of the range."""
+        return self._end - self._start
+
     def fileno(self) -> int:
         """Return the descriptor of the file; reading from it does not move this stream."""
         return self._fd
@@ -64,10 +69,20 @@ class FileReader:
 
     def read(self, size: int = -1, /) -> bytes:
         """Return up to `size` bytes."""
+        if self._fd < 0:
+            raise StoreError(f"the stream of {self._key!r} is closed", key=self._key)
         left = max(0, self._end - self._position)
-        buffer = bytearray(left if size < 0 else min(size, left))
-        count = self.readinto(buffer)
-        return bytes(buffer if count == len(buffer) else memoryview(buffer)[:count])
+        want = left if size < 0 else min(size, left)
+        with translated("read", self._location, key=self._key):
+            data = os.pread(self._fd, want, self._position)
+            self._position += len(data)
+            while 0 < len(data) < want:
+                more = os.pread(self._fd, want - len(data), self._position)
+                if not more:
+                    break
+                self._position += len(more)
+                data += more
+        return data
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:
         """Fill `buffer`, unless the stream ends before."""

@@ -191,19 +191,23 @@ class Tree:
                 )
         return error
 
-    def open_file(self, key: str, name: str, directory: int) -> int:
+    def open_file(self, key: str) -> int:
         """Open a file for reading; it may turn out to be something else than a regular file.
 
         Raises:
             OSError: as os.open.
             StoreError: it is a symbolic link, and links are not followed.
         """
-        try:
-            return os.open(name, FILE_READ | self.no_follow, dir_fd=directory)
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise self._explain(error, directory, name, key) from error
-            raise
+        if self.follow:
+            return os.open(key, FILE_READ, dir_fd=self.fd)
+        path, _, name = key.rpartition("/")
+        with self.directory(path) as directory:
+            try:
+                return os.open(name, FILE_READ | self.no_follow, dir_fd=directory)
+            except OSError as error:
+                if error.errno == errno.ELOOP:
+                    raise self._explain(error, directory, name, key) from error
+                raise
 
     def wrote(self, device: int, directory: int) -> None:
         """Remember that a file was written in the directory of the descriptor `directory`."""

@@ -17,7 +17,7 @@ from regvault.storage.local_errors import MISSING, os_error, translated
 from regvault.storage.local_read import FileReader, etag_of
 from regvault.storage.local_tree import FILE_READ, LOCK_NAME, TEMPORARY_SUFFIX
 from regvault.storage.streams import pump
-from regvault.storage.syscalls import rename_noreplace
+from regvault.storage.syscalls import rename_noreplace, start_writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +34,10 @@ _NO_LINKS = frozenset(
 )
 # Two writes within one tick of a file system's clock differ by a nanosecond of ours.
 _TICK_NS = 20_000_000
+# The disk begins at once with files of this size and more, instead of at the barrier.
+_WRITE_EARLY = 1 << 20
+# Small writes to a stage are gathered up to this size.
+_STAGE_BUFFER = 512 << 10
 
 
 class Attributes:
@@ -101,6 +105,8 @@ class Temporary:
                     status = os.fstat(self._fd)
                 if sync:
                     os.fsync(self._fd)
+                elif status.st_size >= _WRITE_EARLY:
+                    start_writing(self._fd)
             finally:
                 fd, self._fd = self._fd, -1
                 os.close(fd)
@@ -225,6 +231,8 @@ class FileStage:
         self._attributes = attributes
         self._digest = hashlib.sha256()
         self._size = 0
+        self._buffer = bytearray(_STAGE_BUFFER)
+        self._filled = 0
         # In the root, because no directory is known yet.
         self._temporary: Temporary | None = Temporary(tree, tree.fd, "a new object", attributes)
 
@@ -235,13 +243,29 @@ class FileStage:
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:
         """Append to the object."""
-        self._open().write(data)
-        self._digest.update(data)
-        self._size += len(data)
-        return len(data)
+        temporary = self._open()
+        count = len(data)
+        self._size += count
+        if count > len(self._buffer) - self._filled:
+            self._flush(temporary)
+            if count >= len(self._buffer):
+                temporary.write(data)
+                self._digest.update(data)
+                return count
+        self._buffer[self._filled : self._filled + count] = data
+        self._filled += count
+        return count
+
+    def _flush(self, temporary: Temporary) -> None:
+        with memoryview(self._buffer)[: self._filled] as data:
+            temporary.write(data)
+            self._digest.update(data)
+        self._filled = 0
 
     def sha256(self) -> str:
         """Return the hex SHA-256 of what was written so far."""
+        if self._filled:
+            self._flush(self._open())
         return self._digest.hexdigest()
 
     def commit(self, key: str) -> Stored:
@@ -250,6 +274,7 @@ class FileStage:
         temporary = self._open()
         path, _, name = key.rpartition("/")
         try:
+            self._flush(temporary)
             status = temporary.finish(sync=False)
             with translated("write", self._tree.location, key=key, write=True):
                 with self._tree.directory(path, create=True) as directory:

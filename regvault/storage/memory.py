@@ -7,19 +7,18 @@ and an etag is the number of the write.
 from __future__ import annotations
 
 import hashlib
-import io
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import ObjectNotFoundError, PreconditionError, StoreError
 from regvault.model.store import Entry, Space, Stored
 from regvault.storage.keys import check_directory, check_key, check_prefix
-from regvault.storage.streams import check_range, pump
+from regvault.storage.streams import BytesReader, check_range, pump
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from regvault.model.store import ByteReader, ObjectStore, Stage
+    from regvault.model.store import ByteReader, ObjectStore, SizedReader, Stage
 
 __all__ = ["MemoryStore"]
 
@@ -66,9 +65,9 @@ class MemoryStore:
             return data[max(0, len(data) + start) :]
         return data[start:] if length is None else data[start : start + length]
 
-    def open(self, key: str, *, start: int = 0, length: int | None = None) -> ByteReader:
+    def open(self, key: str, *, start: int = 0, length: int | None = None) -> SizedReader:
         """Return a stream over the same bytes."""
-        return io.BytesIO(self.get(key, start=start, length=length))
+        return BytesReader(self.get(key, start=start, length=length))
 
     def head(self, key: str) -> Entry:
         """Return what LIST would say of `key`."""

@@ -8,7 +8,6 @@ botocore is loaded at the first request, not on import.
 from __future__ import annotations
 
 import base64
-import io
 import threading
 from typing import IO, TYPE_CHECKING, Any
 
@@ -29,12 +28,12 @@ from regvault.storage.s3_errors import answer_of, is_botocore, translate
 from regvault.storage.s3_put import copy_object, probe_checksum, put_small
 from regvault.storage.s3_read import S3Reader, http_range
 from regvault.storage.s3_stage import SpooledStage
-from regvault.storage.streams import check_range
+from regvault.storage.streams import BytesReader, check_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from regvault.model.store import ByteReader, ObjectStore, Stage
+    from regvault.model.store import ByteReader, ObjectStore, SizedReader, Stage
 
 __all__ = ["S3Store"]
 
@@ -167,13 +166,13 @@ class S3Store:
         with self.open(key, start=start, length=length) as reader:
             return reader.read()
 
-    def open(self, key: str, *, start: int = 0, length: int | None = None) -> ByteReader:
+    def open(self, key: str, *, start: int = 0, length: int | None = None) -> SizedReader:
         """Return a stream over the same bytes; it survives broken connections."""
         check_key(key)
         check_range(start, length)
         if length == 0:
             self.head(key)
-            return io.BytesIO()
+            return BytesReader()
 
         def fetch(byte_range: str | None, etag: str | None) -> dict[str, Any]:
             params = {"Range": byte_range, "IfMatch": etag}
@@ -185,7 +184,7 @@ class S3Store:
         except StoreError as error:
             answer = answer_of(error.__cause__) if isinstance(error.__cause__, Exception) else None
             if http_range(start, length) and answer is not None and answer.status == 416:
-                return io.BytesIO()
+                return BytesReader()
             raise
 
     def head(self, key: str) -> Entry:

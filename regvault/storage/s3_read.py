@@ -64,14 +64,20 @@ class S3Reader:
         size = int(answer["ContentLength"])
         whole = answer.get("ContentRange")
         if whole:  # "bytes 3-9/10"
-            self._position = int(whole.split()[1].partition("-")[0])
+            self._start = self._position = int(whole.split()[1].partition("-")[0])
             self._end = self._position + size
         else:
             # The whole object, because no range was asked for or the server knows none.
             begin = max(0, size + start) if start < 0 else min(start, size)
             self._end = size if length is None else min(size, begin + length)
+            self._start = begin
             self._position = 0
             self._skip(begin)
+
+    @property
+    def size(self) -> int:
+        """The bytes of the range."""
+        return self._end - self._start
 
     def _skip(self, count: int) -> None:
         while count:

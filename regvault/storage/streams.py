@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,27 @@ if TYPE_CHECKING:
 
     from regvault.model.store import ByteReader
 
-__all__ = ["BUFFER_SIZE", "check_range", "digest_mismatch", "pump", "rewind", "size_mismatch"]
+__all__ = [
+    "BUFFER_SIZE",
+    "BytesReader",
+    "check_range",
+    "digest_mismatch",
+    "pump",
+    "rewind",
+    "size_mismatch",
+]
 
 BUFFER_SIZE = 1024 * 1024
+
+
+class BytesReader(io.BytesIO):
+    """A stream over bytes that are in memory."""
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return self.getbuffer().nbytes
+
 
 _local = threading.local()
 

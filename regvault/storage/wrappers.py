@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import threading
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from regvault.storage.delegate import ReaderWrapper, Wrapper, unwrap
-from regvault.storage.streams import check_range
+from regvault.storage.streams import BytesReader, check_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from regvault.model.store import ByteReader, ObjectStore
+    from regvault.model.store import ByteReader, ObjectStore, SizedReader
 
 __all__ = ["WRITES", "CountingStore", "CrashError", "FaultyStore", "LimitedStore", "unwrap"]
 
@@ -128,7 +127,7 @@ class LimitedStore(Wrapper):
         if self._up is not None:
             self._up.take(count)
 
-    def _reader_of(self, key: str, reader: ByteReader) -> ByteReader:
+    def _reader_of(self, key: str, reader: SizedReader) -> SizedReader:
         del key
         return reader if self._down is None else _LimitedReader(reader, self._down)
 
@@ -181,7 +180,7 @@ class CountingStore(Wrapper):
         with self._lock:
             self.bytes_written += count
 
-    def _reader_of(self, key: str, reader: ByteReader) -> ByteReader:
+    def _reader_of(self, key: str, reader: SizedReader) -> SizedReader:
         del key
         return _CountedReader(reader, self._read)
 
@@ -341,10 +340,10 @@ class FaultyStore(Wrapper):
             return data[max(0, len(data) + start) :]
         return data[start:] if length is None else data[start : start + length]
 
-    def open(self, key: str, *, start: int = 0, length: int | None = None) -> ByteReader:
+    def open(self, key: str, *, start: int = 0, length: int | None = None) -> SizedReader:
         """Return a stream over the bytes, or over damaged ones."""
         if key in self._damage:
-            return io.BytesIO(self.get(key, start=start, length=length))
+            return BytesReader(self.get(key, start=start, length=length))
         return super().open(key, start=start, length=length)
 
     def _came(self, key: str, data: bytes) -> bytes:

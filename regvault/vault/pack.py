@@ -61,9 +61,9 @@ def member_header(digest: str, size: int) -> bytes:
     """Return the tar header of one member; the same bytes for the same blob at all times."""
     algorithm, _, hexed = digest.partition(":")
     name = f"blobs/{algorithm}/{hexed}"
+    if len(name) <= _NAME_BYTES and size <= _MAX_MEMBER:
+        return _short_header(name.encode("ascii"), b"%011o" % size)
     info = _info(name, size)
-    if len(name) <= 100:
-        return info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
     return info.tobuf(tarfile.PAX_FORMAT, "ascii", "strict")
 
 
@@ -72,6 +72,25 @@ def _info(name: str, size: int) -> tarfile.TarInfo:
     info.size = size
     info.mode = 0o444
     return info
+
+
+# Where a ustar header has its name, the size and the checksum of all bytes, for which its own
+# eight count as spaces (POSIX pax, "ustar Interchange Format").
+_NAME_BYTES = 100
+_SIZE_AT = 124
+_SUM_AT = 148
+_EMPTY = _info("", 0).tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+_BEFORE_SIZE = _EMPTY[_NAME_BYTES:_SIZE_AT]
+_AFTER_SIZE = _EMPTY[_SIZE_AT + 11 : _SUM_AT]
+_AFTER_SUM = _EMPTY[_SUM_AT + 8 :]
+_SUM_OF_REST = sum(_BEFORE_SIZE) + sum(_AFTER_SIZE) + 8 * ord(" ") + sum(_AFTER_SUM)
+
+
+def _short_header(name: bytes, size: bytes) -> bytes:
+    """Return what `TarInfo.tobuf` does, in a tenth of its time."""
+    total = _SUM_OF_REST + sum(name) + sum(size)
+    padded = name.ljust(_NAME_BYTES, b"\0")
+    return b"%b%b%b%b%06o\0 %b" % (padded, _BEFORE_SIZE, size, _AFTER_SIZE, total, _AFTER_SUM)
 
 
 def _padding(size: int) -> bytes:
@@ -105,7 +124,9 @@ class PackWriter:
         with self._lock:
             if self._stage is None:
                 self._stage = self._writer.stage()
-            self._stage.write(header + data + _padding(len(data)))
+            self._stage.write(header)
+            self._stage.write(data)
+            self._stage.write(_padding(len(data)))
             self._members.append((digest, self._size + len(header), len(data)))
             self._size += len(header) + len(data) + -len(data) % _BLOCK
             full = self._take() if self._size >= self._limit else None

@@ -204,6 +204,7 @@ class StoreContract:
             expected = data[start:] if length is None else data[start : start + length]
         assert store.get("k", start=start, length=length) == expected
         with store.open("k", start=start, length=length) as reader:
+            assert reader.size == len(expected)
             assert reader.read() == expected
         with store.open("k", start=start, length=length) as reader:
             buffer = bytearray(20)

@@ -296,6 +296,8 @@ class TestBlobs:
 
             def open(self, key, *, start=0, length=None):
                 class Reader:
+                    size = 3
+
                     def read(self, _size=-1):
                         raise StoreUnavailableError("gone")
 

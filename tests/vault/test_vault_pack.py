@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import shutil
 import subprocess
@@ -191,3 +192,14 @@ def test_no_flipped_byte_of_a_pack_makes_a_proven_blob_of_other_bytes(blobs, dat
     for digest, part in members:
         if digest in blobs and part != blobs[digest]:
             assert digest_of(part, digest.partition(":")[0]) != digest
+
+
+@pytest.mark.parametrize("size", [0, 1, 511, 512, 1 << 20, (8 << 20) + 1])
+@pytest.mark.parametrize("algorithm", ["sha256", "sha384", "sha512"])
+def test_a_header_is_what_tar_itself_would_write(algorithm: str, size: int) -> None:
+    hexed = hashlib.new(algorithm, b"x").hexdigest()
+    info = tarfile.TarInfo(f"blobs/{algorithm}/{hexed}")
+    info.size, info.mode = size, 0o444
+    form = tarfile.USTAR_FORMAT if len(info.name) <= 100 else tarfile.PAX_FORMAT
+    header = member_header(f"{algorithm}:{hexed}", size)
+    assert header == info.tobuf(form, "ascii", "strict")

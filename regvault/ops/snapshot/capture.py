@@ -119,15 +119,15 @@ class Capturer:
     def _bring(self, links: RepositoryLinks, parsed: dict[str, Parsed]) -> dict[str, int]:
         storer = self._storer
         wanted = wanted_blobs(links, parsed)
-        futures = [
+        brought = [
             (digest, storer.ensure(digest, metadata=config, declared=declared))
             for digest, (config, declared) in wanted.items()
         ]
         sizes: dict[str, int] = {}
-        for digest, future in futures:
-            size = future.result()
-            if size is not None:
-                sizes[digest] = size
+        for digest, size in brought:
+            found = size if isinstance(size, int) else size.result()
+            if found is not None:
+                sizes[digest] = found
         return sizes
 
     @staticmethod

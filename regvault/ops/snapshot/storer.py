@@ -187,8 +187,11 @@ class BlobStorer:
 
     def ensure(
         self, digest: str, *, metadata: bool, declared: int | None = None
-    ) -> Future[int | None]:
+    ) -> Future[int | None] | int:
         """Make sure that the vault will hold a blob.
+
+        A small one of a source whose answers come at once is brought before this returns, by the
+        caller's thread: to hand it to another would take longer.
 
         Args:
             digest: the blob.
@@ -196,18 +199,34 @@ class BlobStorer:
             declared: the size that a manifest states, where one does.
 
         Returns:
-            Its size, or None where the source does not have it (see `bad`). The future raises what
-            the vault raises.
+            Its size, or a future of it: None where the source does not have it (see `bad`). The
+            future raises what the vault raises.
         """
         size = self.find(digest)
         if size is not None:
-            return _done(size)
+            return size
+        here = self._source.at_hand and declared is not None and declared < RAW_BLOB_BYTES
         with self._lock:
             future = self._inflight.get(digest)
-            if future is None:
+            if future is not None:
+                return future
+            if here:
+                future = Future()
+            else:
                 future = self._pool.submit(self._bring, digest, metadata, declared)
-                self._inflight[digest] = future
+            self._inflight[digest] = future
+        if here:
+            try:
+                future.set_result(self._bring(digest, metadata, declared))
+            except BaseException as error:
+                future.set_exception(error)  # another thread may wait for it
+                raise
         return future
+
+    def ensured(self, digest: str, *, metadata: bool) -> int | None:
+        """Do the same and wait for it."""
+        size = self.ensure(digest, metadata=metadata)
+        return size if isinstance(size, int) else size.result()
 
     def forgive(self, digests: list[str]) -> None:
         """Let the next `ensure` of blobs that could not be had try again.
@@ -440,9 +459,3 @@ def parse(data: bytes) -> Parsed:
         dict.fromkeys(c.digest for c in manifest.children if c.media_type in MANIFESTS)
     )
     return Parsed(manifest.media_type, len(data), children, tuple(blobs.values()))
-
-
-def _done(size: int) -> Future[int | None]:
-    future: Future[int | None] = Future()
-    future.set_result(size)
-    return future

@@ -94,7 +94,7 @@ class Tally:
             # Objects that LIST does not show are stored again, from a source that is not read
             # otherwise.
             metadata = what == "rev"
-            if self._storer.ensure(digest, metadata=metadata).result() is None:
+            if self._storer.ensured(digest, metadata=metadata) is None:
                 raise VaultDamagedError(
                     f"the vault has lost {digest}, and the registry does not have it any more",
                     hint="Take the snapshot without --repo, or bring the object back from a copy.",
@@ -109,7 +109,7 @@ class Tally:
         for line in lines:
             what, digest, _, size = checked_line(line)
             if size is not None:
-                found = self._storer.ensure(digest, metadata=what == "rev").result()
+                found = self._storer.ensured(digest, metadata=what == "rev")
                 kept.append(line if found is not None else line.rpartition(b" ")[0] + b" -")
             else:
                 kept.append(line)
