@@ -37,12 +37,29 @@ def again_when_broken(work: Callable[[], _Result]) -> _Result:
 
 
 def in_order(
-    tasks: Iterable[_Task], work: Callable[[_Task], _Result], *, threads: int, name: str
+    tasks: Iterable[_Task],
+    work: Callable[[_Task], _Result],
+    *,
+    threads: int,
+    name: str,
+    first_alone: bool = False,
 ) -> Iterator[_Result]:
     """Yield `work(task)` for each task, in their order; at most four a thread are ahead.
 
     An exception of one ends all: what has not begun by then is not done.
+
+    Args:
+        tasks: taken as they are needed.
+        work: done in the caller's thread where `threads` is 1.
+        threads: at work at once.
+        name: of the threads.
+        first_alone: nothing is ahead of the first result, which often is all that is wanted.
     """
+    tasks = iter(tasks)
+    for task in tasks if threads == 1 or first_alone else ():
+        yield work(task)
+        if threads > 1:
+            break
     waiting: deque[Future[_Result]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix=name) as pool:
         try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from regvault.errors import VaultDamagedError
 from regvault.model.registry import Kind
 from regvault.model.state import Line, parse_line
-from regvault.ops.selector import in_order
+from regvault.ops.bounded import in_order
 from regvault.vault.keys import blob_key
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class LiveSide:
 
     def sizes(self, digests: Sequence[str]) -> Iterator[int | None]:
         """Yield the size of each blob that the registry has, else None."""
-        return in_order(self.source.stat_blob, digests, _THREADS)
+        return in_order(digests, self.source.stat_blob, threads=_THREADS, name="look")
 
 
 Side = SnapshotSide | LiveSide

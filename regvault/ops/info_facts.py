@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regvault.errors import ObjectNotFoundError, VaultDamagedError
-from regvault.ops.selector import in_order, threads_for
+from regvault.ops.selector import look
 from regvault.vault.envelope import from_time, read_document
 from regvault.vault.presence import KeySizes
 
@@ -87,7 +87,7 @@ def last_verifications(
             return error.message
 
     keys = keys[:_RECORDS_READ]
-    for key, body in zip(keys, in_order(read, keys, threads_for(vault)), strict=False):
+    for key, body in zip(keys, look(keys, read, vault), strict=False):
         if isinstance(body, str):
             problems.append(body)
         elif body is not None:
@@ -176,7 +176,7 @@ def _objects(vault: Vault, chain: list[Root]) -> Iterator[tuple[str, int]]:
         bases.add(root.objects.base.top.digest)
         wanted = [leaf for leaf in objects.base.leaves() if leaf.digest not in leaves]
         leaves.update(leaf.digest for leaf in wanted)
-        for lines in in_order(objects.base.leaf_lines, wanted, threads_for(vault)):
+        for lines in look(wanted, objects.base.leaf_lines, vault):
             for line in lines:
                 yield _parse_line(line)
 

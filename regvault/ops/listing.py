@@ -14,7 +14,7 @@ from regvault.model.state import parse_line
 from regvault.oci.grammar import is_digest, is_tag
 from regvault.oci.media import INDEXES
 from regvault.ops.images import Images
-from regvault.ops.selector import in_order, read_slots, registry_names, threads_for
+from regvault.ops.selector import look, read_slots, registry_names
 from regvault.vault.records import is_held
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def list_repositories(opened: Opened) -> Iterator[RepositoryRow]:
             ) from None
         return RepositoryRow(entry.name, tags, revisions, nbytes, missing)
 
-    return in_order(row, opened.entries(), threads_for(opened.vault))
+    return look(opened.entries(), row, opened.vault)
 
 
 # -- the images of one repository ---------------------------------------------------------------

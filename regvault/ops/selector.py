@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from regvault.errors import NotFoundError, VaultDamagedError
 from regvault.model.store import HierarchicalStore
 from regvault.oci.grammar import is_digest, is_repository
+from regvault.ops.bounded import in_order
 from regvault.ops.images import parse_state
 from regvault.ops.snapshot.session import RepositoryEntry, parse_damage, parse_entry
 from regvault.policy.selectors import (
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from regvault.vault.tree import Tree
     from regvault.vault.vault import Vault
 
-__all__ = ["DamageLine", "Opened", "Slot", "in_order", "read_slots", "registry_names", "resolve"]
+__all__ = ["DamageLine", "Opened", "Slot", "look", "read_slots", "registry_names", "resolve"]
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -78,29 +77,10 @@ class DamageLine(NamedTuple):
     since: int
 
 
-def in_order(function: Callable[[_T], _R], items: Iterable[_T], threads: int) -> Iterator[_R]:
-    """Yield `function(item)` in the order of the items, a few computed ahead after the first."""
-    items = iter(items)
-    for item in items:
-        yield function(item)
-        if threads > 1:
-            break
-    waiting = deque()  # type: ignore[var-annotated]
-    with ThreadPoolExecutor(threads, thread_name_prefix="look") as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > 2 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def threads_for(vault: Vault) -> int:
-    """Return how many requests pay at once: a local disk answers faster than threads switch."""
-    return 1 if isinstance(vault.store, HierarchicalStore) else _THREADS
+def look(tasks: Iterable[_T], read: Callable[[_T], _R], vault: Vault) -> Iterator[_R]:
+    """Yield `read(task)` in order, some ahead: not on a disk, which answers faster than that."""
+    threads = 1 if isinstance(vault.store, HierarchicalStore) else _THREADS
+    return in_order(tasks, read, threads=threads, name="look", first_alone=True)
 
 
 def registry_names(vault: Vault) -> list[str]:
@@ -129,7 +109,7 @@ def read_slots(vault: Vault, registry: str, numbers: Iterable[int]) -> Iterator[
         except VaultDamagedError as error:
             return Slot(name, None, error)
 
-    return in_order(read, numbers, threads_for(vault))
+    return look(numbers, read, vault)
 
 
 def resolve(vault: Vault, text: str, *, now: datetime, timezone: tzinfo) -> Root:

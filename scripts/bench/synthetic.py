@@ -7,7 +7,6 @@ neither is the time that this adapter itself takes (`Synthetic.own_s`).
 
 import bisect
 import hashlib
-import io
 import json
 import sqlite3
 import threading
@@ -18,6 +17,7 @@ from functools import lru_cache
 
 from regvault.errors import ObjectNotFoundError, StoreError
 from regvault.model.store import Entry, Space
+from regvault.storage.streams import BytesReader
 
 BASE = "docker/registry/v2/"
 IMAGES = 50  # images of one repository
@@ -173,7 +173,7 @@ class Synthetic:
             return data if length is None else data[:length]
 
     def open(self, key, *, start=0, length=None):
-        return io.BytesIO(self.get(key, start=start, length=length))
+        return BytesReader(self.get(key, start=start, length=length))
 
     def head(self, key):
         data = self.get(key)

@@ -239,6 +239,12 @@ def test_a_living_target_keeps_its_moved_tags_unless_told(small):
     result, _ = small.restore(target=target)
     assert tree(target) == mine
     assert result.tags_moved == [("app", "1", moved.digest)]
+    plan, _ = small.restore(target=target, dry_run=True)
+    assert plan.tags_moved == result.tags_moved
+    assert plan.to_json()["tags_moved"] == [
+        {"repository": "app", "tag": "1", "points_to": moved.digest}
+    ]
+    assert tree(target) == mine
     result, _ = small.restore(target=target, overwrite="tags")
     assert result.tags_moved == []
     assert result.blobs_written == 0

@@ -253,7 +253,7 @@ class World:
         registry: str | None = None,
         **options: Any,
     ) -> tuple[Any, Any]:
-        """Restore; return the result and the target."""
+        """Restore; return the result, or the plan of a dry run, and the target."""
         target = MemoryStore("target") if target is None else target
         vault = Vault(store or self.store)
         root = self.root(sequence, registry)
@@ -273,7 +273,8 @@ class World:
             NO_PROGRESS,
         )
         try:
-            return restorer.execute(restorer.plan()), target
+            plan = restorer.plan()
+            return (plan if options.get("dry_run") else restorer.execute(plan)), target
         finally:
             restorer.close()
             catalog.close()

@@ -139,6 +139,7 @@ def restore(
         overwrite=overwrite,
         deny=_denied(deny),
         threads=count,
+        dry_run=dry_run,
     )
     opened = open_vault(
         where, beside=place, limit_upload=limit_upload, limit_download=limit_download
@@ -232,13 +233,15 @@ def _show(app: App, plan: RestorePlan, result: RestoreResult | None, target: str
             f"{fmt.size(result.bytes_written)}; kept {result.blobs_kept}, replaced "
             f"{result.blobs_replaced}."
         )
-        if result.tags_moved:
-            console.warn(
-                f"{len(result.tags_moved)} tags point elsewhere by now, and were left alone",
-                hint="Move them back with --overwrite tags.",
-            )
-            for repository, tag, digest in result.tags_moved[:20]:
-                console.note(f"  {repository}:{tag} -> {digest}")
+    moved = plan.tags_moved if result is None else result.tags_moved
+    if moved:
+        console.warn(
+            f"tags that point elsewhere by now, and {'would be' if result is None else 'were'} "
+            f"left alone: {len(moved)}",
+            hint="Move them back with --overwrite tags.",
+        )
+        for repository, tag, digest in moved[:20]:
+            console.note(f"  {repository}:{tag} -> {digest}")
     if plan.problem_count:
         console.warn(
             f"{plan.problem_count} things do not come back",

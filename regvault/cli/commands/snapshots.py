@@ -31,6 +31,7 @@ def snapshots(app: App, vault: str | None, endpoint_url: str | None, registry: s
 
     State is complete, incomplete (something at the source was unreadable), held (the source had
     shrunk: see `regvault confirm`), confirmed (it was held), or damaged (its root cannot be read).
+    Damage counts what was missing or wrong at the source: see `regvault ls SNAPSHOT`.
     """
     from regvault.assemble import open_vault
     from regvault.ops.listing import list_snapshots
@@ -41,9 +42,9 @@ def snapshots(app: App, vault: str | None, endpoint_url: str | None, registry: s
         app.console.lines(rows, show=str, to_json=lambda row: row.to_json())
     elif rows:
         app.console.table(
-            ("snapshot", "started", "took", "state", "repositories", "tags", "size"),
+            ("snapshot", "started", "took", "state", "damage", "repositories", "tags", "size"),
             [_cells(app, row) for row in rows],
-            align="llllrrr",
+            align="llllrrrr",
         )
     else:
         app.console.note("There is no snapshot yet.")
@@ -63,6 +64,7 @@ def _cells(app: App, row: SnapshotRow) -> tuple[object, ...]:
         app.console.time(root.started),
         took,
         row.state,
+        fmt.number(root.damage.entries if root.damage is not None else 0),
         fmt.number(root.counts.repositories),
         fmt.number(root.counts.tags),
         fmt.size(root.counts.nbytes),

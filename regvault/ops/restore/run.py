@@ -56,6 +56,7 @@ class RestoreOptions:
             `always` also writes every blob and link anew.
         deny: digests never to bring back.
         threads: at work at once.
+        dry_run: only planned, so the plan looks at the target's tags too.
     """
 
     globs: tuple[str, ...] = ()
@@ -67,6 +68,7 @@ class RestoreOptions:
     overwrite: str = "never"
     deny: frozenset[str] = frozenset()
     threads: int = 4
+    dry_run: bool = False
 
 
 @dataclass(slots=True)
@@ -79,6 +81,8 @@ class RestorePlan:
         blobs, nbytes: that are not at the target, by size.
         present, present_bytes: that are there with the right size.
         links: layer, revision and tag links, at most.
+        tags_moved: (repository, tag, where it points) that point elsewhere and would be left
+            alone; looked for in a dry run only, the others find out when they come to it.
         problems: what does not come back, the first 1,000.
         problem_count: all of them.
     """
@@ -91,6 +95,7 @@ class RestorePlan:
     present: int = 0
     present_bytes: int = 0
     links: int = 0
+    tags_moved: list[tuple[str, str, str]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     problem_count: int = 0
 
@@ -111,6 +116,7 @@ class RestorePlan:
             "bytes_to_write": self.nbytes,
             "blobs_present": self.present,
             "bytes_present": self.present_bytes,
+            "tags_moved": _moved(self.tags_moved),
             "problem_count": self.problem_count,
             "problems": [problem._asdict() for problem in self.problems],
         }
@@ -160,11 +166,21 @@ class RestoreResult:
             "links_written": self.links_written,
             "tags_written": self.tags_written,
             "tags_kept": self.tags_kept,
-            "tags_moved": [
-                {"repository": name, "tag": tag, "points_to": digest}
-                for name, tag, digest in self.tags_moved
-            ],
+            "tags_moved": _moved(self.tags_moved),
         }
+
+
+def _moved(tags: list[tuple[str, str, str]]) -> list[dict[str, str]]:
+    return [{"repository": name, "tag": tag, "points_to": digest} for name, tag, digest in tags]
+
+
+@dataclass(slots=True)
+class _Tags:
+    """What becomes of the tags of one repository; see `RestoreResult`."""
+
+    write: dict[str, str]
+    kept: int
+    moved: list[tuple[str, str, str]]
 
 
 class Restorer:
@@ -227,6 +243,8 @@ class Restorer:
             plan.tags += len(selection.tags)
             plan.links += len(selection.layers) + len(selection.revisions)
             plan.links += len(selection.history) + len(selection.tags)
+            if self._options.dry_run:
+                plan.tags_moved += self._decide(name, selection).moved
             plan.add(selection.problems)
             plan.add(self._of_damage(damage.get(name, []), selection))
             found_tags.update(selection.tags)
@@ -398,23 +416,27 @@ class Restorer:
         self._progress.advance(1)
 
     def _tags(self, name: str, selection: Selection, result: RestoreResult) -> None:
+        tags = self._decide(name, selection)
+        self._target.put_tags(rename(name, self._renames), tags.write)
+        with self._lock:
+            result.tags_written += len(tags.write)
+            result.tags_kept += tags.kept
+            result.tags_moved += tags.moved
+        self._progress.advance(1)
+
+    def _decide(self, name: str, selection: Selection) -> _Tags:
+        """Compare tags with where they point at the target now."""
         there = rename(name, self._renames)
-        moves: dict[str, str] = {}
+        tags = _Tags({}, 0, [])
         for tag, digest in selection.tags.items():
             now = self._target.tag(there, tag)
-            move = now in (None, "") or self._options.overwrite != "never"
             if now == digest and self._options.overwrite != "always":
-                with self._lock:
-                    result.tags_kept += 1
-            elif move:
-                moves[tag] = digest
+                tags.kept += 1
+            elif not now or self._options.overwrite != "never":
+                tags.write[tag] = digest
             else:
-                with self._lock:
-                    result.tags_moved.append((there, tag, str(now)))
-        self._target.put_tags(there, moves)
-        with self._lock:
-            result.tags_written += len(moves)
-        self._progress.advance(1)
+                tags.moved.append((there, tag, now))
+        return tags
 
     def close(self) -> None:
         """Free what the plan holds."""
