@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import ObjectNotFoundError, UsageError, VaultDamagedError
@@ -21,8 +22,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Sample", "check_data", "parse_sample"]
 
-#: Bytes that are read at once.
+#: Bytes of a pack that are read at once.
 _PIECE = 4 << 20
+#: The same of a raw blob.
+_BUFFER_BYTES = 1 << 20
+
+_local = threading.local()
+
+
+def _buffer() -> bytearray:
+    """Return this thread's buffer."""
+    buffer: bytearray | None = getattr(_local, "buffer", None)
+    if buffer is None:
+        buffer = _local.buffer = bytearray(_BUFFER_BYTES)
+    return buffer
 
 
 class Sample(NamedTuple):
@@ -82,7 +95,6 @@ def check_data(
     threads: int,
 ) -> None:
     """Read and hash packs and raw blobs; each member of a pack too."""
-    progress.phase("Reading data")
     dice = random.Random()  # noqa: S311 - which objects are read is no secret
     chosen = _chosen(keys, sample, dice)
 
@@ -116,10 +128,15 @@ def _read_object(vault: Vault, key: str, report: Report, progress: Progress) -> 
     nbytes = 0
     try:
         with vault.store.open(key) as reader:
-            while data := reader.read(_PIECE):
-                hasher.update(data)
-                nbytes += len(data)
-                if members is not None:
+            if members is None:
+                view = memoryview(_buffer())
+                while count := reader.readinto(view):
+                    hasher.update(view[:count])
+                    nbytes += count
+            else:
+                while data := reader.read(_PIECE):
+                    hasher.update(data)
+                    nbytes += len(data)
                     members.feed(data)
     except ObjectNotFoundError:
         report.add(key, "missing", "the object is not there")

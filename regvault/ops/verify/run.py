@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from regvault.errors import RegvaultError
+from regvault.model.progress import NO_PROGRESS
 from regvault.ops.claim import claim
 from regvault.ops.verify.data import Sample, check_data
 from regvault.ops.verify.images import name_images, name_snapshots
@@ -150,13 +152,21 @@ def _check(
         meta = list(named_keys(roots, vault, "meta/"))
         manifests = check_meta(vault, catalog, meta, report, progress, options.threads)
         try:
-            check_closures(vault, roots, catalog, manifests, report, progress)
+            if options.read_data is None:
+                check_closures(vault, roots, catalog, manifests, report, progress)
+                return
+            # The walk keeps the interpreter busy, reading and hashing the machine.
+            with ThreadPoolExecutor(1, thread_name_prefix="walk") as pool:
+                walk = pool.submit(
+                    check_closures, vault, roots, catalog, manifests, report, NO_PROGRESS
+                )
+                progress.phase("Reading data")
+                for prefix in ("packs/", "blobs/"):
+                    keys = named_keys(roots, vault, prefix)
+                    check_data(vault, keys, options.read_data, report, progress, options.threads)
+                walk.result()
         finally:
             manifests.close()
-        if options.read_data is not None:
-            for prefix in ("packs/", "blobs/"):
-                keys = named_keys(roots, vault, prefix)
-                check_data(vault, keys, options.read_data, report, progress, options.threads)
     finally:
         seen.close()
         if report.count:
