@@ -107,6 +107,7 @@ class Connection:
         self._max_connections = max_connections
         self._style = addressing_style
         self._clients: dict[int, Any] = {}
+        self._session: Any = None
         self._lock = threading.Lock()
         self._begun = 0.0
         self._answered = False
@@ -137,11 +138,10 @@ class Connection:
             return client
 
     def _make(self, attempts: int) -> Any:
-        import botocore.session
-
         url, region, profile, credentials = self._endpoint
         key, secret, token = credentials or (None, None, None)
-        session = botocore.session.Session(profile=profile)
+        # Both clients share one, which parses the description of S3 once.
+        session = self._session = self._session or _session(profile)
         custom = url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         style = self._style or ("path" if custom else "auto")
 
@@ -186,6 +186,19 @@ class Connection:
             for client in self._clients.values():
                 client.close()
             self._clients.clear()
+
+
+# What is asked of botocore, by us and by its providers of credentials.
+_SERVICES = ("s3", "signin", "sso", "sso-oidc", "sts")
+
+
+def _session(profile: str | None) -> Any:
+    import botocore.session
+
+    session = botocore.session.Session(profile=profile)
+    # It would look through a thousand directories for the name of every service there is.
+    session.get_component("data_loader").list_available_services = lambda _: list(_SERVICES)
+    return session
 
 
 def _configuration(style: str, attempts: int, max_connections: int) -> Any:
