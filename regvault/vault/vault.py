@@ -100,6 +100,7 @@ class Vault:
         store: where it is.
         id: its permanent id.
         created: RFC 3339 UTC.
+        on_proof: is told (key, size in bytes) of each chunk of a tree that was read and proven.
     """
 
     def __init__(self, store: ObjectStore) -> None:
@@ -123,6 +124,7 @@ class Vault:
             raise VaultDamagedError(f"{VAULT_JSON} is damaged: it does not say which vault this is")
         self.id: str = body["vault"]
         self.created: str = body["created"]
+        self.on_proof: Callable[[str, int], None] | None = None
         self._lock = threading.Lock()
         self._nodes: OrderedDict[tuple[str, str], Node] = OrderedDict()
         self._amendments: Amendments | None = None
@@ -243,6 +245,8 @@ class Vault:
                 problem = problem or f"{key} is gone"
             else:
                 if "sha256:" + hashlib.sha256(data).hexdigest() == ref.digest:
+                    if self.on_proof is not None:
+                        self.on_proof(key, len(data))
                     return data
                 problem = problem or f"{key} is damaged: its bytes are not what its name says"
             if objects is not None:

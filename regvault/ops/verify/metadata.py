@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from regvault.oci.manifest import InvalidManifestError, parse_manifest
 from regvault.oci.media import MANIFESTS
 from regvault.oci.verify import matches_manifest
 from regvault.ops.bounded import in_order
+from regvault.ops.selector import look
 from regvault.ops.snapshot.session import parse_damage, parse_entry
 from regvault.vault.cache import digest_bytes
 from regvault.vault.condemned import read_condemned
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from regvault.model.progress import Progress
+    from regvault.ops.snapshot.session import RepositoryEntry
     from regvault.ops.verify.report import Report
     from regvault.vault.catalog import Catalog
     from regvault.vault.objectlist import ObjectList, ObjectRef
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
     from regvault.vault.vault import Vault
 
 __all__ = [
+    "Manifests",
+    "Proven",
     "check_chains",
     "check_closures",
     "check_documents",
@@ -137,10 +142,38 @@ def check_segments(vault: Vault, roots: list[Root], catalog: Catalog, report: Re
             continue  # of the object list: the quick depth has named it
 
 
-def check_trees(vault: Vault, keys: Iterable[str], report: Report, threads: int) -> None:
-    """Read every chunk of every tree, and prove it against its name."""
+class Proven:
+    """The chunks that a walk has read and proven already. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._sizes = KeySizes()
+        self._lock = threading.Lock()
+
+    def add(self, key: str, size: int) -> None:
+        """Note one; see `Vault.on_proof`."""
+        with self._lock:
+            self._sizes[key] = size
+
+    def size(self, key: str) -> int | None:
+        """Return its size in bytes, or None where it was not read."""
+        with self._lock:
+            return self._sizes.get(key)
+
+    def close(self) -> None:
+        """Free what is held."""
+        self._sizes.close()
+
+
+def check_trees(
+    vault: Vault, keys: Iterable[str], proven: Proven, report: Report, threads: int
+) -> None:
+    """Read every chunk of every tree, unless a walk did, and prove it against its name."""
 
     def one(key: str) -> None:
+        size = proven.size(key)
+        if size is not None:
+            report.read(size)
+            return
         try:
             data = vault.store.get(key)
         except ObjectNotFoundError:
@@ -288,11 +321,21 @@ def _walk(
         for line in vault.tree("damage", root.damage, objects).lines():
             parse_damage(line)
     states: set[str] = set()
-    for line in vault.tree("repositories", root.repositories, objects).lines():
-        entry = parse_entry(line)
-        states.add(entry.state)
-        if entry.state not in known:
-            _walk_state(vault, root, entry.name, entry.state, objects, catalog, manifests, report)
+
+    def unknown() -> Iterator[RepositoryEntry]:
+        for line in vault.tree("repositories", root.repositories, objects).lines():
+            entry = parse_entry(line)
+            states.add(entry.state)
+            if entry.state not in known:
+                yield entry
+
+    def begin(entry: RepositoryEntry) -> RepositoryEntry:
+        """Have the beginning of a state in memory before it is walked."""
+        next(vault.tree("state", ChunkRef(entry.state), objects).lines(), None)
+        return entry
+
+    for entry in look(unknown(), begin, vault):
+        _walk_state(vault, root, entry.name, entry.state, objects, catalog, manifests, report)
     return states
 
 

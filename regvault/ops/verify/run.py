@@ -13,6 +13,7 @@ from regvault.ops.claim import claim
 from regvault.ops.verify.data import Sample, check_data
 from regvault.ops.verify.images import name_images, name_snapshots
 from regvault.ops.verify.metadata import (
+    Proven,
     check_chains,
     check_closures,
     check_documents,
@@ -30,6 +31,7 @@ from regvault.vault.records import write_record
 
 if TYPE_CHECKING:
     from regvault.model.progress import Progress
+    from regvault.ops.verify.metadata import Manifests
     from regvault.vault.root import Root
     from regvault.vault.vault import Vault
 
@@ -148,27 +150,46 @@ def _check(
             return
         check_documents(vault, report)
         check_segments(vault, roots, catalog, report)
-        check_trees(vault, named_keys(roots, vault, "trees/"), report, options.threads)
         meta = list(named_keys(roots, vault, "meta/"))
         manifests = check_meta(vault, catalog, meta, report, progress, options.threads)
+        proven = Proven()
+        vault.on_proof = proven.add
         try:
-            if options.read_data is None:
-                check_closures(vault, roots, catalog, manifests, report, progress)
-                return
-            # The walk keeps the interpreter busy, reading and hashing the machine.
-            with ThreadPoolExecutor(1, thread_name_prefix="walk") as pool:
-                walk = pool.submit(
-                    check_closures, vault, roots, catalog, manifests, report, NO_PROGRESS
-                )
-                progress.phase("Reading data")
-                for prefix in ("packs/", "blobs/"):
-                    keys = named_keys(roots, vault, prefix)
-                    check_data(vault, keys, options.read_data, report, progress, options.threads)
-                walk.result()
+            _walk_and_read(vault, roots, catalog, manifests, options, report, progress)
+            vault.on_proof = None
+            trees = named_keys(roots, vault, "trees/")
+            check_trees(vault, trees, proven, report, options.threads)
         finally:
+            vault.on_proof = None
+            proven.close()
             manifests.close()
     finally:
         seen.close()
         if report.count:
             name_snapshots(vault, roots, report)
             name_images(vault, roots, catalog, report)
+
+
+def _walk_and_read(
+    vault: Vault,
+    roots: list[Root],
+    catalog: Catalog,
+    manifests: Manifests,
+    options: VerifyOptions,
+    report: Report,
+    progress: Progress,
+) -> None:
+    """Walk the snapshots; read data at the same time, if it is to be read.
+
+    The walk keeps the interpreter busy, reading and hashing the machine.
+    """
+    if options.read_data is None:
+        check_closures(vault, roots, catalog, manifests, report, progress)
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="walk") as pool:
+        walk = pool.submit(check_closures, vault, roots, catalog, manifests, report, NO_PROGRESS)
+        progress.phase("Reading data")
+        for prefix in ("packs/", "blobs/"):
+            keys = named_keys(roots, vault, prefix)
+            check_data(vault, keys, options.read_data, report, progress, options.threads)
+        walk.result()
