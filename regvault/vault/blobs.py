@@ -27,7 +27,7 @@ _FRAMES_KEPT = 16
 #: Ranges of one pack that lie closer together than this are fetched as one.
 _GAP_BYTES = 256 << 10
 #: And one fetch is at most this large.
-_FETCH_BYTES = 8 << 20
+_FETCH_BYTES = 4 << 20
 
 
 def is_digest_of(digest: str, data: bytes | memoryview) -> bool:

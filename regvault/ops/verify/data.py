@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Sample", "check_data", "parse_sample"]
 
 #: Bytes of a pack that are read at once.
-_PIECE = 4 << 20
+_PIECE = 2 << 20
 #: The same of a raw blob.
 _BUFFER_BYTES = 1 << 20
 
