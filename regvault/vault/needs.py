@@ -47,6 +47,33 @@ class Known(NamedTuple):
     size: int
 
 
+class _Filter:
+    """Which blobs may be in an index that began empty: "no" is sure, "yes" has to be looked up.
+
+    A Bloom filter: of three million digests, two in a thousand that are not there look as if they
+    were. Digests are uniform, so their own bytes are its hashes.
+    """
+
+    BITS = 1 << 26
+
+    def __init__(self) -> None:
+        self._bits = bytearray(self.BITS >> 3)
+
+    @classmethod
+    def _places(cls, key: bytes) -> tuple[int, int, int]:
+        whole = int.from_bytes(key[:12], "little")
+        mask = cls.BITS - 1
+        return whole & mask, whole >> 32 & mask, whole >> 64 & mask
+
+    def add(self, key: bytes) -> None:
+        for place in self._places(key):
+            self._bits[place >> 3] |= 1 << (place & 7)
+
+    def __contains__(self, key: bytes) -> bool:
+        bits = self._bits
+        return all(bits[place >> 3] >> (place & 7) & 1 for place in self._places(key))
+
+
 class NeedIndex:
     """Counts how many repository states need each blob, and which object serves it.
 
@@ -68,6 +95,8 @@ class NeedIndex:
             self._db.execute("BEGIN IMMEDIATE")
         self._object_ids: dict[str, int] = {}
         self._lock = threading.RLock()
+        # A first snapshot asks for millions of blobs that are not there.
+        self._filter = _Filter() if self.is_empty() else None
 
     def root(self) -> str | None:
         """Return the hex SHA-256 of the root that this describes, or None."""
@@ -84,6 +113,7 @@ class NeedIndex:
         self._db.execute("DELETE FROM objects")
         self._db.execute("DELETE FROM blobs")
         self._object_ids.clear()
+        self._filter = _Filter()
 
     def _object_id(self, ref: ObjectRef) -> int:
         number = self._object_ids.get(ref.key)
@@ -101,14 +131,24 @@ class NeedIndex:
 
     def known(self, digest: str) -> Known | None:
         """Return where a blob lies, if the snapshot before needs it or this run placed it."""
+        key = digest_bytes(digest)
+        if self._filter is not None and key not in self._filter:
+            return None
         row = self._db.execute(
             "SELECT o.key, b.size FROM blobs b JOIN objects o ON o.id = b.object"
             " WHERE b.digest = ?",
-            (digest_bytes(digest),),
+            (key,),
         ).fetchone()
         return Known(*row) if row else None
 
+    def _insert(self, key: bytes, refs: int, number: int | None, size: int) -> None:
+        self._db.execute("INSERT INTO blobs VALUES (?, ?, ?, ?)", (key, refs, number, size))
+        if self._filter is not None:
+            self._filter.add(key)
+
     def _blob(self, key: bytes) -> tuple[int, int | None] | None:
+        if self._filter is not None and key not in self._filter:
+            return None
         found = self._db.execute("SELECT refs, object FROM blobs WHERE digest = ?", (key,))
         row: tuple[int, int | None] | None = found.fetchone()
         return row
@@ -120,7 +160,7 @@ class NeedIndex:
             number = self._object_id(ref)
             row = self._blob(key)
             if row is None:
-                self._db.execute("INSERT INTO blobs VALUES (?, 0, ?, ?)", (key, number, size))
+                self._insert(key, 0, number, size)
                 return
             refs, before = row
             if before == number:
@@ -139,7 +179,7 @@ class NeedIndex:
         with self._lock:
             row = self._blob(key)
             if row is None:
-                self._db.execute("INSERT INTO blobs VALUES (?, ?, NULL, ?)", (key, change, size))
+                self._insert(key, change, None, size)
                 return
             refs, number = row
             self._db.execute("UPDATE blobs SET refs = refs + ? WHERE digest = ?", (change, key))

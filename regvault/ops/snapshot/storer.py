@@ -100,7 +100,6 @@ class BlobStorer:
         self._pending: dict[str, int] = {}
         self._recent: OrderedDict[str, int] = OrderedDict()
         # A first snapshot into an empty vault has nothing to ask.
-        self._ask_needs = not needs.is_empty()
         self._ask_catalog = bool(catalog.segments())
         self._lines: list[bytes] = []  # of the next segment, as they are stored
         self._last_checkpoint = time.monotonic()
@@ -120,10 +119,9 @@ class BlobStorer:
         size = self._brought(digest)
         if size is not None:
             return size
-        if self._ask_needs:
-            known = self._needs.known(digest)
-            if known is not None and self._usable(known.key):
-                return known.size
+        known = self._needs.known(digest)
+        if known is not None and self._usable(known.key):
+            return known.size
         places = self._catalog.find(digest) if self._ask_catalog else []
         for place in places or self._raw(digest):
             ref = self._present(place)
@@ -154,7 +152,6 @@ class BlobStorer:
         self._recent[digest] = size
         if len(self._recent) > _REMEMBERED:
             self._recent.popitem(last=False)
-            self._ask_needs = True
 
     def _present(self, place: Location) -> ObjectRef | None:
         """Return the object of a catalog line if this run saw it, with room for the line."""
