@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import ObjectNotFoundError, UsageError, VaultDamagedError
@@ -26,16 +25,6 @@ __all__ = ["Sample", "check_data", "parse_sample"]
 _PIECE = 2 << 20
 #: The same of a raw blob.
 _BUFFER_BYTES = 1 << 20
-
-_local = threading.local()
-
-
-def _buffer() -> bytearray:
-    """Return this thread's buffer."""
-    buffer: bytearray | None = getattr(_local, "buffer", None)
-    if buffer is None:
-        buffer = _local.buffer = bytearray(_BUFFER_BYTES)
-    return buffer
 
 
 class Sample(NamedTuple):
@@ -129,7 +118,7 @@ def _read_object(vault: Vault, key: str, report: Report, progress: Progress) -> 
     try:
         with vault.store.open(key) as reader:
             if members is None:
-                view = memoryview(_buffer())
+                view = memoryview(bytearray(_BUFFER_BYTES))
                 while count := reader.readinto(view):
                     hasher.update(view[:count])
                     nbytes += count

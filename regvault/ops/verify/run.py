@@ -156,7 +156,6 @@ def _check(
         vault.on_proof = proven.add
         try:
             _walk_and_read(vault, roots, catalog, manifests, options, report, progress)
-            vault.on_proof = None
             trees = named_keys(roots, vault, "trees/")
             check_trees(vault, trees, proven, report, options.threads)
         finally:
