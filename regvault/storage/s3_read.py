@@ -19,6 +19,9 @@ __all__ = ["S3Reader", "http_range"]
 _ATTEMPTS = 6
 # What is left of a body is read to its end up to this size, so that the connection is kept.
 _DRAIN = 64 * 1024
+# A buffer is filled in pieces so small that their memory is used again, still in the processor's
+# cache: urllib3 has no other way to fill one.
+_PIECE = 1024 * 1024
 
 
 def http_range(start: int, length: int | None) -> str | None:
@@ -135,9 +138,15 @@ class S3Reader:
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:
         """Fill `buffer`, unless the stream ends before."""
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+        if self._body is None and self._position < self._end:
+            raise StoreError(f"the stream of {self._key!r} is closed", key=self._key)
+        want = min(len(buffer), self._end - self._position)
+        filled = 0
+        while filled < want:
+            data = self._read(min(want - filled, _PIECE))
+            buffer[filled : filled + len(data)] = data
+            filled += len(data)
+        return filled
 
     def close(self) -> None:
         """Give the connection back."""

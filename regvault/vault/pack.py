@@ -6,6 +6,7 @@ frames, each frame a whole number of members, so that one manifest costs one ran
 
 from __future__ import annotations
 
+import contextlib
 import tarfile
 import threading
 from typing import TYPE_CHECKING, NamedTuple
@@ -36,7 +37,8 @@ MAX_FRAME_BYTES = 8 << 20
 _MAX_MEMBER = MAX_FRAME_BYTES
 
 _BLOCK = tarfile.BLOCKSIZE
-_END = b"\0" * (2 * _BLOCK)
+_NOTHING = b"\0" * _BLOCK
+_END = 2 * _NOTHING
 
 
 class Placed(NamedTuple):
@@ -225,45 +227,54 @@ class MetaWriter:
                 self._stage = None
 
 
-def iter_members(data: bytes, key: str, *, whole: bool = True) -> Iterator[tuple[str, int, int]]:
+def iter_members(
+    data: bytes | memoryview, key: str, *, whole: bool = True
+) -> Iterator[tuple[str, int, int]]:
     """Yield (digest, offset, size) of the members of a pack, or of a decompressed meta frame.
 
-    Without `whole`, `data` may end within a member: that one is left out.
+    Without `whole`, `data` may end within a member or the padding after it: that one is left out.
 
     Raises:
         VaultDamagedError: it is no such tar.
     """
     at = 0
     while at + _BLOCK <= len(data):
-        block = data[at : at + _BLOCK]
-        if block.count(0) == _BLOCK:
+        block = bytes(data[at : at + _BLOCK])
+        if block == _NOTHING:
             return
         if not whole and at + 3 * _BLOCK > len(data):
             return  # an extended header takes three blocks
-        name, size, start = _read_header(data, at, key)
-        if not whole and size <= _MAX_MEMBER and start + size > len(data):
+        name, size, start = _read_header(block, data, at + _BLOCK, key)
+        end = start + size + -size % _BLOCK
+        if not whole and size <= _MAX_MEMBER and end > len(data):
             return
         digest = _digest_of_member(name)
         if digest is None or size < 0 or start + size > len(data):
             raise VaultDamagedError(f"{key} is damaged: a member {name!r} does not belong there")
         yield digest, start, size
-        at = start + size + -size % _BLOCK
+        at = end
 
 
-def _read_header(data: bytes, at: int, key: str) -> tuple[str, int, int]:
-    """Return name, size and offset of the content of the member whose header is at `at`."""
+def _read_header(
+    block: bytes, data: bytes | memoryview, start: int, key: str
+) -> tuple[str, int, int]:
+    """Return name, size and offset of the content of a member whose header ends at `start`."""
+    size = block[_SIZE_AT : _SIZE_AT + 11]
+    path = block[:_NAME_BYTES].rstrip(b"\0")
+    if size.isdigit() and block == _short_header(path, size):  # as nearly all are
+        with contextlib.suppress(ValueError):
+            return path.decode("ascii"), int(size, 8), start
     try:
-        info = tarfile.TarInfo.frombuf(data[at : at + _BLOCK], "ascii", "strict")
-        start = at + _BLOCK
+        info = tarfile.TarInfo.frombuf(block, "ascii", "strict")
         if info.type != tarfile.XHDTYPE:
             return info.name, info.size, start
         if info.size < 0:
             raise VaultDamagedError(f"{key} is damaged: a member has a negative size")
         # A sha512 digest does not fit a ustar name: one extended header says `path`.
-        record = data[start : start + info.size].decode("ascii")
+        record = bytes(data[start : start + info.size]).decode("ascii")
         name = record.partition(" path=")[2].partition("\n")[0]
         start += info.size + -info.size % _BLOCK
-        info = tarfile.TarInfo.frombuf(data[start : start + _BLOCK], "ascii", "strict")
+        info = tarfile.TarInfo.frombuf(bytes(data[start : start + _BLOCK]), "ascii", "strict")
     except (tarfile.HeaderError, ValueError) as error:
         raise VaultDamagedError(f"{key} is damaged: {error}") from None
     return name, info.size, start + _BLOCK

@@ -7,7 +7,9 @@ their digest, so they are shared by every snapshot that has them.
 from __future__ import annotations
 
 import zlib
+from bisect import bisect_left, bisect_right
 from itertools import pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import VaultDamagedError
@@ -270,13 +272,11 @@ class Tree:
         if level is not None and (node.level, node.first()) != (level, first):
             raise VaultDamagedError(f"{ref.key or ref.digest} is damaged: its index does not fit")
         if node.level == 0:
-            yield from (line for line in node.lines if line >= start) if start else node.lines
+            yield from node.lines[bisect_left(node.lines, start) :] if start else node.lines
             return
-        children = node.children
-        for number, (child, _, below) in enumerate(children):
-            following = children[number + 1][2] if number + 1 < len(children) else None
-            if following is not None and following <= start:
-                continue
+        # The last child that does not begin after `start` may hold it, and so may all that follow.
+        at = bisect_right(node.children, start, key=itemgetter(2)) - 1 if start else 0
+        for child, _, below in node.children[max(at, 0) :]:
             yield from self._walk(child, start, node.level - 1, below)
 
     def leaf_lines(self, ref: ChunkRef) -> list[bytes]:

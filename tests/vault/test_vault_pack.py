@@ -5,7 +5,7 @@ import io
 import shutil
 import subprocess
 import tarfile
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 import zstandard
@@ -203,3 +203,22 @@ def test_a_header_is_what_tar_itself_would_write(algorithm: str, size: int) -> N
     form = tarfile.USTAR_FORMAT if len(info.name) <= 100 else tarfile.PAX_FORMAT
     header = member_header(f"{algorithm}:{hexed}", size)
     assert header == info.tobuf(form, "ascii", "strict")
+
+
+@settings(max_examples=60)
+@given(BLOBS, st.data())
+def test_a_pack_that_is_read_in_pieces_has_the_same_members(blobs, data):
+    store, _ = pack(blobs)
+    for key, whole in contents(store).items():
+        expected = [(d, whole[at : at + size]) for d, at, size in iter_members(whole, key)]
+        cuts = data.draw(st.lists(st.integers(0, len(whole)), max_size=6))
+        found, held = [], b""
+        for start, end in pairwise([0, *sorted(cuts), len(whole)]):
+            held += whole[start:end]
+            done = 0
+            for digest, at, size in iter_members(memoryview(held), key, whole=False):
+                found.append((digest, held[at : at + size]))
+                done = at + size + -size % tarfile.BLOCKSIZE
+            assert done <= len(held)  # or the next piece would begin within the padding
+            held = held[done:]
+        assert found == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import ObjectNotFoundError, UsageError, VaultDamagedError
@@ -21,10 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Sample", "check_data", "parse_sample"]
 
-#: Bytes of a pack that are read at once.
+#: Bytes that are read at once; no member of a pack is larger.
 _PIECE = 2 << 20
-#: The same of a raw blob.
-_BUFFER_BYTES = 1 << 20
 
 
 class Sample(NamedTuple):
@@ -87,8 +86,13 @@ def check_data(
     dice = random.Random()  # noqa: S311 - which objects are read is no secret
     chosen = _chosen(keys, sample, dice)
 
+    local = threading.local()
+
     def one(key: str) -> None:
-        _read_object(vault, key, report, progress)
+        buffer: bytearray | None = getattr(local, "buffer", None)
+        if buffer is None:
+            buffer = local.buffer = bytearray(2 * _PIECE)
+        _read_object(vault, key, buffer, report, progress)
 
     for _ in in_order(chosen, one, threads=threads, name="verify"):
         pass
@@ -108,25 +112,23 @@ def _chosen(keys: Iterable[str], sample: Sample, dice: random.Random) -> Iterato
         yield spare
 
 
-def _read_object(vault: Vault, key: str, report: Report, progress: Progress) -> None:
+def _read_object(
+    vault: Vault, key: str, buffer: bytearray, report: Report, progress: Progress
+) -> None:
     digest = digest_of_key(key)
     if digest is None:
         return
     members = _Members(key, report) if key.startswith("packs/") else None
     hasher = new_hash(digest.partition(":")[0])
     nbytes = 0
+    kept = 0  # the beginning of a member, which the next piece goes on with
     try:
-        with vault.store.open(key) as reader:
-            if members is None:
-                view = memoryview(bytearray(_BUFFER_BYTES))
-                while count := reader.readinto(view):
-                    hasher.update(view[:count])
-                    nbytes += count
-            else:
-                while data := reader.read(_PIECE):
-                    hasher.update(data)
-                    nbytes += len(data)
-                    members.feed(data)
+        with vault.store.open(key) as reader, memoryview(buffer) as view:
+            while count := reader.readinto(view[kept : kept + _PIECE]):
+                hasher.update(view[kept : kept + count])
+                nbytes += count
+                if members is not None:
+                    kept = members.feed(view, kept + count)
     except ObjectNotFoundError:
         report.add(key, "missing", "the object is not there")
         return
@@ -142,24 +144,28 @@ class _Members:
     def __init__(self, key: str, report: Report) -> None:
         self._key = key
         self._report = report
-        self._rest = b""
         self._broken = False
 
-    def feed(self, data: bytes) -> None:
-        """Look at the next bytes of the pack."""
+    def feed(self, view: memoryview, filled: int) -> int:
+        """Look at the members that are whole in the first bytes of a buffer.
+
+        Returns:
+            How many bytes are left of one that is not; they are at the buffer's beginning now.
+        """
         if self._broken:
-            return
-        data = self._rest + data
-        view = memoryview(data)
+            return 0
         done = 0
         try:
-            for member, at, size in iter_members(data, self._key, whole=False):
+            for member, at, size in iter_members(view[:filled], self._key, whole=False):
                 if not is_digest_of(member, view[at : at + size]):
                     self._report.add(self._key, "damaged", f"{member} in it has other bytes")
-                done = at + size + -size % 512
+                done = min(at + size + -size % 512, filled)
         except VaultDamagedError as error:
             self._broken = True
             self._report.add(self._key, "damaged", error.message)
-        self._rest = data[done:]
-        if len(self._rest) > _PIECE:
+        left = filled - done
+        if self._broken or left > _PIECE:
             self._broken = True  # no member is so large; its own name still proves the pack
+            return 0
+        view[:left] = view[done:filled]
+        return left

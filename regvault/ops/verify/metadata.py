@@ -1,4 +1,4 @@
-"""The default depth: everything but layers is read and hashed, and closures are walked."""
+"""The default depth: everything but layers is read and hashed; `closures` has the walk."""
 
 from __future__ import annotations
 
@@ -15,31 +15,26 @@ from regvault.errors import (
     UnknownFormatError,
     VaultDamagedError,
 )
-from regvault.model.state import checked_line
 from regvault.oci.manifest import InvalidManifestError, parse_manifest
 from regvault.oci.media import MANIFESTS
 from regvault.oci.verify import matches_manifest
 from regvault.ops.bounded import in_order
-from regvault.ops.selector import look
-from regvault.ops.snapshot.session import parse_damage, parse_entry
 from regvault.vault.cache import digest_bytes
 from regvault.vault.condemned import read_condemned
 from regvault.vault.envelope import read_document
 from regvault.vault.frames import decompress
-from regvault.vault.keys import LEASES, blob_key, digest_of_key
+from regvault.vault.keys import LEASES, digest_of_key
 from regvault.vault.pack import MAX_FRAME_BYTES, iter_members
 from regvault.vault.presence import KeySizes
 from regvault.vault.root import RootName
-from regvault.vault.tree import ChunkRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from regvault.model.progress import Progress
-    from regvault.ops.snapshot.session import RepositoryEntry
     from regvault.ops.verify.report import Report
     from regvault.vault.catalog import Catalog
-    from regvault.vault.objectlist import ObjectList, ObjectRef
+    from regvault.vault.objectlist import ObjectRef
     from regvault.vault.root import Root
     from regvault.vault.segment import Location
     from regvault.vault.vault import Vault
@@ -48,7 +43,6 @@ __all__ = [
     "Manifests",
     "Proven",
     "check_chains",
-    "check_closures",
     "check_documents",
     "check_meta",
     "check_segments",
@@ -274,118 +268,6 @@ def _read_meta(
         except VaultDamagedError as error:
             report.add(key, "damaged", error.message)
     return found
-
-
-def check_closures(
-    vault: Vault,
-    roots: list[Root],
-    catalog: Catalog,
-    manifests: Manifests,
-    report: Report,
-    progress: Progress,
-) -> None:
-    """Walk each snapshot: trees, states, and that each blob lies in an object of its list.
-
-    A state that the snapshot before has as well is not walked again, unless objects left the list
-    in between.
-    """
-    progress.phase("Walking snapshots", total_items=len(roots))
-    catalog.prepare(1 << 30)
-    before: tuple[Root, set[str]] | None = None
-    for root in roots:
-        if before is not None and before[0].name.registry != root.name.registry:
-            before = None
-        try:
-            states = _walk(vault, root, before, catalog, manifests, report)
-        except VaultDamagedError as error:
-            report.add(root.name.key, "closure", error.message, (str(root.name),))
-            before = None
-        else:
-            before = root, states
-        progress.advance(1)
-
-
-def _walk(
-    vault: Vault,
-    root: Root,
-    before: tuple[Root, set[str]] | None,
-    catalog: Catalog,
-    manifests: Manifests,
-    report: Report,
-) -> set[str]:
-    objects = vault.object_list(root)
-    known: set[str] = set()
-    if before is not None and not _shrank(vault.object_list(before[0]), objects):
-        known = before[1]
-    if root.damage is not None:
-        for line in vault.tree("damage", root.damage, objects).lines():
-            parse_damage(line)
-    states: set[str] = set()
-
-    def unknown() -> Iterator[RepositoryEntry]:
-        for line in vault.tree("repositories", root.repositories, objects).lines():
-            entry = parse_entry(line)
-            states.add(entry.state)
-            if entry.state not in known:
-                yield entry
-
-    def begin(entry: RepositoryEntry) -> RepositoryEntry:
-        """Have the beginning of a state in memory before it is walked."""
-        next(vault.tree("state", ChunkRef(entry.state), objects).lines(), None)
-        return entry
-
-    for entry in look(unknown(), begin, vault):
-        _walk_state(vault, root, entry.name, entry.state, objects, catalog, manifests, report)
-    return states
-
-
-def _shrank(before: ObjectList, now: ObjectList) -> bool:
-    """Return whether an object of one list is not in the next; True where that is not cheap."""
-    if before.ref.base.top.digest != now.ref.base.top.digest:
-        return True
-    old, new = before.delta(), now.delta()
-    return any(ref is None and old.get(key, 1) is not None for key, ref in new.items()) or any(
-        ref is not None and key not in new for key, ref in old.items()
-    )
-
-
-def _walk_state(
-    vault: Vault,
-    root: Root,
-    repository: str,
-    state: str,
-    objects: ObjectList,
-    catalog: Catalog,
-    manifests: Manifests,
-    report: Report,
-) -> None:
-    held: set[str] = set()
-    absent: set[str] = set()
-    revisions: list[str] = []
-    for raw in vault.tree("state", ChunkRef(state), objects).lines():
-        what, name, _, size = checked_line(raw)
-        if what not in ("rev", "layer", "blob"):
-            continue
-        if size is None:
-            absent.add(name)
-            continue
-        held.add(name)
-        if what == "rev":
-            revisions.append(name)
-    names = (str(root.name),)
-    for digest in held:
-        places = catalog.find(digest)
-        if not any(objects.get(place.key) for place in places) and not objects.get(
-            blob_key(digest)
-        ):
-            report.add(digest, "closure", f"{repository} needs it; no object has it", names)
-    for digest in revisions:
-        for needed, may_be_absent in manifests.needs(digest):
-            if needed not in held and needed not in absent and not may_be_absent:
-                detail = (
-                    f"{repository}@{digest} needs it, and the snapshot does not say where it is"
-                )
-                report.add(needed, "closure", detail, names)
 
 
 def named_keys(roots: Iterable[Root], vault: Vault, prefix: str) -> Iterator[str]:

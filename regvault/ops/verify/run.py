@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from regvault.errors import RegvaultError
 from regvault.model.progress import NO_PROGRESS
 from regvault.ops.claim import claim
+from regvault.ops.verify.closures import check_closures
 from regvault.ops.verify.data import Sample, check_data
 from regvault.ops.verify.images import name_images, name_snapshots
 from regvault.ops.verify.metadata import (
     Proven,
     check_chains,
-    check_closures,
     check_documents,
     check_meta,
     check_segments,
