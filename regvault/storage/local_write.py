@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import mmap
 import os
 import secrets
 import time
@@ -16,8 +17,8 @@ from regvault.storage.keys import RESERVED, check_key
 from regvault.storage.local_errors import MISSING, os_error, translated
 from regvault.storage.local_read import FileReader, etag_of
 from regvault.storage.local_tree import FILE_READ, LOCK_NAME, TEMPORARY_SUFFIX
-from regvault.storage.streams import pump
-from regvault.storage.syscalls import rename_noreplace, start_writing
+from regvault.storage.streams import page_buffer, pump
+from regvault.storage.syscalls import bypass_cache, rename_noreplace, start_writing, use_cache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,9 +35,10 @@ _NO_LINKS = frozenset(
 )
 # Two writes within one tick of a file system's clock differ by a nanosecond of ours.
 _TICK_NS = 20_000_000
-# The disk begins at once with files of this size and more, instead of at the barrier.
-_WRITE_EARLY = 1 << 20
-# Small writes to a stage are gathered up to this size.
+# Files of this size and more go past the page cache; where they cannot, the disk begins with them
+# at once, instead of at the barrier.
+_LARGE = 1 << 20
+# Small writes to a stage are gathered up to this size, in whole pages.
 _STAGE_BUFFER = 512 << 10
 
 
@@ -78,15 +80,43 @@ class Temporary:
             except OSError:
                 self.discard()
                 raise
+        self._direct = False
+
+    def bypass_cache(self) -> None:
+        """Write what follows past the page cache, where that can be done: before the first write.
+
+        What is backed up once a day and hardly ever read should not drive the registry's own files
+        out of memory; and memory that is new to a machine costs more than the disk.
+        """
+        self._direct = bypass_cache(self._fd)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Append all of `data`."""
+        """Append all of `data`; past the cache only whole pages, from a buffer of whole pages."""
         with translated("write", self.location, key=self.key, write=True):
+            if self._direct:
+                view = memoryview(data)
+                data = view[self._write_direct(view[: len(view) & -mmap.PAGESIZE]) :]
+                if not data:
+                    return
+                # What is left is the end of the file, or nothing for the disk to take as it is.
+                self._direct = False
+                use_cache(self._fd)
             count = os.write(self._fd, data)
             if count < len(data):
                 view = memoryview(data)
                 while count < len(view):
                     count += os.write(self._fd, view[count:])
+
+    def _write_direct(self, pages: memoryview) -> int:
+        """Write whole pages; return how much of them was written."""
+        count = 0
+        try:
+            while count < len(pages):
+                count += os.write(self._fd, pages[count:])
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        return count
 
     def finish(self, *, sync: bool, newer_than: int | None = None) -> os.stat_result:
         """Close the file and return its status.
@@ -105,7 +135,7 @@ class Temporary:
                     status = os.fstat(self._fd)
                 if sync:
                     os.fsync(self._fd)
-                elif status.st_size >= _WRITE_EARLY:
+                elif status.st_size >= _LARGE and not self._direct:
                     start_writing(self._fd)
             finally:
                 fd, self._fd = self._fd, -1
@@ -183,6 +213,8 @@ def store_stream(
         DigestMismatchError: size or digest are not as promised.
         StoreError: it cannot be written.
     """
+    if size >= _LARGE:
+        temporary.bypass_cache()
     try:
         digest = pump(reader, temporary.write, key=temporary.key, size=size, sha256=sha256)
         status = temporary.finish(sync=False)
@@ -231,10 +263,11 @@ class FileStage:
         self._attributes = attributes
         self._digest = hashlib.sha256()
         self._size = 0
-        self._buffer = bytearray(_STAGE_BUFFER)
+        self._buffer = page_buffer(_STAGE_BUFFER)
         self._filled = 0
         # In the root, because no directory is known yet.
         self._temporary: Temporary | None = Temporary(tree, tree.fd, "a new object", attributes)
+        self._temporary.bypass_cache()
 
     def _open(self) -> Temporary:
         if self._temporary is None:
@@ -245,22 +278,28 @@ class FileStage:
         """Append to the object."""
         temporary = self._open()
         count = len(data)
+        room = _STAGE_BUFFER - self._filled
+        if count < room:
+            self._buffer[self._filled : self._filled + count] = data
+            self._filled += count
+        else:
+            rest = memoryview(data)
+            while rest:
+                part = rest[: _STAGE_BUFFER - self._filled]
+                self._buffer[self._filled : self._filled + len(part)] = part
+                self._filled += len(part)
+                rest = rest[len(part) :]
+                if self._filled == _STAGE_BUFFER:
+                    self._flush(temporary)
         self._size += count
-        if count > len(self._buffer) - self._filled:
-            self._flush(temporary)
-            if count >= len(self._buffer):
-                temporary.write(data)
-                self._digest.update(data)
-                return count
-        self._buffer[self._filled : self._filled + count] = data
-        self._filled += count
         return count
 
     def _flush(self, temporary: Temporary) -> None:
-        with memoryview(self._buffer)[: self._filled] as data:
-            temporary.write(data)
-            self._digest.update(data)
-        self._filled = 0
+        if self._filled:
+            with self._buffer[: self._filled] as data:
+                temporary.write(data)
+                self._digest.update(data)
+            self._filled = 0
 
     def sha256(self) -> str:
         """Return the hex SHA-256 of what was written so far."""

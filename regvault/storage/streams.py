@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import mmap
 import threading
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ __all__ = [
     "BytesReader",
     "check_range",
     "digest_mismatch",
+    "page_buffer",
     "pump",
     "rewind",
     "size_mismatch",
@@ -39,11 +41,16 @@ class BytesReader(io.BytesIO):
 _local = threading.local()
 
 
-def _buffer() -> bytearray:
+def page_buffer(size: int) -> memoryview:
+    """Return a new buffer that begins at a page of memory, as writes past the page cache need."""
+    return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+
+
+def _buffer() -> memoryview:
     """Return this thread's buffer: one allocation a thread, not one an object."""
-    buffer: bytearray | None = getattr(_local, "buffer", None)
+    buffer: memoryview | None = getattr(_local, "buffer", None)
     if buffer is None:
-        buffer = _local.buffer = bytearray(BUFFER_SIZE)
+        buffer = _local.buffer = page_buffer(BUFFER_SIZE)
     return buffer
 
 
@@ -79,7 +86,7 @@ def pump(
         DigestMismatchError: the stream is shorter or longer than `size`, or not `sha256`.
     """
     digest = hashlib.sha256()
-    view = memoryview(_buffer())
+    view = _buffer()
     total = 0
     while count := reader.readinto(view):
         total += count

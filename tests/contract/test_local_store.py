@@ -1,8 +1,10 @@
 import ctypes
 import errno
 import fcntl
+import hashlib
 import io
 import os
+import random
 import stat
 import subprocess
 import sys
@@ -24,6 +26,7 @@ from regvault.errors import (
 from regvault.model.store import HierarchicalStore
 from regvault.storage import local_read, local_write, syscalls
 from regvault.storage.local import LocalStore
+from regvault.storage.streams import BytesReader
 
 
 class TestLocalStore(StoreContract):
@@ -437,6 +440,61 @@ class TestDurability:
             assert sorted(keys(store)) == ["blobs/k", "blobs/k2"]
             assert files(store) == ["blobs/k", "blobs/k2"]
             store.close()
+
+
+class TestPastThePageCache:
+    """Large files are written in whole pages, as far as their bytes and their disk allow."""
+
+    SIZES = (1 << 20, (1 << 20) + 1, (1 << 20) + 4095, (2 << 20) + 4096, (3 << 20) + 17)
+
+    @pytest.fixture(params=["as the disk is", "refused", "taken in halves"])
+    def disk(self, request, monkeypatch):
+        """Let the kernel take direct writes as it does, or not at all, or never a whole one."""
+        write = os.write
+
+        def refused(fd, data):
+            if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT:
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            return write(fd, data)
+
+        def halved(fd, data):
+            return write(fd, memoryview(data)[: max(1, len(data) // 2)])
+
+        answer = {"refused": refused, "taken in halves": halved}.get(request.param)
+        if answer is not None:
+            monkeypatch.setattr("regvault.storage.local_write.os.write", answer)
+
+    @pytest.mark.parametrize("size", SIZES)
+    @pytest.mark.parametrize("most", [1 << 20, 4096, 70_001])
+    def test_a_stream_of_any_size_and_pace_is_stored_as_it_is(self, store, disk, size, most):
+        data = random.Random(size).randbytes(size)
+
+        class Slow(BytesReader):
+            def readinto(self, buffer, /):
+                return super().readinto(memoryview(buffer)[:most])
+
+        store.put_stream("large", Slow(data), size=size, sha256=None)
+        assert store.get("large") == data
+
+    @pytest.mark.parametrize("size", SIZES)
+    @pytest.mark.parametrize("step", [1 << 20, 524_288, 512, 99_991])
+    def test_a_stage_that_is_written_in_any_steps_is_stored_as_it_is(self, store, disk, size, step):
+        data = random.Random(size).randbytes(size)
+        stage = store.stage()
+        for at in range(0, size, step):
+            assert stage.write(data[at : at + step]) == len(data[at : at + step])
+        stored = stage.commit("staged")
+        assert store.get("staged") == data
+        assert (stored.size, stored.sha256) == (size, hashlib.sha256(data).hexdigest())
+
+    def test_a_stage_may_be_asked_for_its_digest_and_go_on(self, store, disk):
+        first, second = b"a" * 700_001, b"b" * 700_001
+        stage = store.stage()
+        stage.write(first)
+        assert stage.sha256() == hashlib.sha256(first).hexdigest()
+        stage.write(second)
+        stage.commit("staged")
+        assert store.get("staged") == first + second
 
 
 class TestErrors:
