@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from regvault.config.places import RegistryPlace, VaultPlace
     from regvault.model.location import Role
     from regvault.model.progress import Progress
+    from regvault.vault.root import Root
+    from regvault.vault.vault import Vault
 
 __all__ = ["App"]
 
@@ -93,6 +95,16 @@ class App:
         from regvault.config.places import resolve_registry
 
         return resolve_registry(text, self.config, role, endpoint_url=endpoint_url)
+
+    def snapshot(self, vault: Vault, text: str) -> Root:
+        """Return the root of the SNAPSHOT that is meant, and say which newer ones are not."""
+        from datetime import UTC, datetime
+
+        from regvault.ops.selector import resolve
+
+        return resolve(
+            vault, text, now=datetime.now(UTC), timezone=self.timezone, warn=self.console.warn
+        )
 
     def cache_base(self) -> str:
         """Return the directory of the local caches: `$REGVAULT_CACHE`, else of the user."""

@@ -66,7 +66,7 @@ def failures_of(error: BaseException) -> list[Failure]:
 
 def report(app: App, error: BaseException) -> int:
     """Print what ended a command; return its exit code."""
-    if app.verbose and not isinstance(error, (Interrupted, UsageError, click.ClickException)):
+    if app.verbose and any(failure.code == "unexpected" for failure in failures_of(error)):
         import traceback
 
         app.console.detail("".join(traceback.format_exception(error)).rstrip())

@@ -123,7 +123,9 @@ class Console:
             moment = datetime.fromtimestamp(moment, UTC)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        return moment.astimezone(self._app.timezone).strftime("%Y-%m-%d %H:%M:%S %Z")
+        local = moment.astimezone(self._app.timezone)
+        # The names of other zones are not unique, and could not be given back as a TIME.
+        return local.strftime("%Y-%m-%d %H:%M:%S " + ("%z" if local.utcoffset() else "UTC"))
 
     def _message(
         self, kind: str, message: str, hint: str | None, fields: dict[str, Any] | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["duration", "number", "percent", "printable", "size", "table"]
+__all__ = ["count", "duration", "number", "percent", "printable", "size", "table"]
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 # Control characters, what turns the direction of text, and halves of surrogate pairs.
@@ -42,6 +42,16 @@ def size(count: int) -> str:
 def number(count: int) -> str:
     """Return a number with its thousands set apart: `1,234,567`."""
     return f"{count:,}"
+
+
+def count(amount: int, noun: str) -> str:
+    """Return an amount of something: `1 repository`, `2,000 repositories`.
+
+    Only the last letter of the noun, which is in the singular, changes.
+    """
+    if amount != 1:
+        noun = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number(amount)} {noun}"
 
 
 def percent(part: float, whole: float) -> str:

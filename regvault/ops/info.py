@@ -360,8 +360,10 @@ def _newest(each: RegistryInfo, now: datetime, *, waiting: bool) -> None:
             Issue(
                 "warning",
                 "source-damage",
-                f"{damage} things were damaged at the source when {root.name} was taken",
-                "See them with: regvault scan SOURCE",
+                f"the source was damaged when {root.name} was taken, in {damage} places"
+                if damage > 1
+                else f"the source was damaged when {root.name} was taken, in one place",
+                "See it with: regvault scan SOURCE --read-data",
             )
         )
     age = (now - root.started_at).total_seconds()
@@ -389,7 +391,7 @@ def _verification(each: RegistryInfo, failed: Verification | None, now: datetime
             Issue(
                 "error",
                 "verification-failed",
-                f"a verification ({failed.depth}) found {failed.problems} problems in the vault, "
+                f"a verification ({failed.depth}) found the vault damaged ({failed.problems}), "
                 "and none as deep has found it whole since",
                 f"See them again with: regvault verify{option}",
             )

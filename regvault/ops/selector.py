@@ -112,7 +112,14 @@ def read_slots(vault: Vault, registry: str, numbers: Iterable[int]) -> Iterator[
     return look(numbers, read, vault)
 
 
-def resolve(vault: Vault, text: str, *, now: datetime, timezone: tzinfo) -> Root:
+def resolve(
+    vault: Vault,
+    text: str,
+    *,
+    now: datetime,
+    timezone: tzinfo,
+    warn: Callable[..., None] | None = None,
+) -> Root:
     """Return the root of the SNAPSHOT that `text` names (`regvault.policy.selectors`).
 
     Args:
@@ -120,6 +127,7 @@ def resolve(vault: Vault, text: str, *, now: datetime, timezone: tzinfo) -> Root
         text: as typed.
         now: aware; what "ago" counts from.
         timezone: of times that state none.
+        warn: is told, with a `hint`, which newer snapshots were passed over.
 
     Raises:
         UsageError: it is no SNAPSHOT.
@@ -130,8 +138,10 @@ def resolve(vault: Vault, text: str, *, now: datetime, timezone: tzinfo) -> Root
     registry = _registry(vault, selector)
     if isinstance(selector.point, Sequence):
         return _exactly(vault, RootName(registry, selector.point.number))
+    point = selector.point
     confirmations = vault.confirmations
     roots: dict[int, Root] = {}
+    passed: list[str] = []
 
     def candidates() -> Iterator[Candidate]:
         for slot in read_slots(vault, registry, reversed(vault.slots(registry))):
@@ -147,12 +157,26 @@ def resolve(vault: Vault, text: str, *, now: datetime, timezone: tzinfo) -> Root
                 roots.clear()
                 roots[sequence] = root
                 held = is_held(root, confirmations)
+                late = isinstance(point, AsOf) and root.started_at > point.moment
+                if (held or not root.complete) and not late:
+                    passed.append(f"{root.name} ({'held' if held else 'incomplete'})")
                 yield Candidate(sequence, root.started_at, root.complete, held)
 
-    found = choose(selector.point, candidates())
+    found = choose(point, candidates())
     if isinstance(found, Miss):
         raise _missed(selector, registry, found, timezone)
+    if passed and warn is not None:
+        warn(
+            f"{registry}@{found.sequence} is meant; newer, and passed over: {_some(passed)}",
+            hint="A snapshot that is held or incomplete is only meant by its number; see: "
+            "regvault snapshots",
+        )
     return roots[found.sequence]
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - 5
+    return ", ".join(names[:5]) + (f" and {more} more" if more > 0 else "")
 
 
 def _registry(vault: Vault, selector: Selector) -> str:

@@ -1,7 +1,7 @@
 """Which snapshot a person means: the grammar of SNAPSHOT and TIME, and the choice. Pure.
 
     SNAPSHOT = [REGISTRY@]latest | [REGISTRY@]SEQ | [REGISTRY@]TIME
-    TIME     = 2026-11-20 | 2026-11-20T14:30[:05[.123]][Z|+01:00] | "3 days ago" | yesterday | ...
+    TIME     = 2026-11-20 | 2026-11-20T14:30[:05[.123]][Z| UTC|+01:00] | "3 days ago" | yesterday
 
 - `latest` is the newest complete snapshot that is not held.
 - A number is exactly that snapshot, whatever its state.
@@ -44,7 +44,7 @@ _DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})", re.ASCII)
 _STAMP = re.compile(
     r"(?P<date>\d{4}-\d{2}-\d{2})[Tt ](?P<minute>\d{2}:\d{2})"
     r"(?P<second>:\d{2}(?P<fraction>[.,]\d{1,9})?)?"
-    r" ?(?P<zone>[Zz]|[+-]\d{2}(?::?\d{2})?)?",
+    r" ?(?P<zone>[Zz]|UTC|[+-]\d{2}(?::?\d{2})?)?",
     re.ASCII,
 )
 _AGO = re.compile(
@@ -249,7 +249,7 @@ def _end_of_day(day: date, timezone: tzinfo) -> datetime:
 def _stamp(match: re.Match[str], timezone: tzinfo) -> datetime:
     fraction = (match["fraction"] or "").replace(",", ".")
     second = (match["second"] or ":00")[:3]
-    zone = (match["zone"] or "").upper()
+    zone = (match["zone"] or "").upper().replace("UTC", "Z")
     moment = datetime.fromisoformat(f"{match['date']}T{match['minute']}{second}{zone}")
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone)

@@ -48,7 +48,7 @@ class OciLayoutTarget(BlobWriter):
     and without it nothing was exported. An index.json that is there is kept and added to.
 
     - `put_tag` becomes a descriptor with `org.opencontainers.image.ref.name`; one of the same name
-      is replaced. The manifest must have been written before.
+      loses it. The manifest must have been written before.
     - `put_revision` becomes a descriptor without a name where nothing else would lead to it:
       of a manifest with a `subject` (a signature, an SBOM), and, if no tag is written at all,
       of each that no index lists.
@@ -268,14 +268,26 @@ def _name_of(descriptor: dict[str, Any]) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def _without_name(descriptor: dict[str, Any]) -> dict[str, Any]:
+    annotations = {k: v for k, v in descriptor["annotations"].items() if k != REF_NAME}
+    bare = {k: v for k, v in descriptor.items() if k != "annotations"}
+    return {**bare, "annotations": annotations} if annotations else bare
+
+
 def _merge(manifests: list[dict[str, Any]], new: list[dict[str, Any]]) -> None:
-    """Add descriptors in place: a name replaces the same name, one without is there once."""
+    """Add descriptors in place: a name moves to the new one, one without a name is there once.
+
+    What had the name stays in the index without it: no image is lost with its name.
+    """
     by_name = {name: at for at, each in enumerate(manifests) if (name := _name_of(each))}
     digests = {each.get("digest") for each in manifests}
     for descriptor in new:
         name = _name_of(descriptor)
         if name in by_name:
+            before = manifests[by_name[name]]
             manifests[by_name[name]] = descriptor
+            if before.get("digest") != descriptor["digest"]:
+                manifests.append(_without_name(before))
         elif name is not None or descriptor["digest"] not in digests:
             manifests.append(descriptor)
         digests.add(descriptor["digest"])

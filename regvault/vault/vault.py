@@ -21,7 +21,11 @@ from regvault.errors import (
 )
 from regvault.vault.envelope import read_document, to_time, write_document
 from regvault.vault.keys import (
+    CATALOG,
+    CONDEMNED,
     FORMAT,
+    LEASES,
+    OBJECT_PREFIXES,
     SNAPSHOTS,
     VAULT_JSON,
     sequence_of,
@@ -49,6 +53,7 @@ def create_vault(store: ObjectStore) -> str:
     Raises:
         RefusedError: something else is there, or the store lacks atomic conditional writes.
     """
+    _refuse_what_is_there(store)
     if not probe_conditional_writes(store):
         raise RefusedError(
             f"{store.location} does not keep create-only writes apart: of 32 at once, not exactly"
@@ -75,9 +80,43 @@ def create_vault(store: ObjectStore) -> str:
     return identity
 
 
+def _refuse_what_is_there(store: ObjectStore) -> None:
+    """Refuse a place that is not empty, but for what an `init` that was killed may have left.
+
+    Raises:
+        RefusedError: a vault, what is left of one, or something else.
+    """
+    keys = (entry.key for entry in store.list() if not entry.key.startswith(_PROBES))
+    first = next(keys, None)
+    if first is None or first == VAULT_JSON:
+        return  # whether a vault is there shows the create-only write
+    if first.startswith(_OF_A_VAULT):
+        if next(iter(store.list(VAULT_JSON)), None) is not None:
+            return
+        raise RefusedError(
+            f"there are objects of a vault at {store.location}, but no {VAULT_JSON}",
+            hint=_LOST_VAULT_JSON,
+        )
+    raise RefusedError(
+        f"there is something else at {store.location}: {first}",
+        hint="Give a vault a directory or a prefix of its own.",
+    )
+
+
+#: What helps where `vault.json` is gone.
+_LOST_VAULT_JSON = (
+    "Put vault.json back, from a copy or as `docs/vault-format.md` has it: the id is the `vault` "
+    "of every root in snapshots/. A new one would belong to none of them."
+)
+
+
+_OF_A_VAULT = (*OBJECT_PREFIXES, SNAPSHOTS, CATALOG, LEASES, CONDEMNED, "records/", "locks/")
+_PROBES = "locks/probe-"
+
+
 def probe_conditional_writes(store: ObjectStore, writers: int = 32) -> bool:
     """Return whether of many create-only writes of one key at once exactly one succeeds."""
-    key = f"locks/probe-{secrets.token_hex(8)}"
+    key = f"{_PROBES}{secrets.token_hex(8)}"
 
     def create(number: int) -> bool:
         try:
@@ -114,6 +153,11 @@ class Vault:
         try:
             data = store.get(VAULT_JSON)
         except ObjectNotFoundError:
+            if next(iter(store.list(SNAPSHOTS)), None) is not None:
+                raise VaultDamagedError(
+                    f"{VAULT_JSON} is gone from the vault at {store.location}",
+                    hint=_LOST_VAULT_JSON,
+                ) from None
             raise NotFoundError(
                 f"there is no vault at {store.location}",
                 hint="Make one with: regvault init VAULT. If there was one: is it mounted, is the "

@@ -129,7 +129,7 @@ def test_times_are_shown_in_the_configured_timezone(tmp_path: Path, capsys: Capt
     assert Console(App()).time("2026-07-01T12:00:00.000Z") == "2026-07-01 12:00:00 UTC"
     assert Console(App()).time(0) == "1970-01-01 00:00:00 UTC"
     (tmp_path / "regvault.yaml").write_text("timezone: Asia/Tokyo\n")
-    assert Console(App()).time("2026-07-01T12:00:00.000Z") == "2026-07-01 21:00:00 JST"
+    assert Console(App()).time("2026-07-01T12:00:00.000Z") == "2026-07-01 21:00:00 +0900"
 
 
 def test_a_list_is_json_lines_or_text(capsys: Captured) -> None:

@@ -43,15 +43,12 @@ def confirm(
     From then on it counts like any other: it may be `latest`, the next ones are compared with it,
     and retention counts it. SNAPSHOT is [REGISTRY@]SEQ, as the warning named it.
     """
-    from datetime import UTC, datetime
-
     from regvault.assemble import open_vault
     from regvault.ops.confirm import confirm as accept
     from regvault.ops.confirm import plan_confirm, who
-    from regvault.ops.selector import resolve
 
     opened = open_vault(app.vault(vault, endpoint_url=endpoint_url))
-    root = resolve(opened, snapshot, now=datetime.now(UTC), timezone=app.timezone)
+    root = app.snapshot(opened, snapshot)
     plan = plan_confirm(opened, root)
     if dry_run:
         app.console.document({**plan.to_json(), "dry_run": True})

@@ -65,12 +65,10 @@ def diff(
 def _side(
     app: App, text: str, vault: str | None, endpoint_url: str | None, opened: list[Vault]
 ) -> Side:
-    from datetime import UTC, datetime
-
     from regvault.assemble import open_source, open_vault, threads_for
     from regvault.model.location import Role
     from regvault.ops.diff_sides import LiveSide, SnapshotSide
-    from regvault.ops.selector import Opened, resolve
+    from regvault.ops.selector import Opened
     from regvault.policy.selectors import is_selector
 
     if not is_selector(text):
@@ -78,7 +76,7 @@ def _side(
         return LiveSide(open_source(place, threads=threads_for(place)))
     if not opened:
         opened.append(open_vault(app.vault(vault, endpoint_url=endpoint_url)))
-    root = resolve(opened[0], text, now=datetime.now(UTC), timezone=app.timezone)
+    root = app.snapshot(opened[0], text)
     return SnapshotSide(Opened(opened[0], root, cache_base=app.cache_base()))
 
 

@@ -89,15 +89,15 @@ def _show(app: App, result: Estimate) -> None:
     say = app.console.say
     say(f"Registry {result.source}")
     say(
-        f"  {fmt.number(result.repositories)} repositories, {fmt.number(result.tags)} tags, "
-        f"{fmt.number(result.revisions)} revisions"
+        f"  {fmt.count(result.repositories, 'repository')}, {fmt.count(result.tags, 'tag')}, "
+        f"{fmt.count(result.revisions, 'revision')}"
     )
-    say(f"  {fmt.number(result.blobs)} blobs, {fmt.size(result.nbytes)}, each counted once")
+    say(f"  {fmt.count(result.blobs, 'blob')}, {fmt.size(result.nbytes)}, each counted once")
     say(f"    raw     {fmt.number(result.raw)}, {fmt.size(result.raw_bytes)}")
     say(f"    packed  {fmt.number(result.packed)}, {fmt.size(result.packed_bytes)}")
     if result.orphans:
         say(
-            f"  not stored: {fmt.number(result.orphans)} blobs without a link, "
+            f"  not stored: {fmt.count(result.orphans, 'blob')} without a link, "
             f"{fmt.size(result.orphan_bytes)}"
         )
     if result.growth is not None and result.growth_days is not None:
@@ -111,7 +111,7 @@ def _show(app: App, result: Estimate) -> None:
     else:
         say(
             f"First full: about {fmt.duration(result.seconds)} at {fmt.size(round(result.rate))}/s"
-            f" (measured: {result.sampled} blobs, {fmt.size(result.sampled_bytes)} in "
+            f" (measured: {fmt.count(result.sampled, 'blob')}, {fmt.size(result.sampled_bytes)} in "
             f"{result.sampled_s:.1f} s, one thread), if the vault takes it as fast"
         )
     prices = result.prices
@@ -131,7 +131,7 @@ def _show(app: App, result: Estimate) -> None:
     )
     if result.absent:
         app.console.warn(
-            f"{result.absent} blobs that links name are not there",
+            f"{fmt.count(result.absent, 'blob')} that links name: not there",
             hint="See which images they hurt: regvault scan SOURCE",
         )
 

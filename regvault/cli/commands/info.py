@@ -76,7 +76,7 @@ def _lines(app: App, each: RegistryInfo, result: Info) -> Iterable[tuple[str, st
     more = f" ({', '.join(others)})" if others else ""
     if each.first is not None and each.latest is not None:
         when = f"{time(each.first.started)} to {time(each.latest.started)}"
-        yield "restorable", f"{each.restorable} snapshots, {when}{more}"
+        yield "restorable", f"{fmt.count(each.restorable, 'snapshot')}, {when}{more}"
     else:
         yield "restorable", f"nothing{more}"
     if each.longest_gap_s is not None and each.usual_gap_s is not None:
@@ -91,8 +91,8 @@ def _lines(app: App, each: RegistryInfo, result: Info) -> Iterable[tuple[str, st
         state = state if root.complete else "incomplete"
         yield "newest", f"{root.name}, {age} ago, {state}"
         counts = root.counts
-        holds = f"{fmt.number(counts.repositories)} repositories, {fmt.number(counts.tags)} tags"
-        holds += f", {fmt.number(counts.revisions)} revisions, {fmt.size(counts.nbytes)}"
+        holds = f"{fmt.count(counts.repositories, 'repository')}, {fmt.count(counts.tags, 'tag')}"
+        holds += f", {fmt.count(counts.revisions, 'revision')}, {fmt.size(counts.nbytes)}"
         yield "holds", holds
     stored = "?" if each.stored_bytes is None else fmt.size(each.stored_bytes)
     newest = f", {fmt.size(root.objects.nbytes)} for the newest" if root else ""
@@ -101,7 +101,7 @@ def _lines(app: App, each: RegistryInfo, result: Info) -> Iterable[tuple[str, st
     if last is None:
         yield "verified", "never"
     else:
-        found = f"{last.problems} problems" if last.problems else "no problems"
+        found = fmt.count(last.problems, "problem") if last.problems else "no problems"
         through = f"up to {each.name}@{last.through}"
         yield "verified", f"{time(last.at)} ({last.depth}): {found}, {through}"
     if each.restore_seconds is None or each.restore_rate is None:

@@ -57,17 +57,15 @@ def ls(
     Marks: dangling (the tag points to nothing), unreadable (nobody knows where it pointed), missing
     (the snapshot does not hold the manifest), damaged (the source lacked what the image needs).
     """
-    from datetime import UTC, datetime
-
     from regvault.assemble import open_vault
     from regvault.ops.listing import list_images, list_repositories
     from regvault.ops.listing_image import show_image
-    from regvault.ops.selector import Opened, resolve
+    from regvault.ops.selector import Opened
     from regvault.policy.references import parse_ls_arguments
 
     selector, reference = parse_ls_arguments(arguments)
     opened = open_vault(app.vault(vault, endpoint_url=endpoint_url))
-    root = resolve(opened, selector, now=datetime.now(UTC), timezone=app.timezone)
+    root = app.snapshot(opened, selector)
     with Opened(opened, root, cache_base=app.cache_base()) as view:
         app.console.note(f"Snapshot {root.name}, {app.console.time(root.started)}")
         if reference is None:
@@ -83,7 +81,7 @@ def ls(
                         fmt.number(row.tags),
                         fmt.number(row.revisions),
                         fmt.size(row.nbytes),
-                        f"{row.missing} blobs missing" if row.missing else None,
+                        f"{fmt.count(row.missing, 'blob')} missing" if row.missing else None,
                     )
                     for row in repositories
                 ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import grp
 import pwd
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from regvault.cli.app import App
     from regvault.ops.restore import RestorePlan, RestoreResult
+    from regvault.ops.restore.select import Problem
 
 
 @command(
@@ -122,10 +122,10 @@ def restore(
     from regvault.model.location import Role
     from regvault.ops.claim import claim
     from regvault.ops.restore import RestoreOptions, Restorer
-    from regvault.ops.selector import resolve
     from regvault.vault.blobs import BlobReader
     from regvault.vault.catalog import Catalog, vault_cache
 
+    _check_digests(digests)
     place = app.registry(target, Role.TARGET, endpoint_url=endpoint_url)
     where = app.vault(vault, endpoint_url=endpoint_url)
     count = threads_for(place, where, asked=threads)
@@ -144,7 +144,7 @@ def restore(
     opened = open_vault(
         where, beside=place, limit_upload=limit_upload, limit_download=limit_download
     )
-    root = resolve(opened, snapshot, now=datetime.now(UTC), timezone=app.timezone)
+    root = app.snapshot(opened, snapshot)
     one = len(repos) == 1 and not set(repos[0]) & set("*?[") and not repos[0].endswith("/")
     to, existing = open_target(
         place,
@@ -170,7 +170,20 @@ def restore(
     document = plan.to_json() if result is None else result.to_json()
     app.console.document({**document, "dry_run": dry_run})
     _show(app, plan, result, str(place.location))
-    return 0 if result is None else result.exit_code()
+    if result is None:
+        return 3 if plan.problem_count else 0
+    return result.exit_code()
+
+
+def _check_digests(digests: tuple[str, ...]) -> None:
+    from regvault.oci.grammar import is_digest
+
+    for digest in digests:
+        if not is_digest(digest):
+            raise UsageError(
+                f"--digest: {digest!r} is no digest",
+                hint="All of sha256:... is needed; whole digests are shown by: regvault ls --long",
+            )
 
 
 def _denied(file: TextIO | None) -> frozenset[str]:
@@ -218,36 +231,66 @@ def _modes(text: str | None) -> tuple[int, int] | None:
     return modes
 
 
+#: What helps with the reasons why something does not come back.
+_REASONS = {
+    "missing": "`missing` was damaged at the source already; another snapshot may have it: "
+    "regvault find DIGEST.",
+    "damaged": "`damaged` is wrong or gone in the vault: regvault verify.",
+}
+
+
 def _show(app: App, plan: RestorePlan, result: RestoreResult | None, target: str) -> None:
     console = app.console
     name = plan.snapshot.name
-    what = f"{plan.repositories} repositories, {plan.tags} tags"
+    tags = plan.tags if result is None else result.tags_written + result.tags_kept
+    what = f"{fmt.count(plan.repositories, 'repository')}, {fmt.count(tags, 'tag')}"
     if result is None:
         console.say(
-            f"Would restore {name} to {target}: {what}; write {plan.blobs} blobs, "
+            f"Would restore {name} to {target}: {what}; write {fmt.count(plan.blobs, 'blob')}, "
             f"{fmt.size(plan.nbytes)}; check {plan.present} that are there."
         )
     else:
         console.say(
-            f"Restored {name} to {target}: {what}; wrote {result.blobs_written} blobs, "
-            f"{fmt.size(result.bytes_written)}; kept {result.blobs_kept}, replaced "
-            f"{result.blobs_replaced}."
+            f"Restored {name} to {target}: {what}; "
+            f"wrote {fmt.count(result.blobs_written, 'blob')}, {fmt.size(result.bytes_written)}; "
+            f"kept {result.blobs_kept}, replaced {result.blobs_replaced}."
         )
-    moved = plan.tags_moved if result is None else result.tags_moved
-    if moved:
-        console.warn(
-            f"tags that point elsewhere by now, and {'would be' if result is None else 'were'} "
-            f"left alone: {len(moved)}",
-            hint="Move them back with --overwrite tags.",
-        )
-        for repository, tag, digest in moved[:20]:
-            console.note(f"  {repository}:{tag} -> {digest}")
+        if result.links_written or result.tags_written:
+            console.note(
+                f"{fmt.count(result.links_written, 'link')} and "
+                f"{fmt.count(result.tags_written, 'tag')} are new. Restart a registry that serves "
+                "from there: it caches."
+            )
+    _show_moved(app, plan, result)
     if plan.problem_count:
+        reasons = {problem.reason for problem in plan.problems}
         console.warn(
-            f"{plan.problem_count} things do not come back",
-            hint="`missing` ones were damaged at the source when the snapshot was taken; see "
-            "another snapshot: regvault find DIGEST",
+            f"{fmt.count(plan.problem_count, 'part')} of the snapshot cannot be restored",
+            hint=" ".join(hint for reason, hint in _REASONS.items() if reason in reasons) or None,
         )
         for problem in plan.problems[:20]:
-            where = f"{problem.repository} " if problem.repository else ""
-            console.note(f"  {where}{problem.subject}: {problem.reason} {problem.detail}")
+            console.note(f"  {_line(problem)}")
+
+
+def _show_moved(app: App, plan: RestorePlan, result: RestoreResult | None) -> None:
+    """List the tags that point elsewhere at the target."""
+    alone = plan.tags_moved if result is None else result.tags_moved
+    back = () if result is None else result.tags_moved_back
+    if alone:
+        app.console.warn(
+            f"{fmt.count(len(alone), 'tag')} of the target point elsewhere by now"
+            + ("" if result is None else ", and were left alone"),
+            hint="They are left alone without --overwrite tags, and moved back with it.",
+        )
+    elif back:
+        app.console.note(f"{fmt.count(len(back), 'tag')} moved back, from:")
+    for repository, tag, digest in (*alone, *back)[:20]:
+        app.console.note(f"  {repository}:{tag} -> {digest}")
+
+
+def _line(problem: Problem) -> str:
+    subject = problem.subject
+    if problem.repository:
+        joint = "" if subject.startswith(":") else "@" if ":" in subject else " "
+        subject = f"{problem.repository}{joint}{subject}"
+    return f"{subject}: {problem.reason}" + (f", {problem.detail}" if problem.detail else "")

@@ -54,12 +54,14 @@ def scan(
     console = app.console
     console.document(result.to_json())
     console.say(
-        f"{result.repositories} repositories, {result.tags} tags, {result.revisions} manifests, "
-        f"{result.blobs} blobs, {fmt.size(result.nbytes)}."
+        f"{fmt.count(result.repositories, 'repository')}, {fmt.count(result.tags, 'tag')}, "
+        f"{fmt.count(result.revisions, 'manifest')}, {fmt.count(result.blobs, 'blob')}, "
+        f"{fmt.size(result.nbytes)}."
     )
     if result.orphans:
         console.say(
-            f"{result.orphans} blobs that nothing links to, {fmt.size(result.orphan_bytes or 0)}."
+            f"{fmt.count(result.orphans, 'blob')} that nothing links to, "
+            f"{fmt.size(result.orphan_bytes or 0)}."
         )
     shown = [(rank, f) for rank, f in result.findings if str(f.kind) != "orphan-blob"]
     console.table(
@@ -78,7 +80,7 @@ def scan(
     )
     if result.damage:
         console.warn(
-            f"{result.damage} findings of damage",
+            f"{fmt.count(result.damage, 'finding')} of damage",
             hint="Restore what is missing from a vault: regvault restore latest --to SOURCE",
         )
     else:

@@ -112,29 +112,30 @@ def snapshot(
 def _show(app: App, result: SnapshotResult, vault: str) -> None:
     console = app.console
     root = result.root
-    read = f"{result.read} repositories read, {result.inherited} unchanged"
+    read = f"{fmt.count(result.read, 'repository')} read, {result.inherited} unchanged"
     if result.removed:
         read += f", {result.removed} gone"
     size = fmt.size(result.stored_bytes)
     if root is None:
-        console.say(f"Would store {result.stored} blobs, {size} ({read}).")
+        console.say(f"Would store {fmt.count(result.stored, 'blob')}, {size} ({read}).")
     else:
         console.say(
-            f"Snapshot {root.name}: {root.counts.repositories} repositories, "
-            f"{root.counts.tags} tags, {fmt.size(root.counts.nbytes)}."
+            f"Snapshot {root.name}: {fmt.count(root.counts.repositories, 'repository')}, "
+            f"{fmt.count(root.counts.tags, 'tag')}, {fmt.size(root.counts.nbytes)}."
         )
-        console.say(f"{read[0].upper()}{read[1:]}; {result.stored} new blobs, {size}.")
+        console.say(f"{read[0].upper()}{read[1:]}; {fmt.count(result.stored, 'new blob')}, {size}.")
     if result.lost:
         console.warn(
-            f"the vault had lost {len(result.lost)} objects, which were stored again",
+            f"the vault had lost {fmt.count(len(result.lost), 'object')}: stored again",
             hint="See whether older snapshots are whole: regvault verify",
         )
     ranks = {str(rank): count for rank, count in result.ranks.items()}
     if ranks["new"] or ranks["known"]:
+        new = fmt.count(ranks["new"], "new finding")
         console.warn(
-            f"the source is damaged: {ranks['new']} new, {ranks['known']} known findings",
+            f"the source is damaged: {new}, {ranks['known']} known",
             hint="All that could be read is in the snapshot. See them with --json, or with: "
-            "regvault scan SOURCE",
+            "regvault scan SOURCE --read-data",
         )
         for rank, finding in result.findings[:20]:
             if str(rank) != "notice":

@@ -76,7 +76,7 @@ def verify(
 
 def _show(app: App, result: VerifyResult, sample: Sample | None) -> None:
     report, console = result.report, app.console
-    read = f"{report.objects} objects read, {fmt.size(report.nbytes)}"
+    read = f"{fmt.count(report.objects, 'object')} read, {fmt.size(report.nbytes)}"
     depth = result.depth
     if sample is not None and sample.percent is not None:
         depth = f"a sample of {sample.percent:g} % of the data"
@@ -84,9 +84,9 @@ def _show(app: App, result: VerifyResult, sample: Sample | None) -> None:
         depth = f"part {sample.part} of {sample.parts} of the data"
     if not report.count:
         what = "1 snapshot is" if result.snapshots == 1 else f"{result.snapshots} snapshots are"
-        console.say(f"{what} whole ({depth}): {report.present} objects there, {read}.")
+        console.say(f"{what} whole ({depth}): {fmt.count(report.present, 'object')} there, {read}.")
         return
-    console.say(f"The vault is damaged: {report.count} problems ({read}).")
+    console.say(f"The vault is damaged: {fmt.count(report.count, 'problem')} ({read}).")
     console.table(
         ("object", "what", "detail", "snapshots"),
         [(p.key, p.what, p.detail, ", ".join(p.snapshots) or "-") for p in report.problems[:50]],

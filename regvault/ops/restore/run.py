@@ -81,8 +81,9 @@ class RestorePlan:
         blobs, nbytes: that are not at the target, by size.
         present, present_bytes: that are there with the right size.
         links: layer, revision and tag links, at most.
-        tags_moved: (repository, tag, where it points) that point elsewhere and would be left
-            alone; looked for in a dry run only, the others find out when they come to it.
+        tags_moved: (repository, tag, where it points) that point elsewhere, and would be left
+            alone or, if that was asked for, moved back; looked for in a dry run only, the others
+            find out when they come to it.
         problems: what does not come back, the first 1,000.
         problem_count: all of them.
     """
@@ -135,6 +136,8 @@ class RestoreResult:
         tags_written: that point where the snapshot says, now.
         tags_kept: that did so before.
         tags_moved: (repository, tag, where it points) that point elsewhere, and were left alone.
+        tags_moved_back: (repository, tag, where it pointed) that do not any more.
+        refused: whether a tag that was asked for by its name was left alone.
         damaged: whether the vault could not give all.
     """
 
@@ -147,13 +150,15 @@ class RestoreResult:
     tags_written: int = 0
     tags_kept: int = 0
     tags_moved: list[tuple[str, str, str]] = field(default_factory=list)
+    tags_moved_back: list[tuple[str, str, str]] = field(default_factory=list)
+    refused: bool = False
     damaged: bool = False
 
     def exit_code(self) -> int:
-        """Return 0; 4 where the vault is damaged; 3 where something does not come back."""
+        """Return 0; 4 where the vault is damaged; 3 where something asked for did not come back."""
         if self.damaged:
             return 4
-        return 3 if self.plan.problem_count else 0
+        return 3 if self.plan.problem_count or self.refused else 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that `--json` prints."""
@@ -167,6 +172,7 @@ class RestoreResult:
             "tags_written": self.tags_written,
             "tags_kept": self.tags_kept,
             "tags_moved": _moved(self.tags_moved),
+            "tags_moved_back": _moved(self.tags_moved_back),
         }
 
 
@@ -181,6 +187,7 @@ class _Tags:
     write: dict[str, str]
     kept: int
     moved: list[tuple[str, str, str]]
+    moved_back: list[tuple[str, str, str]]
 
 
 class Restorer:
@@ -232,6 +239,7 @@ class Restorer:
         """
         plan = RestorePlan(self._root)
         self._progress.phase("Choosing", total_items=self._root.counts.repositories)
+        self._check_globs()
         damage = self._damage()
         renamed = Renamed(self._renames)
         found_tags: set[str] = set()
@@ -244,7 +252,8 @@ class Restorer:
             plan.links += len(selection.layers) + len(selection.revisions)
             plan.links += len(selection.history) + len(selection.tags)
             if self._options.dry_run:
-                plan.tags_moved += self._decide(name, selection).moved
+                tags = self._decide(name, selection)
+                plan.tags_moved += tags.moved + tags.moved_back
             plan.add(selection.problems)
             plan.add(self._of_damage(damage.get(name, []), selection))
             found_tags.update(selection.tags)
@@ -290,8 +299,29 @@ class Restorer:
         for problem in damage:
             image = problem.detail.rpartition("belongs to ")[2]
             chosen = image.lstrip(":@") in {*selection.tags, *selection.revisions}
+            if _tag_of(problem.subject) in selection.tags:
+                continue  # its link could not be read, but where it points was known
             if problem.subject not in named and (chosen or not narrowed):
                 yield problem
+
+    def _check_globs(self) -> None:
+        """Refuse a restore of which a part is misspelled, before anything is written.
+
+        Raises:
+            NotFoundError: a glob matches no repository of the snapshot.
+        """
+        unmatched = {glob: glob_matcher([glob]) for glob in self._options.globs}
+        tree = self._vault.tree("repositories", self._root.repositories, self._objects)
+        for line in tree.lines() if unmatched else ():
+            name = parse_entry(line).name
+            unmatched = {g: matches for g, matches in unmatched.items() if not matches(name)}
+            if not unmatched:
+                return
+        if unmatched:
+            raise NotFoundError(
+                f"snapshot {self._root.name} has no repository {', '.join(sorted(unmatched))}",
+                hint=f"See what it has: regvault ls {self._root.name}",
+            )
 
     def _selections(self) -> Iterator[tuple[str, Selection]]:
         options = self._options
@@ -371,8 +401,8 @@ class Restorer:
         needed = plan.nbytes + files * _BLOCK
         if space.free_bytes is not None and needed > space.free_bytes:
             raise StoreFullError(
-                f"{self._target.location} has {space.free_bytes} bytes left, and the restore "
-                f"needs {needed}",
+                f"{self._target.location} has {space.free_bytes >> 20} MiB left, and the restore "
+                f"needs {-(-needed >> 20)} MiB",
                 hint="Make room, restore elsewhere, or restore some repositories with --repo.",
             )
         if space.free_inodes is not None and files > space.free_inodes > 0:
@@ -422,18 +452,22 @@ class Restorer:
             result.tags_written += len(tags.write)
             result.tags_kept += tags.kept
             result.tags_moved += tags.moved
+            result.tags_moved_back += tags.moved_back
+            result.refused |= bool(tags.moved and self._options.tags)
         self._progress.advance(1)
 
     def _decide(self, name: str, selection: Selection) -> _Tags:
         """Compare tags with where they point at the target now."""
         there = rename(name, self._renames)
-        tags = _Tags({}, 0, [])
+        tags = _Tags({}, 0, [], [])
         for tag, digest in selection.tags.items():
             now = self._target.tag(there, tag)
             if now == digest and self._options.overwrite != "always":
                 tags.kept += 1
             elif not now or self._options.overwrite != "never":
                 tags.write[tag] = digest
+                if now and now != digest:
+                    tags.moved_back.append((there, tag, now))
             else:
                 tags.moved.append((there, tag, now))
         return tags
@@ -441,6 +475,12 @@ class Restorer:
     def close(self) -> None:
         """Free what the plan holds."""
         self._worklist.close()
+
+
+def _tag_of(path: str) -> str | None:
+    """Return the tag whose link is at a path, None where it is another path."""
+    tag, end, _ = path.rpartition("/_manifests/tags/")[2].partition("/current/link")
+    return tag if end and path.endswith("/current/link") else None
 
 
 #: Damage that a restore mends: the link's content follows from its path.

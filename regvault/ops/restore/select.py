@@ -76,6 +76,11 @@ def parse_renames(texts: Collection[str]) -> list[tuple[str, str]]:
                 f"--rename {text!r}: both sides end in a slash, or none does",
                 hint="team/=restored/team/ renames everything below team/.",
             )
+        if any(old == other and new != to for other, to in found):
+            raise UsageError(
+                f"--rename gives {old} two names",
+                hint="Restore it twice, each time under one of them.",
+            )
         found.append((old, new))
     return found
 

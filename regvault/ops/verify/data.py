@@ -158,7 +158,7 @@ class _Members:
         try:
             for member, at, size in iter_members(view[:filled], self._key, whole=False):
                 if not is_digest_of(member, view[at : at + size]):
-                    self._report.add(self._key, "damaged", f"{member} in it has other bytes")
+                    self._report.add_member(self._key, member)
                 done = min(at + size + -size % 512, filled)
         except VaultDamagedError as error:
             self._broken = True

@@ -27,8 +27,12 @@ def name_images(vault: Vault, roots: list[Root], catalog: Catalog, report: Repor
     digests: set[str] = set()
     try:
         for problem in report.problems:
+            if problem.what == "uncatalogued":
+                continue  # it is there and whole
             if problem.key.startswith("blobs/"):
                 digests.add(digest_of_key(problem.key) or "")
+            elif problem.key in report.wrong_members:
+                digests |= report.wrong_members[problem.key]
             elif problem.key.startswith(("packs/", "meta/")):
                 digests.update(place.digest for place in catalog.members(problem.key))
             elif ":" in problem.key:

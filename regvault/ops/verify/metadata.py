@@ -264,7 +264,7 @@ def _read_meta(
                 if matches_manifest(blob, digest):
                     found.append((digest, blob))
                 else:
-                    report.add(key, "damaged", f"{digest} in it has other bytes")
+                    report.add_member(key, digest)
         except VaultDamagedError as error:
             report.add(key, "damaged", error.message)
     return found

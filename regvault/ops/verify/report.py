@@ -36,6 +36,7 @@ class Report:
         count: all of them.
         objects, nbytes: that were read and hashed.
         present: objects that were looked up in LIST.
+        wrong_members: pack or meta object -> its members with other bytes, where they are known.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -44,8 +45,16 @@ class Report:
     nbytes: int = 0
     present: int = 0
     images: list[tuple[str, str, str]] = field(default_factory=list)
+    wrong_members: dict[str, set[str]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _seen: set[tuple[str, str]] = field(default_factory=set)
+
+    def add_member(self, key: str, digest: str) -> None:
+        """Note that a blob in an object has other bytes than its name says."""
+        self.add(key, "damaged", f"{digest} in it has other bytes")
+        with self._lock:
+            if sum(map(len, self.wrong_members.values())) < _KEPT:
+                self.wrong_members.setdefault(key, set()).add(digest)
 
     def add(self, key: str, what: str, detail: str, snapshots: tuple[str, ...] = ()) -> None:
         """Report a problem; the same one of the same key is reported once."""
