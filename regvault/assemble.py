@@ -269,9 +269,15 @@ def open_target(
                 f"{place.location} is a registry, not an image layout",
                 hint="Give a directory of its own, or fs: for the registry itself.",
             )
-        return OciLayoutTarget(store, full_names=full_names), ()
+        layout = OciLayoutTarget(store, full_names=full_names)
+        return layout, layout.existing()
     existing = DistributionSource(store, kind="target", threads=threads).blobs()
     return DistributionTarget(store), existing
+
+
+def is_absent(place: RegistryPlace) -> bool:
+    """Return whether the directory to restore into is not there yet."""
+    return place.location.kind is not Kind.S3 and not os.path.lexists(place.location.path)
 
 
 def open_directory(path: str) -> ObjectStore:

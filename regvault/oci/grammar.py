@@ -29,6 +29,7 @@ __all__ = [
     "is_tag",
     "parse_digest",
     "sha256_digest",
+    "unmatched",
 ]
 
 ALGORITHMS: dict[str, int] = {"sha256": 64, "sha384": 96, "sha512": 128}
@@ -123,6 +124,22 @@ def glob_matcher(globs: Iterable[str]) -> Callable[[str], bool]:
     """
     patterns = [_glob_pattern(glob) for glob in globs]
     return lambda name: any(pattern.fullmatch(name) for pattern in patterns)
+
+
+def unmatched(globs: Iterable[str], names: Iterable[str]) -> list[str]:
+    """Return the globs that match none of the names, of which no more are read than need be.
+
+    Raises:
+        InvalidNameError: a glob is none.
+    """
+    left = {glob: _glob_pattern(glob) for glob in globs}
+    if left:
+        for name in names:
+            for glob in [g for g, pattern in left.items() if pattern.fullmatch(name)]:
+                del left[glob]
+            if not left:
+                break
+    return list(left)
 
 
 @lru_cache(maxsize=1024)

@@ -8,10 +8,11 @@ those repositories are read whose links changed.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from regvault.errors import UsageError
-from regvault.oci.grammar import InvalidNameError, glob_matcher
+from regvault.errors import NotFoundError, UsageError
+from regvault.oci.grammar import InvalidNameError, glob_matcher, unmatched
 from regvault.ops.diff_sides import LiveSide, SnapshotSide
 from regvault.vault.tree import diff as tree_diff
 
@@ -168,11 +169,18 @@ def diff(a: Side, b: Side, *, globs: tuple[str, ...] = ()) -> DiffResult:
 
     Raises:
         UsageError: a glob is none.
+        NotFoundError: a glob matches no repository of either.
     """
     try:
         matches = glob_matcher(globs) if globs else None
+        missing = unmatched(globs, chain(a.names(), b.names()) if globs else ())
     except InvalidNameError as error:
         raise UsageError(str(error), hint="For example team/app, team/* or team/**.") from None
+    if missing:
+        raise NotFoundError(
+            f"neither {a.label} nor {b.label} has a repository {', '.join(missing)}",
+            hint="See what a snapshot has: regvault ls SNAPSHOT",
+        )
     result = DiffResult(a.label, b.label)
     if isinstance(a, SnapshotSide) and isinstance(b, SnapshotSide):
         result.repositories = list(_between_snapshots(a, b, matches))

@@ -51,6 +51,10 @@ class SnapshotSide:
     def _lines(self, state: str) -> Iterator[Line]:
         return map(self.parse, self.opened.state_lines(state))
 
+    def names(self) -> Iterator[str]:
+        """Yield the names of all repositories."""
+        return (entry.name for entry in self.opened.entries())
+
     def parse(self, line: bytes) -> Line:
         """Parse one line of a state. Raises VaultDamagedError."""
         try:
@@ -99,6 +103,10 @@ class LiveSide:
                 survey.fingerprint,
                 lambda survey=survey: self._lines(survey),  # type: ignore[misc]
             )
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of all repositories."""
+        return self.source.repositories()
 
     def _lines(self, survey: Survey) -> Iterator[Line] | None:
         links = survey.links()

@@ -14,7 +14,7 @@ from regvault.errors import (
     SourceUnavailableError,
 )
 from regvault.model.registry import Finding, Kind
-from regvault.oci.grammar import glob_matcher
+from regvault.oci.grammar import glob_matcher, unmatched
 from regvault.oci.verify import VerifyingReader, matches_manifest
 from regvault.ops.snapshot.state import assemble, wanted_blobs
 from regvault.ops.snapshot.storer import MAX_MANIFEST_BYTES, parse
@@ -125,6 +125,12 @@ def scan(source: RegistrySource, options: ScanOptions, *, progress: Progress) ->
     prober = _Prober(source, options)
     progress.phase("Scanning repositories")
     try:
+        missing = unmatched(options.globs, source.repositories() if options.globs else ())
+        if missing:
+            raise NotFoundError(
+                f"no repository of {source.location} matches {', '.join(missing)}",
+                hint="Give names or globs such as 'team/*'.",
+            )
         for survey in _surveys(source, options.globs):
             links = survey.links()
             result.repositories += 1
@@ -133,11 +139,6 @@ def scan(source: RegistrySource, options: ScanOptions, *, progress: Progress) ->
             for finding in prober.check(survey, links):
                 result.add(finding)
             progress.advance(1)
-        if options.globs and not result.repositories:
-            raise NotFoundError(
-                f"no repository of {source.location} matches {', '.join(options.globs)}",
-                hint="See the names with: regvault scan SOURCE",
-            )
         for finding in source.findings():
             result.add(finding)
         result.blobs, result.nbytes = prober.blobs, prober.nbytes

@@ -14,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from regvault.errors import ObjectNotFoundError, PreconditionError, RefusedError
-from regvault.oci.grammar import is_repository, is_tag, parse_digest
+from regvault.oci.grammar import is_digest, is_repository, is_tag, parse_digest
 from regvault.oci.manifest import (
     MAX_MANIFEST_SIZE,
     InvalidManifestError,
@@ -25,7 +25,7 @@ from regvault.oci.media import OCI_INDEX
 from regvault.registry.writer import BlobWriter, refusing_bad_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from regvault.model.store import ObjectStore
 
@@ -68,6 +68,7 @@ class OciLayoutTarget(BlobWriter):
         self._tags: dict[str, str] = {}
         self._revisions: set[str] = set()
         self._owners: dict[str, str] = {}  # name -> repository
+        self._has_names = False  # of tags that were asked for
 
     blobs = "blobs"
 
@@ -75,6 +76,14 @@ class OciLayoutTarget(BlobWriter):
         """Return where a blob belongs. Raises InvalidNameError."""
         algorithm, digits = parse_digest(digest)
         return f"blobs/{algorithm}/{digits}"
+
+    def existing(self) -> Iterator[tuple[str, int]]:
+        """Yield (digest, size) of the blobs that are there."""
+        for entry in self._store.list(f"{self.blobs}/"):
+            algorithm, _, digits = entry.key.removeprefix(f"{self.blobs}/").partition("/")
+            digest = f"{algorithm}:{digits}"
+            if is_digest(digest):
+                yield digest, entry.size
 
     def put_layer(self, repository: str, digest: str) -> bool:
         """Do nothing."""
@@ -142,6 +151,7 @@ class OciLayoutTarget(BlobWriter):
         for descriptor in self._read_index()[0]["manifests"]:
             if _name_of(descriptor) == name:
                 digest = descriptor.get("digest")
+                self._has_names = True
                 return digest if isinstance(digest, str) else ""
         return None
 
@@ -169,7 +179,7 @@ class OciLayoutTarget(BlobWriter):
 
     def _commit(self, tags: dict[str, str], revisions: set[str]) -> None:
         new = [self._descriptor(digest, name) for name, digest in sorted(tags.items())]
-        new += self._unnamed(revisions - set(tags.values()), named=bool(tags))
+        new += self._unnamed(revisions - set(tags.values()), named=bool(tags) or self._has_names)
         self._mark()
         for _ in range(_TRIES):
             index, etag = self._read_index()
@@ -286,7 +296,7 @@ def _merge(manifests: list[dict[str, Any]], new: list[dict[str, Any]]) -> None:
         if name in by_name:
             before = manifests[by_name[name]]
             manifests[by_name[name]] = descriptor
-            if before.get("digest") != descriptor["digest"]:
+            if all(each.get("digest") != before.get("digest") for each in manifests):
                 manifests.append(_without_name(before))
         elif name is not None or descriptor["digest"] not in digests:
             manifests.append(descriptor)

@@ -158,7 +158,7 @@ def test_a_damaged_root_ends_no_backups(small):
     small.push.image("app", "3rd", layers=(noise(100, 3),))
     result = small.snapshot()
     assert result.root.name.sequence == 3
-    assert result.exit_code() == 0
+    assert result.exit_code() == 4  # made, and the vault is damaged
     assert any("00000002" in warning for warning in small.progress.warnings)
     report = small.verify().report
     assert {p.key for p in report.problems} == {"snapshots/prod/00000002.json"}

@@ -46,7 +46,12 @@ def demo(app: App, keep: str | None) -> None:
         directory = os.path.abspath(keep)
         if os.path.exists(directory):
             raise UsageError(f"{directory} is there already", hint="Give a new directory.")
-        os.makedirs(directory)
+        try:
+            os.makedirs(directory)
+        except OSError as error:
+            raise UsageError(
+                f"{directory} cannot be made: {error.strerror}", hint="Give another directory."
+            ) from None
     try:
         _Tour(app, directory, kept=keep is not None).run()
     finally:

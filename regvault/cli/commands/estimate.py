@@ -25,7 +25,7 @@ if TYPE_CHECKING:
             "regvault estimate s3://images --vault s3://backup/registry",
         ),
     ],
-    exit_codes=(0, 1, 2, 5, 6, 10, 12),
+    exit_codes=(0, 1, 2, 3, 5, 6, 10, 12),
 )
 @click.argument("source", type=LOCATION)
 @vault_option
@@ -68,7 +68,7 @@ def estimate(
         )
     app.console.document(result.to_json())
     _show(app, result)
-    return 0
+    return 3 if result.findings.get("unreadable") else 0
 
 
 def _vault(app: App, vault: str | None, endpoint_url: str | None) -> Vault | None:
@@ -129,6 +129,12 @@ def _show(app: App, result: Estimate) -> None:
         ],
         align="lrrr",
     )
+    unreadable = result.findings.get("unreadable", 0)
+    if unreadable:
+        app.console.warn(
+            f"{fmt.count(unreadable, 'place')} could not be read, so there is more than this",
+            hint="Run it as the registry's own user. See them with: regvault scan SOURCE",
+        )
     if result.absent:
         app.console.warn(
             f"{fmt.count(result.absent, 'blob')} that links name: not there",

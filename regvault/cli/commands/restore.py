@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import pwd
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -118,7 +119,7 @@ def restore(
     stays; what is wrong is replaced; tags are written last. An interrupted restore is gone on
     with by the same command. Restart a registry that serves from TARGET afterwards: it caches.
     """
-    from regvault.assemble import open_target, open_vault, threads_for
+    from regvault.assemble import is_absent, open_target, open_vault, threads_for
     from regvault.model.location import Role
     from regvault.ops.claim import claim
     from regvault.ops.restore import RestoreOptions, Restorer
@@ -146,14 +147,17 @@ def restore(
     )
     root = app.snapshot(opened, snapshot)
     one = len(repos) == 1 and not set(repos[0]) & set("*?[") and not repos[0].endswith("/")
-    to, existing = open_target(
+    opening = partial(
+        open_target,
         place,
         threads=count,
         owner=_owner(owner),
         modes=_modes(mode),
         full_names=not one,
-        dry_run=dry_run,
     )
+    # A directory is not made before it is known that there is something to restore.
+    absent = is_absent(place)
+    to, existing = opening(dry_run=dry_run or absent)
     catalog = Catalog(opened.store, vault_cache(app.cache_base(), opened.id))
     objects = opened.object_list(root)
     with app.progress() as progress, claim(opened, [root], progress):
@@ -163,6 +167,8 @@ def restore(
         restorer = Restorer(opened, root, objects, reader, to, existing, options, progress)
         try:
             plan = restorer.plan()
+            if absent and not dry_run:
+                restorer.target = opening()[0]
             result = None if dry_run else restorer.execute(plan)
         finally:
             restorer.close()

@@ -148,6 +148,11 @@ def _show(app: App, result: SnapshotResult, vault: str) -> None:
             "something at the source could not be read; the snapshot is not complete",
             hint="See the findings 'unreadable' with --json; mend it, and run this again.",
         )
+    if result.would_hold is not None:
+        console.warn(
+            f"the snapshot would be held: {result.would_hold}",
+            hint="It would be stored, and not be `latest` until it is confirmed.",
+        )
     if root is not None and root.held is not None:
         console.warn(
             f"snapshot {root.name} is held: {root.held['reason']}",

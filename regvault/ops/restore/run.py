@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from regvault.errors import NotFoundError, StoreFullError, VaultDamagedError
-from regvault.oci.grammar import glob_matcher
+from regvault.oci.grammar import glob_matcher, unmatched
 from regvault.oci.manifest import InvalidManifestError
 from regvault.ops.bounded import in_order
 from regvault.ops.images import Images, parse_state
@@ -191,7 +191,12 @@ class _Tags:
 
 
 class Restorer:
-    """One restore of one snapshot into one target."""
+    """One restore of one snapshot into one target.
+
+    Attributes:
+        target: where to. Planning only asks it what it has; it may be another one that has the same
+            when the plan is executed.
+    """
 
     def __init__(
         self,
@@ -220,7 +225,7 @@ class Restorer:
         self._root = root
         self._objects = objects
         self._reader = reader
-        self._target = target
+        self.target = target
         self._existing = existing
         self._options = options
         self._progress = progress
@@ -310,16 +315,12 @@ class Restorer:
         Raises:
             NotFoundError: a glob matches no repository of the snapshot.
         """
-        unmatched = {glob: glob_matcher([glob]) for glob in self._options.globs}
         tree = self._vault.tree("repositories", self._root.repositories, self._objects)
-        for line in tree.lines() if unmatched else ():
-            name = parse_entry(line).name
-            unmatched = {g: matches for g, matches in unmatched.items() if not matches(name)}
-            if not unmatched:
-                return
-        if unmatched:
+        names = (parse_entry(line).name for line in tree.lines())
+        missing = unmatched(self._options.globs, names)
+        if missing:
             raise NotFoundError(
-                f"snapshot {self._root.name} has no repository {', '.join(sorted(unmatched))}",
+                f"snapshot {self._root.name} has no repository {', '.join(missing)}",
                 hint=f"See what it has: regvault ls {self._root.name}",
             )
 
@@ -373,7 +374,7 @@ class Restorer:
         )
         writer = BlobWriter(
             self._reader,
-            self._target,
+            self.target,
             trust=self._options.trust,
             overwrite_all=self._options.overwrite == "always",
             threads=self._options.threads,
@@ -386,28 +387,28 @@ class Restorer:
         if self._failed:
             result.damaged = True
             plan.add(Problem("", d, "damaged", why) for d, why in sorted(self._failed.items()))
-        self._target.barrier()
+        self.target.barrier()
         self._progress.phase("Restoring links", total_items=plan.repositories)
         self._each(Restorer._links, result, again=bool(self._failed))
-        self._target.barrier()
+        self.target.barrier()
         self._progress.phase("Restoring tags", total_items=plan.repositories)
         self._each(Restorer._tags, result, again=False)
-        self._target.finish()
+        self.target.finish()
         return result
 
     def _check_space(self, plan: RestorePlan) -> None:
-        space = self._target.space()
+        space = self.target.space()
         files = 2 * plan.blobs + 2 * plan.links
         needed = plan.nbytes + files * _BLOCK
         if space.free_bytes is not None and needed > space.free_bytes:
             raise StoreFullError(
-                f"{self._target.location} has {space.free_bytes >> 20} MiB left, and the restore "
+                f"{self.target.location} has {space.free_bytes >> 20} MiB left, and the restore "
                 f"needs {-(-needed >> 20)} MiB",
                 hint="Make room, restore elsewhere, or restore some repositories with --repo.",
             )
         if space.free_inodes is not None and files > space.free_inodes > 0:
             raise StoreFullError(
-                f"{self._target.location} has {space.free_inodes} inodes left, and the restore "
+                f"{self.target.location} has {space.free_inodes} inodes left, and the restore "
                 f"needs {files}",
                 hint="Restore to a file system with more inodes.",
             )
@@ -433,7 +434,7 @@ class Restorer:
             pass
 
     def _links(self, name: str, selection: Selection, result: RestoreResult) -> None:
-        target = self._target
+        target = self.target
         there = rename(name, self._renames)
         written = target.put_links(
             there,
@@ -447,7 +448,7 @@ class Restorer:
 
     def _tags(self, name: str, selection: Selection, result: RestoreResult) -> None:
         tags = self._decide(name, selection)
-        self._target.put_tags(rename(name, self._renames), tags.write)
+        self.target.put_tags(rename(name, self._renames), tags.write)
         with self._lock:
             result.tags_written += len(tags.write)
             result.tags_kept += tags.kept
@@ -461,7 +462,7 @@ class Restorer:
         there = rename(name, self._renames)
         tags = _Tags({}, 0, [], [])
         for tag, digest in selection.tags.items():
-            now = self._target.tag(there, tag)
+            now = self.target.tag(there, tag)
             if now == digest and self._options.overwrite != "always":
                 tags.kept += 1
             elif not now or self._options.overwrite != "never":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from regvault.errors import NotFoundError, VaultDamagedError
 from regvault.model.registry import Kind
-from regvault.oci.grammar import glob_matcher
+from regvault.oci.grammar import glob_matcher, unmatched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +60,7 @@ def make_plan(
 ) -> Plan:
     """Compare the source with the newest root, and the vault's LIST with what that root needs."""
     plan = Plan(globs)
-    _check_globs(session, source, globs)
+    _check_globs(session, source, globs, progress)
     if session.previous is None:
         plan.everything = True
     else:
@@ -84,23 +84,27 @@ def make_plan(
     return plan
 
 
-def _check_globs(session: Session, source: RegistrySource, globs: tuple[str, ...]) -> None:
+def _check_globs(
+    session: Session, source: RegistrySource, globs: tuple[str, ...], progress: Progress
+) -> None:
     """Refuse to inherit everything because of a slip: some repository must match.
 
     Raises:
         NotFoundError: none does, neither at the source nor in the newest snapshot.
     """
-    if not globs or any(_read(name, globs) for name in source.repositories()):
-        return
+    missing = unmatched(globs, source.repositories() if globs else ())
     try:
-        known = any(_read(entry.name, globs) for entry in session.entries())
+        missing = unmatched(missing, (entry.name for entry in session.entries()))
     except VaultDamagedError:
-        known = True  # cannot be told; what is damaged is said in its place
-    if not known:
+        missing = []  # cannot be told; what is damaged is said in its place
+    if not missing:
+        return
+    message = f"no repository of {source.location} matches {', '.join(missing)}"
+    if len(missing) == len(globs):
         raise NotFoundError(
-            f"no repository of {source.location} matches {', '.join(globs)}",
-            hint="Give names or globs such as 'team/*'; see them with: regvault ls",
+            message, hint="Give names or globs such as 'team/*'; what the vault has: regvault ls"
         )
+    progress.warn(message)  # it may be one of the configuration, which is there for later
 
 
 def _compare(

@@ -50,6 +50,8 @@ class SnapshotResult:
         ranks: how many findings of each rank.
         unreadable: something could not be read at all.
         fail_on: as in the options.
+        would_hold: of a dry run, why its snapshot would be held, or None.
+        vault_damaged: whether older snapshots of this registry cannot be read.
     """
 
     registry: str
@@ -66,9 +68,13 @@ class SnapshotResult:
     ranks: dict[Rank, int] = field(default_factory=lambda: dict.fromkeys(Rank, 0))
     unreadable: bool = False
     fail_on: str = "new"
+    would_hold: str | None = None
+    vault_damaged: bool = False
 
     def exit_code(self) -> int:
-        """Return 0, or 3 where it was done in part."""
+        """Return 0; 4 where the vault is damaged; 3 where it was done in part."""
+        if self.vault_damaged:
+            return 4
         held = self.root is not None and self.root.held is not None
         bad = self.ranks[Rank.NEW] or (self.fail_on == "any" and self.ranks[Rank.KNOWN])
         return 3 if bad or self.unreadable or held else 0
@@ -105,4 +111,5 @@ class SnapshotResult:
                 for rank, finding in self.findings
             ],
             "dry_run": root is None,
+            "would_hold": self.would_hold,
         }

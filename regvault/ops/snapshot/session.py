@@ -120,7 +120,11 @@ def check_source(source: RegistrySource, registry: str, *, known: bool) -> None:
 
 
 class Session:
-    """The vault as one run sees it: read once, after the lease was taken."""
+    """The vault as one run sees it: read once, after the lease was taken.
+
+    Attributes:
+        damaged: whether a root had to be passed over.
+    """
 
     def __init__(
         self,
@@ -147,6 +151,7 @@ class Session:
         self.run = run
         self.directory = vault_cache(cache_base, vault.id)
         self._progress = progress
+        self.damaged = False
         self.slots = vault.slots(registry)
         self.previous: Root | None = None
         self.accepted: Root | None = None
@@ -170,6 +175,7 @@ class Session:
 
     def _pass_over(self, error: VaultDamagedError) -> None:
         # The worst day is no day to refuse a backup: the newest root that can be read will do.
+        self.damaged = True
         self._progress.warn(
             f"{error.message}; this snapshot builds on an older one",
             hint="See what else is damaged: regvault verify",

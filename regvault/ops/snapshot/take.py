@@ -74,6 +74,7 @@ class Run:
             progress=progress,
         )
         self.result = SnapshotResult(registry, fail_on=options.fail_on)
+        self.result.vault_damaged = self.session.damaged
         self.windows: dict[str, list[str]] = {}
         self.damage: list[bytes] = []
 
@@ -189,11 +190,19 @@ class Run:
             repositories = self._repositories(plan, capturer, storer, tally, dry=lease is None)
             self.result.stored, self.result.stored_bytes = storer.stored, storer.stored_bytes
             if lease is None or repositories is None:
+                self._foresee(tally)
                 return
             self._finish(lease, needs, storer, tally, repositories)
         finally:
             storer.close()
             needs.close()
+
+    def _foresee(self, tally: Tally) -> None:
+        """Say of a dry run whether its snapshot would be held; its bytes are not known."""
+        accepted = self.session.accepted
+        before = accepted.counts.to_json() if accepted else None
+        now = Counts(tally.repositories, tally.tags, tally.revisions, 0, 0).to_json()
+        self.result.would_hold = shrunk(before, {**now, "bytes": (before or now)["bytes"]})
 
     def _repositories(
         self, plan: Plan, capturer: Capturer, storer: BlobStorer, tally: Tally, *, dry: bool
