@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from regvault.model.state import Line
     from regvault.ops.diff_sides import OneRepository, Side
 
-__all__ = ["DiffResult", "RepositoryChange", "TagChange", "diff"]
+__all__ = ["DiffResult", "RepositoryChange", "TagChange", "check_globs", "diff"]
 
 
 class TagChange(NamedTuple):
@@ -159,6 +159,20 @@ class DiffResult:
         }
 
 
+def check_globs(a: Side, b: Side, globs: tuple[str, ...]) -> None:
+    """Refuse a misspelled name, of which nothing would be said to differ.
+
+    Raises:
+        NotFoundError: a glob matches no repository of either.
+    """
+    missing = unmatched(globs, chain(a.names(), b.names()) if globs else ())
+    if missing:
+        raise NotFoundError(
+            f"neither {a.label} nor {b.label} has a repository {', '.join(missing)}",
+            hint="See what a snapshot has: regvault ls SNAPSHOT",
+        )
+
+
 def diff(a: Side, b: Side, *, globs: tuple[str, ...] = ()) -> DiffResult:
     """Return how B differs from A.
 
@@ -169,18 +183,11 @@ def diff(a: Side, b: Side, *, globs: tuple[str, ...] = ()) -> DiffResult:
 
     Raises:
         UsageError: a glob is none.
-        NotFoundError: a glob matches no repository of either.
     """
     try:
         matches = glob_matcher(globs) if globs else None
-        missing = unmatched(globs, chain(a.names(), b.names()) if globs else ())
     except InvalidNameError as error:
         raise UsageError(str(error), hint="For example team/app, team/* or team/**.") from None
-    if missing:
-        raise NotFoundError(
-            f"neither {a.label} nor {b.label} has a repository {', '.join(missing)}",
-            hint="See what a snapshot has: regvault ls SNAPSHOT",
-        )
     result = DiffResult(a.label, b.label)
     if isinstance(a, SnapshotSide) and isinstance(b, SnapshotSide):
         result.repositories = list(_between_snapshots(a, b, matches))

@@ -25,7 +25,10 @@ _MARKS = {"added": "+", "removed": "-", "changed": "~", "moved": "~"}
     examples=[
         ("What did yesterday's snapshot not have yet?", "regvault diff yesterday latest"),
         ("What was pushed since?", "regvault diff latest fs:/var/lib/registry"),
-        ("Is the restored registry the same?", "regvault diff 12 fs:/srv/restored --exit-code"),
+        (
+            "Has the restored registry the same tags and links?",
+            "regvault diff 12 fs:/srv/restored --exit-code",
+        ),
     ],
     exit_codes=(0, 1, 2, 3, 4, 5, 6, 10, 12),
 )
@@ -47,24 +50,34 @@ def diff(
     """Show how B differs from A: repositories, tags, revisions, bytes.
 
     A and B are snapshots ([REGISTRY@]latest, SEQ or TIME) or live registries (fs:/PATH,
-    s3://BUCKET/PREFIX, or a name of the configuration). Of a live registry only links are read.
-    New bytes are those of blobs that nothing in A holds.
+    s3://BUCKET/PREFIX, or a name of the configuration). Of a live registry only links are read, so
+    that a blob is gone or damaged does not show: see `scan`. New bytes are those of blobs that
+    nothing in A holds. Without --repo, only repositories that the configuration names are compared.
     """
+    from regvault.ops.diff import check_globs
     from regvault.ops.diff import diff as compare
 
     opened: list[Vault] = []
     with app.progress() as progress:
         progress.phase("Comparing")
-        sides = [_side(app, text, vault, endpoint_url, opened) for text in (a, b)]
-        result = compare(*sides, globs=repos)
+        configured: list[str] = []
+        old, new = (_side(app, text, vault, endpoint_url, opened, configured) for text in (a, b))
+        check_globs(old, new, repos)
+        result = compare(old, new, globs=repos or tuple(configured))
     app.console.document(result.to_json())
     _show(app, result)
     return result.exit_code(asked=exit_code)
 
 
 def _side(
-    app: App, text: str, vault: str | None, endpoint_url: str | None, opened: list[Vault]
+    app: App,
+    text: str,
+    vault: str | None,
+    endpoint_url: str | None,
+    opened: list[Vault],
+    configured: list[str],
 ) -> Side:
+    """Open one side; `configured` gets the repositories that the configuration has of it."""
     from regvault.assemble import open_source, open_vault, threads_for
     from regvault.model.location import Role
     from regvault.ops.diff_sides import LiveSide, SnapshotSide
@@ -73,6 +86,7 @@ def _side(
 
     if not is_selector(text):
         place = app.registry(text, Role.SOURCE, endpoint_url=endpoint_url)
+        configured.extend(place.repos)
         return LiveSide(open_source(place, threads=threads_for(place)))
     if not opened:
         opened.append(open_vault(app.vault(vault, endpoint_url=endpoint_url)))

@@ -233,7 +233,9 @@ def _modes(text: str | None) -> tuple[int, int] | None:
     except ValueError:
         modes = -1, -1
     if not all(0 <= mode <= 0o7777 for mode in modes):
-        raise UsageError(f"--mode {text!r} is not FILE,DIR", hint="For example --mode 640,750")
+        raise UsageError(
+            f"--mode {text!r} is not two octal modes, FILE,DIR", hint="For example --mode 640,750"
+        )
     return modes
 
 

@@ -64,25 +64,31 @@ def scan(
             f"{fmt.size(result.orphan_bytes or 0)}."
         )
     shown = [(rank, f) for rank, f in result.findings if str(f.kind) != "orphan-blob"]
-    console.table(
-        ("", "repository", "kind", "subject", "image", "detail"),
-        [
-            (
-                "notice" if str(rank) == "notice" else "DAMAGE",
-                finding.repository or "-",
-                str(finding.kind),
-                finding.subject,
-                finding.image or "-",
-                finding.detail,
-            )
-            for rank, finding in shown[:200]
-        ],
-    )
+    if shown:
+        console.table(
+            ("", "repository", "kind", "subject", "image", "detail"),
+            [
+                (
+                    "notice" if str(rank) == "notice" else "DAMAGE",
+                    finding.repository or "-",
+                    str(finding.kind),
+                    finding.subject,
+                    finding.image or "-",
+                    finding.detail,
+                )
+                for rank, finding in shown[:200]
+            ],
+        )
     if result.damage:
         console.warn(
             f"{fmt.count(result.damage, 'finding')} of damage",
-            hint="Restore what is missing from a vault: regvault restore latest --to SOURCE",
+            hint="Bring back what is missing, and only that: regvault restore latest --to SOURCE "
+            "--repo NAME --digest DIGEST. What merely could not be read needs other rights.",
         )
     else:
-        console.say("Nothing is damaged.")
+        console.say(
+            "Nothing is damaged."
+            if read_data
+            else "Nothing is damaged, as far as can be told without --read-data."
+        )
     return result.exit_code()

@@ -75,8 +75,20 @@ class Run:
         )
         self.result = SnapshotResult(registry, fail_on=options.fail_on)
         self.result.vault_damaged = self.session.damaged
+        self._say_where_it_was()
         self.windows: dict[str, list[str]] = {}
         self.damage: list[bytes] = []
+
+    def _say_where_it_was(self) -> None:
+        """Warn where the newest snapshot was read from another place: a move, or a slip."""
+        previous = self.session.previous
+        before = previous.source.get("location") if previous is not None else None
+        if before is not None and before != self.source.location:
+            self.progress.warn(
+                f"{self.session.registry} was read from {before} before, and from "
+                f"{self.source.location} now",
+                hint="Two registries need two names: --registry NAME",
+            )
 
     def dry(self) -> SnapshotResult:
         """Read what would be read, and count what would be stored."""
