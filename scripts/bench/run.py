@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import report
+import trash
 from corpus import Corpus, cached, image_files, mutate, size_of
 from measure import CommandFailedError, measured
 from report import SCENARIOS, Sample
@@ -62,6 +63,8 @@ class Bench:
         self.corpora.append(corpus)
         say(f"  {corpus.files} files, {corpus.bytes / 1e6:.0f} MB")
         for target in self.options.targets:
+            if self.samples:  # of another place, which was removed
+                trash.rest()
             with self.place(target) as server:
                 Turn(self, corpus, target, server).run()
 
@@ -150,6 +153,7 @@ class Turn:
         self.bench.samples.append(sample)
 
     def measure(self, scenario: str, tool: Tool, place: tuple[int, str, str, str, int]) -> Sample:
+        self.make_room()
         command = self.prepare(scenario, tool)
         self.settle(scenario, tool)
         before = self.usage()
@@ -176,6 +180,13 @@ class Turn:
             requests=by_verb(calls),
         )
 
+    def make_room(self) -> None:
+        """Remove what is over, if a vault and a restore would not fit beside it."""
+        if shutil.disk_usage(self.here).free < 4 * self.options.bytes + (1 << 30):
+            for tool in self.tools:
+                tool.make_room()
+            trash.remove(self.here)
+
     def prepare(self, scenario: str, tool: Tool) -> Command:
         if scenario == "first":
             tool.empty()
@@ -184,7 +195,7 @@ class Turn:
         tool.before_reading()
         if scenario == "verify":
             return tool.verify()
-        shutil.rmtree(self.out, ignore_errors=True)
+        trash.aside(self.out)
         self.out.mkdir()
         if scenario == "restore":
             return tool.restore_all(self.out)
@@ -200,7 +211,7 @@ class Turn:
         if self.options.caches == "dropped":
             DROP_CACHES.write_text("3\n")
             return
-        vault = tool.home if self.server is None else self.server.datadir
+        vault = tool.home if self.server is None else self.server.datadir / tool.bucket
         warm(self.source if scenario in ("first", "unchanged", "changed") else vault)
 
     def usage(self) -> Counter[str]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+import trash
 from s3server import SOURCE_BUCKET, SOURCE_PREFIX
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Tool:
     source_on_s3: bool = False
     fills: int = field(default=0, init=False)
     runs: int = field(default=0, init=False)
+    old_buckets: list[str] = field(default_factory=list, init=False)
 
     @classmethod
     def version(cls) -> str | None:
@@ -138,10 +140,16 @@ class Tool:
         self.make()
 
     def drop(self) -> None:
-        """Throw everything away."""
+        """Put everything aside; a bucket stays until `make_room`."""
         if self.server is not None and self.fills:
-            self.server.remove_bucket(self.bucket)
-        shutil.rmtree(self.home, ignore_errors=True)
+            self.old_buckets.append(self.bucket)
+        trash.aside(self.home)
+
+    def make_room(self) -> None:
+        """Remove the buckets that are not used any more."""
+        assert self.server is not None or not self.old_buckets
+        while self.old_buckets and self.server is not None:
+            self.server.remove_bucket(self.old_buckets.pop())
 
     def make(self) -> None:
         """Make an empty vault."""
