@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from regvault.config.places import refuse_overlap
+from regvault.config.places import endpoint_of, refuse_overlap
 from regvault.errors import NotFoundError, ObjectNotFoundError, UsageError
 from regvault.model.location import Kind
 from regvault.vault.keys import VAULT_JSON
@@ -216,7 +216,8 @@ def open_source(place: RegistryPlace, *, threads: int) -> RegistrySource:
     store = _registry_store(place, follow=True)
     _refuse_vault(store)
     kind = "distribution-s3" if place.location.kind is Kind.S3 else "distribution-fs"
-    return DistributionSource(store, kind=kind, threads=threads)
+    endpoint = endpoint_of(place.s3) if place.location.kind is Kind.S3 else ""
+    return DistributionSource(store, kind=kind, endpoint=endpoint, threads=threads)
 
 
 def _refuse_vault(store: ObjectStore) -> None:

@@ -13,6 +13,7 @@ RegvaultError                   1   anything below, or a failure without a bette
 ├── LeaseHeldError             11   another writer is at work
 ├── CredentialError            12   wrong or missing key or credential
 ├── SourceError                 1   something of the live registry cannot be read
+│   └── SourceTooLargeError     1   it is larger than such a thing ever is
 └── StoreError                      what an object store answered (see the classes below)
     ├── ObjectNotFoundError    10   no such key
     ├── PreconditionError       1   If-Match or If-None-Match did not hold
@@ -46,6 +47,7 @@ __all__ = [
     "RefusedError",
     "RegvaultError",
     "SourceError",
+    "SourceTooLargeError",
     "SourceUnavailableError",
     "StoreAccessError",
     "StoreError",
@@ -107,10 +109,18 @@ class ConfigurationError(UsageError):
 
 
 class VaultDamagedError(RegvaultError):
-    """Stored bytes of the vault are not what their name or checksum says."""
+    """Stored bytes of the vault are not what their name or checksum says.
+
+    Attributes:
+        key: of the object whose bytes they are; None where it is not known or not one alone.
+    """
 
     exit_code = 4
     code = "vault-damaged"
+
+    def __init__(self, message: str, *, hint: str | None = None, key: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.key = key
 
 
 class RefusedError(RegvaultError):
@@ -170,6 +180,12 @@ class SourceError(RegvaultError):
     """Something of the live registry cannot be read."""
 
     code = "source"
+
+
+class SourceTooLargeError(SourceError):
+    """Something of the live registry is larger than such a thing ever is."""
+
+    code = "source-too-large"
 
 
 class StoreError(RegvaultError):

@@ -21,6 +21,7 @@ __all__ = [
     "RegistryPlace",
     "S3Settings",
     "VaultPlace",
+    "endpoint_of",
     "overlap",
     "refuse_overlap",
     "resolve_registry",
@@ -186,12 +187,13 @@ def overlap(one: RegistryPlace | VaultPlace, other: RegistryPlace | VaultPlace) 
     """Return whether one of two places lies inside the other, or both are the same."""
     if one.location.is_local and other.location.is_local:
         return _real(one.location).overlaps(_real(other.location))
-    if _endpoint(one.s3) != _endpoint(other.s3):
+    if endpoint_of(one.s3) != endpoint_of(other.s3):
         return False
     return one.location.overlaps(other.location)
 
 
-def _endpoint(settings: S3Settings) -> str:
+def endpoint_of(settings: S3Settings) -> str:
+    """Return the endpoint that the command line, a file or the environment names; else ""."""
     for url in (
         settings.endpoint_url,
         os.environ.get("AWS_ENDPOINT_URL_S3"),

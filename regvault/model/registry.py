@@ -139,6 +139,10 @@ class RegistrySource(Protocol):
         """Where it is, without secrets."""
 
     @property
+    def endpoint(self) -> str:
+        """The server that `location` is at, where that does not say it; else ""."""
+
+    @property
     def kind(self) -> str:
         """`distribution-fs`, `distribution-s3`, ..."""
 

@@ -93,7 +93,7 @@ def checked_line(data: bytes) -> Line:
     if what in ("tag", "was"):
         good = is_tag(name) and (is_digest(value) or (what == "tag" and not value))
     elif what in ("rev", "layer", "blob"):
-        good = is_digest(name) and (size is None or size >= 0)
+        good = is_digest(name) and (size is None or 0 <= size < 1 << 63)
     else:
         good = True
     if not good:

@@ -254,6 +254,16 @@ class HierarchicalStore(ObjectStore, Protocol):
         Content is None where there is no such file.
         """
 
+    def sweep_seen(self, older_than_s: float) -> int:
+        """Remove the temporary files that killed writers left and listings came across.
+
+        Args:
+            older_than_s: seconds since the last write to one.
+
+        Returns:
+            How many were removed; 0 where nothing may be written.
+        """
+
     def create_files(
         self, prefix: str, files: Iterable[tuple[str, bytes]], *, whole: bool
     ) -> list[str]:

@@ -11,6 +11,7 @@ from regvault.errors import (
     NotFoundError,
     ObjectNotFoundError,
     SourceError,
+    SourceTooLargeError,
     SourceUnavailableError,
 )
 from regvault.model.registry import Finding, Kind
@@ -211,6 +212,9 @@ class _Prober:
     def _manifest(self, digest: str) -> Parsed | None:
         try:
             data = self._source.read_blob(digest, limit=MAX_MANIFEST_BYTES)
+        except SourceTooLargeError:
+            self._bad[digest] = Kind.MANIFEST_INVALID
+            return None
         except (ObjectNotFoundError, SourceError, SourceUnavailableError) as error:
             self._bad[digest] = _kind(error)
             return None

@@ -216,7 +216,9 @@ class OciLayoutTarget(BlobWriter):
             return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}, None
         index = _load(data, _INDEX, self.location)
         listed = index.setdefault("manifests", [])
-        if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
+        if not isinstance(listed, list) or not all(
+            isinstance(each, dict) and isinstance(each.get("digest"), str) for each in listed
+        ):
             raise RefusedError(f"{_INDEX} in {self.location} lists no manifests")
         return index, etag
 

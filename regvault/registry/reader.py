@@ -8,7 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from regvault.errors import NotFoundError, ObjectNotFoundError, SourceError, StoreError
+from regvault.errors import (
+    NotFoundError,
+    ObjectNotFoundError,
+    SourceError,
+    SourceTooLargeError,
+    StoreError,
+)
 from regvault.model.store import HierarchicalStore
 from regvault.oci.grammar import InvalidNameError, is_repository
 from regvault.registry.failures import source_error, source_errors
@@ -45,6 +51,7 @@ class DistributionSource:
         store: the root directory of the registry's storage driver, which holds `docker/`. It is
             closed with the source.
         kind: the first word of fingerprints, such as `distribution-fs`.
+        endpoint: the server that holds the bucket, where it is not the provider's own.
         threads: how many requests run at once, where that helps.
         now: the time by the clock that stamps the files, nanoseconds since the epoch. By default
             the store's, for a file system this machine's (asking a network file system for its
@@ -57,12 +64,14 @@ class DistributionSource:
         store: ObjectStore,
         *,
         kind: str,
+        endpoint: str = "",
         threads: int = 8,
         now: Callable[[], int] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._store = store
         self._kind = kind
+        self._endpoint = endpoint
         self._threads = max(1, threads)
         self._tree: TreeScanner | None = None
         self._flat: FlatScanner | None = None
@@ -77,6 +86,11 @@ class DistributionSource:
     def location(self) -> str:
         """Where it is, without secrets."""
         return self._store.location
+
+    @property
+    def endpoint(self) -> str:
+        """The server that the location is at, where that does not say it; else ""."""
+        return self._endpoint
 
     @property
     def kind(self) -> str:
@@ -212,12 +226,13 @@ class DistributionSource:
 
         Raises:
             ObjectNotFoundError: it is not there.
-            SourceError: it is larger than `limit`, cannot be read, or that is no digest.
+            SourceTooLargeError: it is larger than `limit`.
+            SourceError: it cannot be read, or that is no digest.
         """
         with _blob_errors():
             data = self._store.get(_blob_key(digest), length=limit + 1)
         if len(data) > limit:
-            raise SourceError(f"{digest} in {self.location} has more than {limit} bytes")
+            raise SourceTooLargeError(f"{digest} in {self.location} has more than {limit} bytes")
         return data
 
     def stat_blob(self, digest: str) -> int | None:

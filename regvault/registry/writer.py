@@ -24,6 +24,8 @@ __all__ = ["BlobWriter", "DistributionTarget", "refusing_bad_names"]
 # Directories of links whose names are remembered, so that a link of a new digest is written without
 # asking whether it is there.
 _REMEMBERED = 64
+#: A temporary file that was not written to for so long is of a restore that was killed.
+_LEFT_AFTER_S = 3600.0
 
 
 @contextmanager
@@ -138,8 +140,10 @@ class BlobWriter:
         self._store.barrier()
 
     def finish(self) -> None:
-        """Return once everything is durable."""
+        """Return once everything is durable; what killed restores left is removed."""
         self.barrier()
+        if isinstance(self._store, HierarchicalStore):
+            self._store.sweep_seen(_LEFT_AFTER_S)
 
     def space(self) -> Space:
         """Return what is left."""

@@ -192,6 +192,11 @@ class _Directories:
     _goes: Callable[[int], None]
     _came: Callable[[str, bytes], bytes]
 
+    def sweep_seen(self, older_than_s: float) -> int:
+        """Pass on."""
+        count: int = self._run("sweep_seen", "", lambda: self.inner.sweep_seen(older_than_s))
+        return count
+
     def scandir(self, prefix: str) -> Names:
         """Pass on."""
         found: Names = self._run("scandir", prefix, lambda: self.inner.scandir(prefix))

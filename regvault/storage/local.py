@@ -35,6 +35,7 @@ from regvault.storage.local_write import (
     Temporary,
     store_stream,
     sweep,
+    sweep_seen,
     write_lock,
 )
 from regvault.storage.streams import check_range
@@ -151,15 +152,8 @@ class LocalStore:
     def scandir(self, prefix: str) -> Names:
         """Return (name, is a directory) of everything directly below `prefix`, unsorted."""
         path = check_directory(prefix)
-        follow = self._tree.follow
         with translated("list", self.location, key=path):
-            with self._tree.directory(path, listing=True) as fd:
-                with os.scandir(fd) as entries:
-                    return [
-                        (entry.name, local_read.leads_to_directory(entry, follow=follow))
-                        for entry in entries
-                        if not entry.name.startswith(RESERVED)
-                    ]
+            return local_read.scandir(self._tree, path)
 
     def stat_children(self, prefix: str, leaf: str, names: Iterable[str]) -> Statuses:
         """Return (name, size, mtime in ns, inode) of `<prefix>/<name>/<leaf>` for each name."""
@@ -293,6 +287,13 @@ class LocalStore:
         """
         self._refuse_if_read_only()
         return sweep(self._tree, older_than_s)
+
+    def sweep_seen(self, older_than_s: float) -> int:
+        """Remove the temporary files that listings came across, of killed writers."""
+        if not self._writable:
+            return 0
+        self.scandir("")  # where objects begin whose name is not known yet
+        return sweep_seen(self._tree, older_than_s)
 
     # The store as a whole
 

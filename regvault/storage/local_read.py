@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from regvault.errors import StoreError
 from regvault.model.store import Entry
-from regvault.storage.keys import RESERVED, check_name
+from regvault.storage.keys import check_name
 from regvault.storage.local_errors import MISSING, os_error, translated
 from regvault.storage.local_tree import FILE_READ
 
@@ -126,6 +126,40 @@ class _Child(NamedTuple):
     is_directory: bool
 
 
+def scandir(tree: Tree, path: str) -> list[tuple[str, bool]]:
+    """Return (name, is a directory) of everything in a directory, unsorted.
+
+    A link that leads back to a directory on the way is no directory: a walk would not end.
+    """
+    with tree.directory(path, listing=True) as fd:
+        with os.scandir(fd) as entries:
+            found = [
+                (entry.name, leads_to_directory(entry, follow=tree.follow), entry)
+                for entry in entries
+                if not tree.is_reserved(path, entry.name)
+            ]
+        if not tree.follow or not any(is_dir and e.is_symlink() for _, is_dir, e in found):
+            return [(name, is_directory) for name, is_directory, _ in found]
+        above = _identities(tree, path)
+        return [
+            (name, is_directory and not (entry.is_symlink() and _identity(entry.stat()) in above))
+            for name, is_directory, entry in found
+        ]
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _identities(tree: Tree, path: str) -> set[tuple[int, int]]:
+    """Return what tells the directories apart that a path leads through, and the root's parents."""
+    parts = path.split("/") if path else []
+    found = {_identity(os.fstat(tree.fd))}
+    for depth in range(1, len(parts) + 1):
+        found.add(_identity(os.stat("/".join(parts[:depth]), dir_fd=tree.fd)))
+    return found
+
+
 def leads_to_directory(entry: os.DirEntry[str], *, follow: bool) -> bool:
     """Return whether an entry is a directory; a link to itself is nothing.
 
@@ -155,7 +189,7 @@ def _children(tree: Tree, fd: int, directory: str, start: str) -> list[_Child]:
     with os.scandir(fd) as entries:
         for entry in entries:
             name = entry.name
-            if not name.startswith(start) or name.startswith(RESERVED):
+            if not name.startswith(start) or tree.is_reserved(directory, name):
                 continue
             is_directory = leads_to_directory(entry, follow=tree.follow)
             if is_directory or _leads_to_file(entry, follow=tree.follow):

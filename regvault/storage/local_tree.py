@@ -32,6 +32,7 @@ LOCK_NAME = RESERVED + "lock"
 # O_NONBLOCK: a FIFO must not stop a run. It means nothing for a regular file.
 FILE_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_SEEN_AT_MOST = 10_000
 _PASSAGE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -43,6 +44,7 @@ class Tree:
             since then.
         no_follow: os.O_NOFOLLOW, or 0 where links are followed.
         follow: whether links are followed.
+        seen_temporary: (directory, name) of temporary files that listings came across.
     """
 
     def __init__(
@@ -63,6 +65,8 @@ class Tree:
         self._lock = threading.Lock()
         # Directories with a new entry that is not known to be on the disk, and its number.
         self._fresh: dict[str, int] = {}
+        # (directory, name) of temporary files that were seen; those of killed writers stay.
+        self.seen_temporary: set[tuple[str, str]] = set()
         self._made = 0
         self.fd = self._open_root(root, create=create)
         # One descriptor for each file system that was written to below the root.
@@ -92,6 +96,14 @@ class Tree:
                 os.close(fd)
             self._devices.clear()
             self.fd = -1
+
+    def is_reserved(self, directory: str, name: str) -> bool:
+        """Return whether a name is none of an object; remember it if it is a temporary file's."""
+        if not name.startswith(RESERVED):
+            return False
+        if name.endswith(TEMPORARY_SUFFIX) and len(self.seen_temporary) < _SEEN_AT_MOST:
+            self.seen_temporary.add((directory, name))
+        return True
 
     @contextmanager
     def directory(self, path: str, *, create: bool = False, listing: bool = False) -> Iterator[int]:

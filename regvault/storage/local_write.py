@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from regvault.model.store import ByteReader
     from regvault.storage.local_tree import Tree
 
-__all__ = ["Attributes", "FileStage", "Temporary", "store_stream", "sweep", "write_lock"]
+__all__ = [
+    "Attributes",
+    "FileStage",
+    "Temporary",
+    "store_stream",
+    "sweep",
+    "sweep_seen",
+    "write_lock",
+]
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 # What link(2) answers where there are no hard links.
@@ -366,6 +374,17 @@ def sweep(tree: Tree, older_than_s: float) -> int:
         except OSError as error:
             if error.errno not in MISSING | {errno.EACCES, errno.EPERM}:
                 raise os_error(error, "sweep", tree.location, key=path, write=True) from error
+    return removed
+
+
+def sweep_seen(tree: Tree, older_than_s: float) -> int:
+    """Do the same with those that listings came across; what cannot be removed stays."""
+    before = time.time() - older_than_s
+    seen, tree.seen_temporary = tree.seen_temporary, set()
+    removed = 0
+    for path, name in seen:
+        with suppress(OSError, StoreError), tree.directory(path) as fd:
+            removed += _remove_if_old(name, fd, before)
     return removed
 
 

@@ -81,6 +81,16 @@ class BlobReader:
                 return self.locate(digest)
         return found
 
+    def places(self, digest: str) -> Iterator[Location]:
+        """Yield where a blob may lie; who asks for more than one has found the others wrong.
+
+        After the last, the local cache of the catalog is doubted, and loaded anew once.
+        """
+        found = self.locate(digest)
+        yield from found
+        if self._catalog.renew():
+            yield from (place for place in self.locate(digest) if place not in found)
+
     def read(self, digest: str, *, limit: int = 8 << 20) -> bytes:
         """Return a small blob (a manifest, a config), proven.
 
@@ -88,16 +98,19 @@ class BlobReader:
             NotFoundError: the vault does not hold it.
             VaultDamagedError: it does, and no place has the right bytes.
         """
-        problem = ""
-        for place in self.locate(digest):
+        problem = bad = ""
+        for place in self.places(digest):
             if place.size > limit:
-                raise VaultDamagedError(f"{digest} in {place.key} has {place.size} bytes")
+                problem = problem or f"{digest} in {place.key} has {place.size} bytes"
+                continue
             try:
                 return self.read_place(place)
             except (ObjectNotFoundError, VaultDamagedError) as error:
-                problem = problem or f"{digest}: {error.message}"
+                problem, bad = problem or f"{digest}: {error.message}", bad or place.key
         if problem:
-            raise VaultDamagedError(problem, hint="See all of it with: regvault verify --read-data")
+            raise VaultDamagedError(
+                problem, hint="See all of it with: regvault verify --read-data", key=bad or None
+            )
         raise NotFoundError(f"the vault does not hold {digest}", hint="See: regvault find DIGEST")
 
     def read_place(self, place: Location) -> bytes:

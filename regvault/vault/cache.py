@@ -7,6 +7,7 @@ only time (invariant 11).
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import sqlite3
 import threading
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CATALOG_FILE",
     "CatalogCache",
+    "CheckedFile",
     "digest_bytes",
     "digest_text",
     "discard_database",
@@ -59,7 +61,7 @@ def discard_database(directory: str | None, name: str) -> None:
     """Delete a SQLite file of the cache, if there is one."""
     if directory is None:
         return
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("", "-wal", "-shm", ".sum"):
         with contextlib.suppress(OSError):
             os.unlink(os.path.join(directory, name + suffix))
 
@@ -101,6 +103,48 @@ def open_database(
     return db
 
 
+class CheckedFile:
+    """A file of the cache with its checksum beside it, for what has no proof in the vault.
+
+    Args:
+        directory: of the vault's cache; None: there is no file, and all is good.
+        name: the file's name.
+    """
+
+    def __init__(self, directory: str | None, name: str) -> None:
+        self._path = None if directory is None else os.path.join(directory, name)
+
+    def is_good(self) -> bool | None:
+        """Return whether the file is what it was when its checksum was written.
+
+        None where there is no checksum: it is new, or its last run was killed.
+        """
+        if self._path is None:
+            return True
+        try:
+            with open(f"{self._path}.sum", encoding="ascii") as file:
+                return file.read() == self._sum()
+        except OSError:
+            return None
+        except ValueError:  # no text
+            return False
+
+    def _sum(self) -> str:
+        assert self._path is not None
+        with open(self._path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def write_sum(self) -> None:
+        """Write the checksum; the file must be closed. Without one the next run does without it."""
+        if self._path is None:
+            return
+        with contextlib.suppress(OSError):
+            text = self._sum()
+            with open(f"{self._path}.sum.new", "w", encoding="ascii") as file:
+                file.write(text)
+            os.replace(f"{self._path}.sum.new", f"{self._path}.sum")
+
+
 class CatalogCache:
     """digest -> locations, for all segments of the vault. Thread-safe."""
 
@@ -109,6 +153,7 @@ class CatalogCache:
         self._db = open_database(directory, CATALOG_FILE, _SCHEMA_VERSION, _TABLES)
         self._db.execute("PRAGMA cache_size=-16384")
         self._lock = threading.RLock()
+        self._ends: dict[str, int] | None = None
 
     def loaded(self) -> set[str]:
         """Return the keys of the segments that it holds."""
@@ -226,8 +271,12 @@ class CatalogCache:
             return {key for (key,) in self._db.execute("SELECT key FROM objects")}
 
     def members(self, key: str) -> list[Location]:
-        """Return all blobs that lie in one object, by offset. Reads the whole catalog."""
+        """Return all blobs that lie in one object, by offset.
+
+        The first time makes an index, which reads the whole catalog.
+        """
         with self._lock:
+            self._db.execute("CREATE INDEX IF NOT EXISTS by_object ON lines (object)")
             rows = self._db.execute(
                 "SELECT DISTINCT l.digest, l.offset, l.length, l.size, l.proof FROM lines l"
                 " JOIN objects o ON o.id = l.object WHERE o.key = ? ORDER BY l.offset, l.digest",
@@ -235,9 +284,25 @@ class CatalogCache:
             ).fetchall()
         return [Location(digest_text(digest), key, *rest) for digest, *rest in rows]
 
+    def end_of(self, key: str) -> int:
+        """Return the first byte after the last blob or frame in one object; 0 where none is.
+
+        All are looked up at the first time, which reads the whole catalog once.
+        """
+        with self._lock:
+            if self._ends is None:
+                self._ends = dict(
+                    self._db.execute(
+                        "SELECT o.key, max(l.offset + l.length) FROM lines l"
+                        " JOIN objects o ON o.id = l.object GROUP BY l.object"
+                    )
+                )
+            return self._ends.get(key, 0)
+
     def close(self) -> None:
-        """Close the database."""
-        self._db.close()
+        """Close the database; not while another thread asks it something."""
+        with self._lock:
+            self._db.close()
 
 
 def batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:

@@ -56,6 +56,7 @@ class Catalog:
         self._cache: CatalogCache | None = None
         self._lock = threading.RLock()
         self._recovered: set[str] = set()
+        self._renewed = False
         self.damaged: dict[str, str] = {}
 
     def segments(self) -> list[Segment]:
@@ -127,6 +128,17 @@ class Catalog:
             assert fresh is not None
             return use(fresh)
 
+    def renew(self) -> bool:
+        """Load the cache anew from the segments; whether that can make a difference."""
+        with self._lock:
+            if self._directory is None or self._renewed:
+                return False
+            self._renewed = True
+            self.close()
+            discard_database(self._directory, CATALOG_FILE)
+            self._with_cache(CatalogCache.loaded)
+        return True
+
     def find(self, digest: str) -> list[Location]:
         """Return every place where a blob lies, as the catalog has it; [] where it knows none."""
         if self._cache is not None:
@@ -142,6 +154,10 @@ class Catalog:
     def members(self, key: str) -> list[Location]:
         """Return the blobs that lie in one object, by offset."""
         return self._with_cache(lambda cache: cache.members(key))
+
+    def end_of(self, key: str) -> int:
+        """Return the first byte after the last blob or frame in an object, as far as is known."""
+        return self._with_cache(lambda cache: cache.end_of(key))
 
     def uncovered(self, objects: ObjectList) -> list[ObjectRef]:
         """Return those packs and meta objects of a list of which no line tells the members."""

@@ -102,8 +102,10 @@ def process_identity() -> dict[str, Any]:
     return _Process(socket.gethostname(), machine, boot, namespace, pid, _started(pid))._asdict()
 
 
-def _seen_dead(holder: dict[str, Any]) -> bool:
+def _seen_dead(holder: Any) -> bool:
     """Return whether the holder was a process of this very host that is no more."""
+    if not isinstance(holder, dict):  # what a vault says is hostile input
+        return False
     here = process_identity()
     if not here["boot"] or not holder.get("boot") or holder.get("host") != here["host"]:
         return False
@@ -308,7 +310,8 @@ def end_dead_writers(
         if living is None:
             return
         if time.monotonic() >= deadline:
-            who = living["holder"]
+            who = living.get("holder")
+            who = who if isinstance(who, dict) else {}
             raise LeaseHeldError(
                 f"another snapshot of {registry} is at work: run {living['run']} on"
                 f" {who.get('host')}, process {who.get('pid')}, since {living.get('created')}",

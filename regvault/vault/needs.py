@@ -11,7 +11,13 @@ import sqlite3
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
-from regvault.vault.cache import digest_bytes, digest_text, open_database
+from regvault.vault.cache import (
+    CheckedFile,
+    digest_bytes,
+    digest_text,
+    discard_database,
+    open_database,
+)
 from regvault.vault.objectlist import ObjectRef
 
 if TYPE_CHECKING:
@@ -74,6 +80,10 @@ class _Filter:
         return all(bits[place >> 3] >> (place & 7) & 1 for place in self._places(key))
 
 
+def _is_empty(db: sqlite3.Connection) -> bool:
+    return db.execute("SELECT 1 FROM blobs LIMIT 1").fetchone() is None
+
+
 class NeedIndex:
     """Counts how many repository states need each blob, and which object serves it.
 
@@ -82,21 +92,34 @@ class NeedIndex:
     """
 
     def __init__(self, directory: str | None, registry: str) -> None:
-        # Whoever has it now has it for a whole run: waiting is for those that are about to end.
-        self._db: sqlite3.Connection = open_database(
-            directory, needs_file(registry), _SCHEMA_VERSION, _TABLES, wait_s=2
-        )
-        self._db.execute("PRAGMA cache_size=-16384")
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:  # another process was quicker
-            self._db.close()
-            self._db = open_database(None, "", _SCHEMA_VERSION, _TABLES)
-            self._db.execute("BEGIN IMMEDIATE")
+        self._file = CheckedFile(directory, needs_file(registry))
+        self._db = self._open(directory, needs_file(registry))
         self._object_ids: dict[str, int] = {}
         self._lock = threading.RLock()
         # A first snapshot asks for millions of blobs that are not there.
         self._filter = _Filter() if self.is_empty() else None
+
+    def _open(self, directory: str | None, name: str) -> sqlite3.Connection:
+        """Open the file and begin; a temporary database where another process has it."""
+        for _ in range(2):
+            # Whoever has it now has it for a whole run: waiting is for those about to end.
+            db = open_database(directory, name, _SCHEMA_VERSION, _TABLES, wait_s=2)
+            db.execute("PRAGMA cache_size=-16384")
+            try:
+                db.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:  # another process was quicker
+                db.close()
+                break
+            # Nobody else writes it now. A bit that flipped in it would be taken for the truth.
+            good = self._file.is_good()
+            if good or (good is None and _is_empty(db)):
+                return db
+            db.close()
+            discard_database(directory, name)
+        self._file = CheckedFile(None, name)
+        db = open_database(None, "", _SCHEMA_VERSION, _TABLES)
+        db.execute("BEGIN IMMEDIATE")
+        return db
 
     def root(self) -> str | None:
         """Return the hex SHA-256 of the root that this describes, or None."""
@@ -105,7 +128,7 @@ class NeedIndex:
 
     def is_empty(self) -> bool:
         """Return whether no blob is known."""
-        return self._db.execute("SELECT 1 FROM blobs LIMIT 1").fetchone() is None
+        return _is_empty(self._db)
 
     def clear(self) -> None:
         """Forget everything but the parsed manifests, which stay true for ever."""
@@ -293,3 +316,4 @@ class NeedIndex:
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
         self._db.close()
+        self._file.write_sum()

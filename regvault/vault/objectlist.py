@@ -11,6 +11,7 @@ import heapq
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regvault.errors import VaultDamagedError
+from regvault.vault.fields import count, text
 from regvault.vault.keys import OBJECT_PREFIXES
 from regvault.vault.tree import ChunkRef, Tree, TreeBuilder, TreeRef
 
@@ -89,15 +90,16 @@ class ListRef(NamedTuple):
         """Read what `to_json` wrote. Raises KeyError, TypeError, ValueError."""
 
         def tree(part: Any) -> TreeRef:
-            top = ChunkRef(f"sha256:{part['sha256']}", check_key(part["key"]), int(part["size"]))
-            return TreeRef(top, int(part["entries"]))
+            digest = f"sha256:{text(part['sha256'])}"
+            top = ChunkRef(digest, check_key(text(part["key"])), count(part["size"]))
+            return TreeRef(top, count(part["entries"]))
 
         delta = data["delta"]
         return cls(
             tree(data["base"]),
             None if delta is None else tree(delta),
-            int(data["count"]),
-            int(data["bytes"]),
+            count(data["count"]),
+            count(data["bytes"]),
         )
 
 
@@ -238,7 +240,7 @@ class ObjectList:
 def _parse(line: bytes) -> ObjectRef:
     try:
         key, size, sha256 = line.decode("ascii").split(" ")
-        return ObjectRef(check_key(key), int(size), sha256)
+        return ObjectRef(check_key(key), count(int(size)), sha256)
     except ValueError:
         raise VaultDamagedError(f"an object list has a line that is none: {line!r}") from None
 
@@ -251,7 +253,7 @@ def _parse_delta(line: bytes) -> tuple[str, ObjectRef | None]:
             return key, None
         if sign == "+":
             size, sha256 = rest
-            return key, ObjectRef(key, int(size), sha256)
+            return key, ObjectRef(key, count(int(size)), sha256)
     except ValueError:
         pass
     raise VaultDamagedError(f"an object list has a delta line that is none: {line!r}")

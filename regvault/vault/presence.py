@@ -70,13 +70,16 @@ class Presence:
     """The keys and sizes that this run saw, or wrote itself.
 
     Attributes:
-        missing: objects of the newest root's list that LIST does not show with their size.
+        missing: objects of the newest root's list that LIST does not show with their size, or that
+            are bad.
+        bad: objects whose bytes turned out to be wrong. They are there, and no use.
     """
 
-    def __init__(self, base: ObjectList | None) -> None:
+    def __init__(self, base: ObjectList | None, bad: set[str] | None = None) -> None:
         self._base = base
         self._seen = KeySizes()
         self.missing: dict[str, ObjectRef] = {}
+        self.bad = set() if bad is None else bad
 
     def compare(self, listing: Iterable[Entry]) -> None:
         """Merge the LIST of all objects, in byte order, with the newest root's object list."""
@@ -100,7 +103,7 @@ class Presence:
                 self.missing[wanted.key] = wanted
                 wanted = next(needed, None)
             if wanted is not None and wanted.key == entry.key:
-                if wanted.size != entry.size:
+                if wanted.size != entry.size or entry.key in self.bad:
                     self.missing[wanted.key] = wanted
                     self._seen[entry.key] = entry.size
                 elif entry.key in own_keys:  # `size` does not find it in the list
@@ -111,6 +114,10 @@ class Presence:
         while wanted is not None:
             self.missing[wanted.key] = wanted
             wanted = next(needed, None)
+
+    def usable(self, key: str) -> bool:
+        """Return whether what is under `key` may be counted on, if anything is there."""
+        return key not in self.missing and key not in self.bad
 
     def add(self, key: str, size: int) -> None:
         """Note an object that this run stored."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from regvault.errors import VaultDamagedError
 from regvault.vault.envelope import read_document, to_time, write_document
+from regvault.vault.fields import count, text
 from regvault.vault.keys import AMENDMENTS, FORMAT, record_key, sequence_of
 from regvault.vault.objectlist import Amendments, ObjectRef, check_key
 
@@ -91,7 +92,7 @@ def parse_changes(changes: Any, key: str) -> Amendments:
             check_key(old)
             if new:
                 name, size, sha256 = new
-                found[old] = ObjectRef(check_key(name), int(size), str(sha256))
+                found[old] = ObjectRef(check_key(name), count(size), text(sha256))
             else:
                 found[old] = None
     except (TypeError, ValueError):

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from regvault.errors import VaultDamagedError
+from regvault.oci.grammar import is_digest
 from regvault.vault.envelope import from_time, read_document, write_document
+from regvault.vault.fields import count, mapping, text, time
 from regvault.vault.keys import FORMAT, root_key
 from regvault.vault.objectlist import ListRef
 from regvault.vault.tree import ChunkRef, TreeRef
@@ -158,7 +160,10 @@ def parse_root(data: bytes, name: RootName, vault: str) -> Root | None:
         return None
 
     def tree(part: Any) -> TreeRef:
-        return TreeRef(ChunkRef(str(part["tree"])), int(part["entries"]))
+        digest = text(part["tree"])
+        if not is_digest(digest):
+            raise ValueError(f"no digest: {digest[:200]!r}")
+        return TreeRef(ChunkRef(digest), count(part["entries"]))
 
     try:
         if (body["registry"]["name"], body["sequence"]) != (name.registry, name.sequence):
@@ -169,30 +174,41 @@ def parse_root(data: bytes, name: RootName, vault: str) -> Root | None:
         counts = body["counts"]
         root = Root(
             name=name,
-            registry_id=body["registry"]["id"],
-            previous=body["previous"],
-            run=body["run"],
-            started=body["started"],
-            finished=body["finished"],
-            source=dict(body["source"]),
-            scope=dict(body["scope"]),
+            registry_id=text(body["registry"]["id"]),
+            previous=None if body["previous"] is None else text(body["previous"]),
+            run=text(body["run"]),
+            started=time(body["started"]),
+            finished=time(body["finished"]),
+            source={name: text(value) for name, value in mapping(body["source"]).items()},
+            scope=_scope(mapping(body["scope"])),
             repositories=tree(body["repositories"]),
             objects=ListRef.from_json(body["objects"]),
             damage=None if body["damage"] is None else tree(body["damage"]),
             counts=Counts(
-                counts["repositories"],
-                counts["tags"],
-                counts["revisions"],
-                counts["blobs"],
-                counts["bytes"],
+                count(counts["repositories"]),
+                count(counts["tags"]),
+                count(counts["revisions"]),
+                count(counts["blobs"]),
+                count(counts["bytes"]),
             ),
             complete=bool(body["complete"]),
-            held=body["held"],
-            audit=dict(body["audit"]),
+            held=None if body["held"] is None else _held(mapping(body["held"])),
+            audit=mapping(body["audit"]),
             sha256=document.sha256,
             amendment=document.amendment,
         )
-        _ = root.started_at
     except (KeyError, TypeError, ValueError) as error:
         raise VaultDamagedError(f"{name.key} is damaged: {error!r}") from None
     return root
+
+
+def _scope(scope: dict[str, Any]) -> dict[str, Any]:
+    for glob in scope.get("globs", []):
+        text(glob)
+    mapping(scope.get("windows", {}))
+    return scope
+
+
+def _held(held: dict[str, Any]) -> dict[str, Any]:
+    text(held.get("reason", ""))
+    return held

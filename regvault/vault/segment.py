@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import VaultDamagedError
 from regvault.oci.grammar import ALGORITHMS
+from regvault.vault.fields import count
 from regvault.vault.frames import compress, decompress
 from regvault.vault.keys import blob_key, segment_key
 
@@ -63,8 +64,8 @@ def parse_line(line: bytes) -> Location:
     try:
         digest, key, offset, length, size, proof = line.decode("ascii").split(" ")
         algorithm, _, hexed = digest.partition(":")
-        numbers = int(offset), int(length), int(size)
-        if ALGORITHMS.get(algorithm) != 2 * len(bytes.fromhex(hexed)) or min(numbers) < 0:
+        numbers = count(int(offset)), count(int(length)), count(int(size))
+        if ALGORITHMS.get(algorithm) != 2 * len(bytes.fromhex(hexed)):
             raise ValueError(digest)
         if key == "-":
             key = blob_key(digest)

@@ -244,33 +244,43 @@ class Tree:
         yield from self._chunks(self._load(self._top))
 
     def _chunks(self, node: Node) -> Iterator[ChunkRef]:
-        for ref, _, _ in node.children:
+        for ref, _, first in node.children:
             yield ref
             if node.level > 1:
-                yield from self._chunks(self._load(ref))
+                yield from self._chunks(self._below(ref, node.level - 1, first))
+
+    def _below(self, ref: ChunkRef, level: int, first: bytes) -> Node:
+        """Load a chunk that an index names, and check that it is the one that belongs there.
+
+        So no chunk is named twice in one tree, and no walk through it is endless.
+        """
+        node = self._load(ref)
+        if (node.level, node.first()) != (level, first):
+            key = ref.key or ref.digest
+            raise VaultDamagedError(
+                f"{key} is damaged: its index does not fit", key=ref.key or None
+            )
+        return node
 
     def leaves(self) -> list[ChunkRef]:
         """Return the references of the chunks that hold the lines, in order."""
         found: list[ChunkRef] = []
-        self._leaves(self._top, found)
+        self._leaves(self._top, self._load(self._top), found)
         return found
 
-    def _leaves(self, ref: ChunkRef, found: list[ChunkRef]) -> None:
-        node = self._load(ref)
+    def _leaves(self, ref: ChunkRef, node: Node, found: list[ChunkRef]) -> None:
         if node.level == 0:
             found.append(ref)
         elif node.level == 1:
             found.extend(child for child, _, _ in node.children)
         else:
-            for child, _, _ in node.children:
-                self._leaves(child, found)
+            for child, _, first in node.children:
+                self._leaves(child, self._below(child, node.level - 1, first), found)
 
     def _walk(
         self, ref: ChunkRef, start: bytes, level: int | None, first: bytes = b""
     ) -> Iterator[bytes]:
-        node = self._load(ref)
-        if level is not None and (node.level, node.first()) != (level, first):
-            raise VaultDamagedError(f"{ref.key or ref.digest} is damaged: its index does not fit")
+        node = self._load(ref) if level is None else self._below(ref, level, first)
         if node.level == 0:
             yield from node.lines[bisect_left(node.lines, start) :] if start else node.lines
             return

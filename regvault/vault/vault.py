@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import secrets
 import threading
 import time
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["Vault", "create_vault", "probe_conditional_writes"]
 
 _NODES_KEPT = 256
+_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 def create_vault(store: ObjectStore) -> str:
@@ -164,9 +166,14 @@ class Vault:
                 "path right?",
             ) from None
         body = read_document(data, VAULT_JSON, types=("vault",), vault=None).body
-        if not isinstance(body.get("vault"), str) or not isinstance(body.get("created"), str):
+        identity = body.get("vault")
+        if (
+            not isinstance(identity, str)
+            or not _ID.fullmatch(identity)  # it becomes the name of a directory of the cache
+            or not isinstance(body.get("created"), str)
+        ):
             raise VaultDamagedError(f"{VAULT_JSON} is damaged: it does not say which vault this is")
-        self.id: str = body["vault"]
+        self.id: str = identity
         self.created: str = body["created"]
         self.on_proof: Callable[[str, int], None] | None = None
         self._lock = threading.Lock()
@@ -280,23 +287,24 @@ class Vault:
         """
         plain = ref.key or tree_key(ref.digest.partition(":")[2])
         keys = [plain]
-        problem = ""
+        problem = bad = ""
         while keys:
             key = keys.pop(0)
             try:
                 data = self.store.get(key)
             except ObjectNotFoundError:
-                problem = problem or f"{key} is gone"
+                problem, bad = problem or f"{key} is gone", bad or key
             else:
                 if "sha256:" + hashlib.sha256(data).hexdigest() == ref.digest:
                     if self.on_proof is not None:
                         self.on_proof(key, len(data))
                     return data
                 problem = problem or f"{key} is damaged: its bytes are not what its name says"
+                bad = bad or key
             if objects is not None:
                 keys = [r.key for r in objects.variants(plain) if r.key != key]
                 objects = None
-        raise VaultDamagedError(problem, hint="See all of it with: regvault verify")
+        raise VaultDamagedError(problem, hint="See all of it with: regvault verify", key=bad)
 
     def forget_nodes(self) -> None:
         """Drop the chunks that are kept in memory."""

@@ -42,7 +42,11 @@ class ObjectWriter:
     def reusable(self, key: str, size: int) -> bool:
         """Return whether this run saw `key` with this size, and nothing condemned it."""
         with self._lock:
-            return key not in self._condemned and self._presence.size(key) == size
+            return (
+                key not in self._condemned
+                and key not in self._presence.bad
+                and self._presence.size(key) == size
+            )
 
     def _free_key(self, key: str) -> str:
         """Return `key`, or its renamed form where it is condemned or holds other bytes."""

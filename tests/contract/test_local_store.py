@@ -230,7 +230,17 @@ class TestLinks:
         os.symlink("loop", os.path.join(store.root, "d", "loop"))
         live = LocalStore(store.root, follow_symlinks=True)
         assert keys(live) == ["d/k"]
-        assert sorted(live.scandir("d")) == [("again", True), ("k", False), ("loop", False)]
+        assert sorted(live.scandir("d")) == [("again", False), ("k", False), ("loop", False)]
+
+    def test_links_that_lead_back_by_a_detour_end(self, store):
+        store.put("a/k", b"")
+        store.put("b/k", b"")
+        os.symlink("../b", os.path.join(store.root, "a", "over"))
+        os.symlink("../a", os.path.join(store.root, "b", "back"))
+        os.symlink("../..", os.path.join(store.root, "b", "out"))
+        live = LocalStore(store.root, follow_symlinks=True)
+        assert sorted(live.scandir("a")) == [("k", False), ("over", True)]
+        assert sorted(live.scandir("a/over")) == [("back", False), ("k", False), ("out", True)]
 
 
 class TestWhatIsNoObject:

@@ -72,10 +72,7 @@ def test_sizes_times_and_counts(lab):
 
 
 def test_a_verified_vault_is_ok_and_knows_how_long_a_restore_takes(lab):
-    verify(
-        lab.vault, VerifyOptions(read_data=parse_sample("all")), progress=NO_PROGRESS,
-        cache_base=None,
-    )  # fmt: skip
+    verify(lab.vault, VerifyOptions(read_data=parse_sample("all")), progress=NO_PROGRESS)
     _, document = look(lab)
     (prod,) = document["registries"]
     assert (prod["status"], document["status"], prod["issues"]) == ("ok", "ok", [])
@@ -83,7 +80,7 @@ def test_a_verified_vault_is_ok_and_knows_how_long_a_restore_takes(lab):
     assert prod["verified"]["through"] == 2
     rate = prod["restore"]["bytes_per_second"]
     assert prod["restore"]["seconds"] == pytest.approx(prod["restore"]["bytes"] / rate)
-    verify(lab.vault, VerifyOptions(quick=True), progress=NO_PROGRESS, cache_base=None)
+    verify(lab.vault, VerifyOptions(quick=True), progress=NO_PROGRESS)
     (prod,) = look(lab)[1]["registries"]
     assert prod["verified"]["depth"] == "quick"
     assert set(prod["verified_by_depth"]) == {"data", "quick"}
@@ -95,7 +92,7 @@ def test_a_verified_vault_is_ok_and_knows_how_long_a_restore_takes(lab):
 def test_a_verification_that_found_something_is_an_error(lab):
     victim = next(iter(lab.store.list("packs/"))).key
     lab.store.delete(victim)
-    verify(lab.vault, VerifyOptions(quick=True), progress=NO_PROGRESS, cache_base=None)
+    verify(lab.vault, VerifyOptions(quick=True), progress=NO_PROGRESS)
     (prod,) = look(lab)[1]["registries"]
     assert (prod["status"], codes(prod)) == ("error", {"verification-failed"})
 

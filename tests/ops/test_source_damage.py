@@ -125,7 +125,7 @@ DAMAGE: dict[str, Any] = {
     ),
     "a manifest is huge": (
         put(lambda c: blob_key(c.hurt.digest), b"x" * (5 << 20)),
-        "unreadable",
+        "manifest-invalid",
         lambda c: c.hurt.digest,
     ),
     "a tag's link is empty": (put(hurt_current, b""), "tag-unreadable", lambda c: ":hurt"),

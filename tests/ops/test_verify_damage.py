@@ -174,7 +174,6 @@ def test_a_share_of_the_data_is_read(kept):
             kept.vault(),
             VerifyOptions(read_data=parse_sample(f"{part}/3"), threads=1),
             progress=kept.progress,
-            cache_base=None,
         )
         read.append(result.report.nbytes)
     whole = kept.verify().report.nbytes

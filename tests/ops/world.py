@@ -290,7 +290,7 @@ class World:
             quick=depth == "quick", read_data=Sample() if depth == "data" else None, threads=2
         )
         vault = Vault(store or self.store)
-        return verify(vault, options, progress=self.progress, cache_base=self.cache)
+        return verify(vault, options, progress=self.progress)
 
     def verified(self) -> None:
         """Assert that nothing at all is wrong with the vault."""

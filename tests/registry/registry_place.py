@@ -113,6 +113,9 @@ class FailingTree(Failing):
             self._check(f"{prefix}/{name}/{leaf}")
         return self._store.stat_children(prefix, leaf, names)
 
+    def sweep_seen(self, older_than_s):
+        return self._store.sweep_seen(older_than_s)
+
     def read_children(self, prefix, leaf, names, *, limit):
         for name in names:
             self._check(f"{prefix}/{name}/{leaf}")

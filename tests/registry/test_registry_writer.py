@@ -168,7 +168,13 @@ def test_nothing_is_deleted_and_durable_links_are_not_bought_one_by_one(place: P
 
         setattr(Watching, method, watch)
     if place.flavour == "tree":
-        for method in ("scandir", "stat_children", "read_children", "create_files"):
+        for method in (
+            "scandir",
+            "sweep_seen",
+            "stat_children",
+            "read_children",
+            "create_files",
+        ):
             setattr(Watching, method, property(lambda s, m=method: getattr(s._store, m)))
     target = DistributionTarget(Watching(place.store))
     target.put_layer("a", A)

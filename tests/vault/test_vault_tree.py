@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from regvault.errors import VaultDamagedError
 from regvault.vault.frames import compress, decompress
 from regvault.vault.keys import tree_key
-from regvault.vault.tree import ChunkRef, Tree, TreeBuilder, diff, parse
+from regvault.vault.tree import ChunkRef, Node, Tree, TreeBuilder, diff, parse
 
 LINES = st.lists(
     st.binary(min_size=1, max_size=40).filter(lambda line: b"\n" not in line), unique=True
@@ -230,3 +230,22 @@ def test_leaves_are_in_order_and_disjoint():
     held = [chunks.load(ref).lines for ref in tree.leaves()]
     assert all(a[-1] < b[0] for a, b in pairwise(held))
     assert tree.leaf_lines(tree.leaves()[0]) == held[0]
+
+
+def test_a_tree_that_names_a_chunk_twice_is_no_endless_work():
+    """A few chunks could else be walked 2^40 times."""
+    loaded = []
+
+    def load(ref):
+        loaded.append(ref)
+        level = int(ref.digest)
+        if level == 0:
+            return Node(0, [b"a", b"b"], [])
+        below = ChunkRef(str(level - 1))
+        return Node(8, [], [(below, 1, b"a"), (below, 1, b"b")])
+
+    tree = Tree(ChunkRef("40"), load)
+    for walk in (tree.chunks, tree.leaves, tree.lines):
+        with pytest.raises(VaultDamagedError):
+            list(walk())
+    assert len(loaded) < 20

@@ -215,7 +215,6 @@ class _Tour:
                 vault,
                 VerifyOptions(read_data=Sample()),
                 progress=progress,
-                cache_base=self.cache,
             )
         if result.exit_code():
             raise RegvaultError("the demo's vault is damaged: that is a bug")

@@ -195,12 +195,19 @@ def _check_digests(digests: tuple[str, ...]) -> None:
 def _denied(file: TextIO | None) -> frozenset[str]:
     from regvault.oci.grammar import is_digest
 
-    lines = [] if file is None else [line.split("#")[0].strip() for line in file]
+    try:
+        lines = [] if file is None else [line.split("#")[0].strip() for line in file]
+    except UnicodeDecodeError:
+        raise UsageError("--deny: the file is no text", hint="One sha256:... a line.") from None
     found = frozenset(line for line in lines if line)
     for line in found:
         if not is_digest(line):
             raise UsageError(f"--deny: {line!r} is no digest", hint="One sha256:... a line.")
     return found
+
+
+#: To chown(2) this id means: leave it as it is.
+_NO_ID = (1 << 32) - 1
 
 
 def _owner(text: str | None) -> tuple[int, int] | None:
@@ -221,6 +228,8 @@ def _owner(text: str | None) -> tuple[int, int] | None:
             raise UsageError(
                 f"--owner: there is no group {group!r}", hint="Give a number."
             ) from None
+    if not (0 <= uid < _NO_ID and 0 <= gid < _NO_ID):
+        raise UsageError(f"--owner {text!r} has no such id", hint="Ids end before 4294967295.")
     return uid, gid
 
 

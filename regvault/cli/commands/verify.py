@@ -67,7 +67,6 @@ def verify(
             opened,
             VerifyOptions(quick=quick, read_data=sample, threads=threads_for(where, asked=threads)),
             progress=progress,
-            cache_base=app.cache_base(),
         )
     app.console.document(result.to_json())
     _show(app, result, sample)

@@ -174,8 +174,8 @@ class BlobWriter:
 
     def _elsewhere(self, place: Location, problem: str) -> None:
         """Try the other places of a blob; remember it as failed when none is good."""
-        for other in self._reader.locate(place.digest):
-            if (other.key, other.offset) == (place.key, place.offset):
+        for other in self._reader.places(place.digest):
+            if other == place:
                 continue
             try:
                 if is_raw(other):

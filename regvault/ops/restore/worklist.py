@@ -65,21 +65,21 @@ class Worklist:
     def locate(self, blobs: BlobReader) -> list[str]:
         """Look up where each blob lies; return the digests that the vault does not know."""
         unknown: list[str] = []
-        rows = self._db.execute(
-            "SELECT w.digest, w.size, coalesce(e.size = w.size, 0) FROM wanted w"
-            " LEFT JOIN existing e ON e.digest = w.digest"
-        ).fetchall()
-        some: list[tuple[str, int, bytes, int, int, str, int]] = []
-        for packed, size, existing in rows:
-            found = blobs.locate(digest_text(packed))
-            if not found:
-                unknown.append(digest_text(packed))
-                continue
-            place = found[0]
-            some.append(
-                (place.key, place.offset, packed, place.length, size, place.proof, existing)
+
+        def places() -> Iterator[tuple[str, int, bytes, int, int, str, int]]:
+            rows = self._db.execute(
+                "SELECT w.digest, w.size, coalesce(e.size = w.size, 0) FROM wanted w"
+                " LEFT JOIN existing e ON e.digest = w.digest"
             )
-        self._db.executemany("INSERT OR REPLACE INTO places VALUES (?, ?, ?, ?, ?, ?, ?)", some)
+            for packed, size, existing in rows:
+                place = next(blobs.places(digest_text(packed)), None)
+                if place is None:
+                    unknown.append(digest_text(packed))
+                else:
+                    at = (place.key, place.offset, packed, place.length)
+                    yield (*at, size, place.proof, existing)
+
+        self._db.executemany("INSERT OR REPLACE INTO places VALUES (?, ?, ?, ?, ?, ?, ?)", places())
         return unknown
 
     def by_object(self) -> Iterator[tuple[str, list[tuple[Location, bool]]]]:

@@ -37,6 +37,8 @@ class Plan:
         trees_lost: states of the newest root cannot be relied on: nothing is inherited.
         lost: objects of the newest root that the vault no longer has: they are stored again.
         damage: that the newest root carries.
+        hidden: of the names that the source does not show, those below a directory that cannot be
+            read: they keep their state.
     """
 
     globs: tuple[str, ...]
@@ -48,6 +50,7 @@ class Plan:
     lost: dict[str, ObjectRef] = field(default_factory=dict)
     damage: Damage = field(default_factory=dict)
     surveys: dict[str, Survey] = field(default_factory=dict)
+    hidden: set[str] = field(default_factory=set)
 
     @property
     def nothing_to_do(self) -> bool:
@@ -72,6 +75,7 @@ def make_plan(
             _compare(plan, session, source, again, progress)
         except VaultDamagedError as error:
             progress.warn(f"{error.message}; reading every repository again")
+            session.distrust(error)
             plan.everything = plan.trees_lost = True
     progress.phase("Comparing the vault's objects")
     session.wait_for_listing(progress)
@@ -152,6 +156,7 @@ def _keep_unreadable(plan: Plan, source: RegistrySource) -> None:
             hidden.append(f"{name}/")
     if hidden:
         kept = [name for name in plan.removed if name.startswith(tuple(hidden))]
+        plan.hidden.update(kept)
         plan.removed = [name for name in plan.removed if name not in set(kept)]
         plan.unchanged += len(kept)
 
@@ -216,7 +221,7 @@ def _all_work(
     entry = next(entries, None)
     for survey in _surveys(source, plan.globs):
         while entry is not None and entry.name < survey.repository:
-            if not _read(entry.name, plan.globs):
+            if not _read(entry.name, plan.globs) or entry.name in plan.hidden:
                 yield entry, None
             entry = next(entries, None)
         if entry is not None and entry.name == survey.repository:
@@ -225,6 +230,6 @@ def _all_work(
         else:
             yield None, survey
     while entry is not None:
-        if not _read(entry.name, plan.globs):
+        if not _read(entry.name, plan.globs) or entry.name in plan.hidden:
             yield entry, None
         entry = next(entries, None)

@@ -6,6 +6,7 @@ import contextlib
 import sqlite3
 from typing import TYPE_CHECKING
 
+from regvault.errors import VaultDamagedError
 from regvault.ops.snapshot.session import (
     check_source,
     choose_registry,
@@ -13,12 +14,12 @@ from regvault.ops.snapshot.session import (
 from regvault.ops.snapshot.take import Run
 from regvault.vault.cache import discard_database
 from regvault.vault.catalog import vault_cache
-from regvault.vault.keys import new_run_id
+from regvault.vault.keys import OBJECT_PREFIXES, new_run_id
 from regvault.vault.lease import Lease, end_dead_writers, prune_decides, wait_for_prune
 from regvault.vault.needs import needs_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from regvault.model.progress import Progress
     from regvault.model.registry import RegistrySource
@@ -29,6 +30,8 @@ __all__ = ["snapshot"]
 
 #: A prune decides within minutes; so long a snapshot waits for one in any case.
 PRUNE_WAIT_S = 600.0
+#: After so many bad objects a snapshot gives up: it is not one that rots, but the whole vault.
+_BAD_AT_MOST = 20
 
 
 def snapshot(
@@ -57,21 +60,51 @@ def snapshot(
     """
     registry, known = choose_registry(vault, source, options.registry)
     check_source(source, registry, known=known)
+    bad: set[str] = set()
     if options.dry_run:
         run = new_run_id()
-        return Run(vault, source, options, registry, run, progress, cache_base).dry()
+        return _healing(
+            lambda: Run(vault, source, options, registry, run, progress, cache_base, bad).dry(),
+            bad,
+            progress,
+        )
     with _lease(vault, registry, options, progress, renew_every_s) as (run, lease):
         end_dead_writers(vault.store, vault.id, run, registry=registry, retry_for_s=options.wait_s)
-        this = Run(vault, source, options, registry, run, progress, cache_base)
+
+        def take() -> SnapshotResult:
+            this = Run(vault, source, options, registry, run, progress, cache_base, bad)
+            try:
+                return this.take(lease)
+            except sqlite3.DatabaseError as error:
+                if this.result.root is not None:  # committed: only the local cache lags behind
+                    return this.result
+                progress.warn(f"the local cache is broken ({error}); beginning again without it")
+                discard_database(vault_cache(cache_base, vault.id), needs_file(registry))
+            return Run(vault, source, options, registry, run, progress, cache_base, bad).take(lease)
+
+        return _healing(take, bad, progress)
+
+
+def _healing(
+    take: Callable[[], SnapshotResult], bad: set[str], progress: Progress
+) -> SnapshotResult:
+    """Take a snapshot; where an object of the vault turns out to be bad, once more without it.
+
+    What it held and the registry still has is stored again. A backup is not refused for what an
+    older one lost.
+    """
+    while True:
         try:
-            return this.take(lease)
-        except sqlite3.DatabaseError as error:
-            if this.result.root is not None:  # committed: only the local cache lags behind
-                return this.result
-            progress.warn(f"the local cache is broken ({error}); beginning again with an empty one")
-            directory = vault_cache(cache_base, vault.id)
-            discard_database(directory, needs_file(registry))
-            return Run(vault, source, options, registry, run, progress, cache_base).take(lease)
+            return take()
+        except VaultDamagedError as error:
+            known = error.key is None or error.key in bad or len(bad) >= _BAD_AT_MOST
+            if known or not str(error.key).startswith(OBJECT_PREFIXES):
+                raise
+            progress.warn(
+                f"{error.message}; beginning again, to store anew what it held",
+                hint="See what it means for older snapshots: regvault verify --read-data",
+            )
+            bad.add(str(error.key))
 
 
 @contextlib.contextmanager

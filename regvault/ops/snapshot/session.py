@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from regvault.vault.root import Root
     from regvault.vault.vault import Vault
 
-__all__ = ["RepositoryEntry", "Session", "choose_registry", "parse_entry"]
+__all__ = ["RepositoryEntry", "Session", "choose_registry", "is_from", "parse_entry"]
 
 #: (repository, kind, subject, image) -> the sequence that first had it.
 Damage = dict[tuple[str, str, str, str], int]
@@ -77,7 +77,7 @@ def choose_registry(vault: Vault, source: RegistrySource, name: str | None) -> t
     name is made from the place.
 
     Raises:
-        UsageError: the name given is none.
+        UsageError: the name given is none; or the name made is that of another registry.
     """
     registries = vault.registries()
     if name is not None:
@@ -90,11 +90,26 @@ def choose_registry(vault: Vault, source: RegistrySource, name: str | None) -> t
         return name, name in registries
     for registry in registries:
         newest = next(vault.roots(registry, damaged=_ignore), None)
-        if newest is not None and newest.source.get("location") == source.location:
+        if newest is not None and is_from(newest, source):
             return registry, True
     made = re.sub(r"[^a-z0-9]+", "-", source.location.partition(":")[2].lower()).strip("-")
     made = made[-64:].strip("-") or "registry"
+    newest = next(vault.roots(made, damaged=_ignore), None) if made in registries else None
+    if newest is not None:
+        raise UsageError(
+            f"the vault has a registry {made} already, of {newest.source.get('location')}"
+            + (f" at {newest.source['endpoint']}" if newest.source.get("endpoint") else ""),
+            hint=f"If it is the same, say so with --registry {made}; else give this one a name.",
+        )
     return made, made in registries
+
+
+def is_from(root: Root, source: RegistrySource) -> bool:
+    """Return whether a snapshot was read from the place that `source` reads."""
+    before = root.source
+    return before.get("location") == source.location and (
+        not before.get("endpoint") or before["endpoint"] == source.endpoint
+    )
 
 
 def _ignore(_error: VaultDamagedError) -> None:
@@ -123,7 +138,7 @@ class Session:
     """The vault as one run sees it: read once, after the lease was taken.
 
     Attributes:
-        damaged: whether a root had to be passed over.
+        damaged: whether a root had to be passed over, or an object has wrong bytes.
     """
 
     def __init__(
@@ -135,6 +150,7 @@ class Session:
         cache_base: str | None,
         threads: int,
         progress: Progress,
+        bad: set[str],
     ) -> None:
         """Read the chain and the condemned lists, and begin to LIST the objects.
 
@@ -145,13 +161,15 @@ class Session:
             cache_base: directory of the local caches; None: keep nothing.
             threads: for LIST.
             progress: is told of roots that cannot be read.
+            bad: objects whose bytes turned out to be wrong.
         """
         self.vault = vault
         self.registry = registry
         self.run = run
         self.directory = vault_cache(cache_base, vault.id)
         self._progress = progress
-        self.damaged = False
+        self.damaged = bool(bad)
+        self._bad = bad
         self.slots = vault.slots(registry)
         self.previous: Root | None = None
         self.accepted: Root | None = None
@@ -165,7 +183,7 @@ class Session:
             vault.object_list(self.previous) if self.previous else None
         )
         self.condemned = read_condemned(vault.store, vault.id)
-        self.presence = Presence(self.objects)
+        self.presence = Presence(self.objects, bad)
         self.catalog = Catalog(vault.store, self.directory)
         self.blobs = BlobReader(vault.store, self.catalog, self.objects)
         self.writer = ObjectWriter(vault.store, run, self.presence, self.condemned)
@@ -193,11 +211,18 @@ class Session:
             self._listing.result()
         except VaultDamagedError as error:
             progress.warn(f"{error.message}; what the newest snapshot needs is not known")
+            self.distrust(error)
             self.objects = None
             self.presence.close()
-            self.presence = Presence(None)
+            self.presence = Presence(None, self._bad)
             self.writer = ObjectWriter(self.vault.store, self.run, self.presence, self.condemned)
             self._list()
+
+    def distrust(self, error: VaultDamagedError) -> None:
+        """Count no more on the object that an error is about: store again what it held."""
+        self.damaged = True
+        if error.key is not None:
+            self._bad.add(error.key)
 
     def next_sequence(self) -> int:
         """Return the number of the first free slot."""

@@ -15,9 +15,9 @@ from regvault.errors import (
     NotFoundError,
     ObjectNotFoundError,
     SourceError,
+    SourceTooLargeError,
     SourceUnavailableError,
     StoreAccessError,
-    VaultDamagedError,
 )
 from regvault.model.registry import Kind
 from regvault.oci.manifest import InvalidManifestError, parse_manifest
@@ -112,7 +112,7 @@ class BlobStorer:
     # -- what is there already ------------------------------------------------------------------
 
     def _usable(self, key: str) -> bool:
-        return key not in self._presence.missing and key not in self._condemned
+        return self._presence.usable(key) and key not in self._condemned
 
     def find(self, digest: str) -> int | None:
         """Return the size of a blob that the vault holds and this run may count on, or None."""
@@ -162,15 +162,19 @@ class BlobStorer:
             return None
         stated = digest_of_key(place.key)
         if place.key.startswith("blobs/"):
-            if size != place.size:
+            if size != place.size or stated != place.digest:
                 return None
-            if stated is None or not stated.startswith("sha256:"):
+            if not stated.startswith("sha256:"):
                 return ObjectRef(place.key, size, self._sha256_of(place.key))
-        elif size < place.offset + place.length:
-            return None
+        elif size < max(place.offset + place.length, self._end_of(place.key)):
+            return None  # cut off: its other members may be gone, and its bytes are not its name's
         if stated is None:
             return None
         return ObjectRef(place.key, size, stated.partition(":")[2])
+
+    def _end_of(self, key: str) -> int:
+        """Return where the last member of a pack or meta object ends, as the catalog has it."""
+        return self._catalog.end_of(key)
 
     def _sha256_of(self, key: str) -> str:
         """Hash an object of the vault whose name is of another algorithm."""
@@ -371,13 +375,20 @@ class BlobStorer:
 
     def _manifest(self, digest: str) -> Parsed | None:
         """Read, prove and parse one manifest; store it unless the vault has it."""
-        if self._brought(digest) is None and self.find(digest) is not None:
-            with contextlib.suppress(VaultDamagedError, NotFoundError, ObjectNotFoundError):
+        if (
+            not self._presence.bad
+            and self._brought(digest) is None
+            and self.find(digest) is not None
+        ):
+            with contextlib.suppress(NotFoundError):
                 return parse(self._blobs.read(digest))
         try:
             data = self._source.read_blob(digest, limit=MAX_MANIFEST_BYTES)
         except ObjectNotFoundError:
             self._blame(digest, Kind.BLOB_MISSING)
+            return None
+        except SourceTooLargeError:
+            self._blame(digest, Kind.MANIFEST_INVALID)  # no registry takes, or serves, such a one
             return None
         except (SourceError, SourceUnavailableError):
             self._blame(digest, Kind.UNREADABLE)

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from regvault.errors import RegvaultError
+from regvault.model.store import HierarchicalStore
 from regvault.ops.snapshot.capture import Captured, Capturer
 from regvault.ops.snapshot.commit import commit_root, write_object_list
 from regvault.ops.snapshot.plan import make_plan, work
@@ -16,6 +17,7 @@ from regvault.ops.snapshot.session import (
     RepositoryEntry,
     Session,
     damage_line,
+    is_from,
 )
 from regvault.ops.snapshot.state import still_there
 from regvault.ops.snapshot.storer import BlobStorer
@@ -46,6 +48,10 @@ SPARSE_SHARE = 0.25
 _FINDINGS_KEPT = 1000
 
 
+#: A temporary file that was not written to for so long is of a run that was killed.
+_LEFT_AFTER_S = 86_400.0
+
+
 class Run:
     """One run of `snapshot`, under its lease."""
 
@@ -58,7 +64,20 @@ class Run:
         run: str,
         progress: Progress,
         cache_base: str | None,
+        bad: set[str] | None = None,
     ) -> None:
+        """Look at the vault.
+
+        Args:
+            vault: where to.
+            source: the live registry.
+            options: what was asked for.
+            registry: permanent name.
+            run: id of this run.
+            progress: is told how far it is.
+            cache_base: directory of the local caches; None keeps nothing.
+            bad: objects of the vault whose bytes turned out to be wrong.
+        """
         self.vault = vault
         self.source = source
         self.options = options
@@ -72,6 +91,7 @@ class Run:
             cache_base=cache_base,
             threads=options.threads,
             progress=progress,
+            bad=set() if bad is None else bad,
         )
         self.result = SnapshotResult(registry, fail_on=options.fail_on)
         self.result.vault_damaged = self.session.damaged
@@ -82,11 +102,10 @@ class Run:
     def _say_where_it_was(self) -> None:
         """Warn where the newest snapshot was read from another place: a move, or a slip."""
         previous = self.session.previous
-        before = previous.source.get("location") if previous is not None else None
-        if before is not None and before != self.source.location:
+        if previous is not None and not is_from(previous, self.source):
             self.progress.warn(
-                f"{self.session.registry} was read from {before} before, and from "
-                f"{self.source.location} now",
+                f"{self.session.registry} was read from {_place(previous.source)} before, and from "
+                f"{_place(self._place())} now",
                 hint="Two registries need two names: --registry NAME",
             )
 
@@ -110,6 +129,8 @@ class Run:
         try:
             plan = make_plan(session, self.source, self.options.globs, self.progress)
             self.result.lost = sorted(plan.lost)
+            if isinstance(self.vault.store, HierarchicalStore):
+                self.vault.store.sweep_seen(_LEFT_AFTER_S)
             self._heal_catalog(plan)
             if plan.nothing_to_do:
                 self._commit_unchanged(plan, lease)
@@ -409,7 +430,7 @@ class Run:
             run=self.run,
             started=to_time(self.started),
             finished="",
-            source={"kind": self.source.kind, "location": self.source.location},
+            source=self._place(),
             scope={"globs": self._globs(), "windows": self._windows()},
             repositories=repositories,
             objects=objects,
@@ -418,6 +439,11 @@ class Run:
             complete=complete,
             held=None if reason is None else {"reason": reason, "against": against},
         )
+
+    def _place(self) -> dict[str, str]:
+        """Return what a root says of where it was read from."""
+        place = {"kind": self.source.kind, "location": self.source.location}
+        return {**place, "endpoint": self.source.endpoint} if self.source.endpoint else place
 
     def _globs(self) -> list[str]:
         """Return what was read, as much of it as fits; `...` says that there was more."""
@@ -440,3 +466,8 @@ class Run:
                 break
             kept[name] = window
         return kept
+
+
+def _place(source: dict[str, Any]) -> str:
+    endpoint = source.get("endpoint")
+    return f"{source.get('location')}" + (f" at {endpoint}" if endpoint else "")

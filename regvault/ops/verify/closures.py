@@ -9,7 +9,8 @@ from regvault.errors import VaultDamagedError
 from regvault.model.state import checked_line
 from regvault.ops.selector import look
 from regvault.ops.snapshot.session import parse_damage, parse_entry
-from regvault.vault.keys import blob_key
+from regvault.vault.blobs import is_raw
+from regvault.vault.keys import blob_key, digest_of_key
 from regvault.vault.tree import ChunkRef
 
 if TYPE_CHECKING:
@@ -107,8 +108,11 @@ def _remembering(catalog: Catalog, objects: ObjectList) -> Callable[[str], bool]
 
     @lru_cache(maxsize=_REMEMBERED)
     def holds(digest: str) -> bool:
-        places = catalog.find(digest)
-        return any(listed(place.key) for place in places) or listed(blob_key(digest))
+        return listed(blob_key(digest)) or any(
+            listed(place.key)
+            for place in catalog.find(digest)
+            if not is_raw(place) or digest_of_key(place.key) == digest
+        )
 
     return holds
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from regvault.model.progress import Progress
     from regvault.ops.verify.report import Report
+    from regvault.vault.catalog import Catalog
     from regvault.vault.vault import Vault
 
 __all__ = ["Sample", "check_data", "parse_sample"]
@@ -77,12 +78,17 @@ def parse_sample(text: str) -> Sample:
 def check_data(
     vault: Vault,
     keys: Iterable[str],
+    catalog: Catalog,
     sample: Sample,
     report: Report,
     progress: Progress,
     threads: int,
 ) -> None:
-    """Read and hash packs and raw blobs; each member of a pack too."""
+    """Read and hash packs and raw blobs; each member of a pack too.
+
+    What the catalog says of a pack is compared with what lies in it: a snapshot that found a blob
+    by a line that is not true has not got it.
+    """
     dice = random.Random()  # noqa: S311 - which objects are read is no secret
     chosen = _chosen(keys, sample, dice)
 
@@ -92,7 +98,7 @@ def check_data(
         buffer: bytearray | None = getattr(local, "buffer", None)
         if buffer is None:
             buffer = local.buffer = bytearray(2 * _PIECE)
-        _read_object(vault, key, buffer, report, progress)
+        _read_object(vault, key, catalog, buffer, report, progress)
 
     for _ in in_order(chosen, one, threads=threads, name="verify"):
         pass
@@ -113,7 +119,12 @@ def _chosen(keys: Iterable[str], sample: Sample, dice: random.Random) -> Iterato
 
 
 def _read_object(
-    vault: Vault, key: str, buffer: bytearray, report: Report, progress: Progress
+    vault: Vault,
+    key: str,
+    catalog: Catalog,
+    buffer: bytearray,
+    report: Report,
+    progress: Progress,
 ) -> None:
     digest = digest_of_key(key)
     if digest is None:
@@ -134,17 +145,28 @@ def _read_object(
         return
     if hasher.hexdigest() != digest.partition(":")[2]:
         report.add(key, "damaged", "its bytes are not what its name says")
+    elif members is not None and not members.broken:
+        for place in catalog.members(key):
+            if (place.digest, place.offset, place.length) not in members.found:
+                report.add_untrue(key, place.digest)
     report.read(nbytes)
     progress.advance(1, nbytes)
 
 
 class _Members:
-    """Proves the members of a pack while it streams by; holds one piece and one member."""
+    """Proves the members of a pack while it streams by; holds one piece and one member.
+
+    Attributes:
+        found: (digest, offset, size) of each.
+        broken: whether the pack could not be read to its end as what it is.
+    """
 
     def __init__(self, key: str, report: Report) -> None:
         self._key = key
         self._report = report
-        self._broken = False
+        self._at = 0
+        self.found: set[tuple[str, int, int]] = set()
+        self.broken = False
 
     def feed(self, view: memoryview, filled: int) -> int:
         """Look at the members that are whole in the first bytes of a buffer.
@@ -152,20 +174,22 @@ class _Members:
         Returns:
             How many bytes are left of one that is not; they are at the buffer's beginning now.
         """
-        if self._broken:
+        if self.broken:
             return 0
         done = 0
         try:
             for member, at, size in iter_members(view[:filled], self._key, whole=False):
                 if not is_digest_of(member, view[at : at + size]):
                     self._report.add_member(self._key, member)
+                self.found.add((member, self._at + at, size))
                 done = min(at + size + -size % 512, filled)
         except VaultDamagedError as error:
-            self._broken = True
+            self.broken = True
             self._report.add(self._key, "damaged", error.message)
+        self._at += done
         left = filled - done
-        if self._broken or left > _PIECE:
-            self._broken = True  # no member is so large; its own name still proves the pack
+        if self.broken or left > _PIECE:
+            self.broken = True  # no member is so large; its own name still proves the pack
             return 0
         view[:left] = view[done:filled]
         return left

@@ -259,12 +259,16 @@ def _read_meta(
     for offset, length in sorted({(place.offset, place.length) for place in places}):
         try:
             text = decompress(data[offset : offset + length], key, MAX_FRAME_BYTES)
+            named = {place.digest for place in places if place.offset == offset}
             for digest, at, size in iter_members(text, key):
+                named.discard(digest)
                 blob = text[at : at + size]
                 if matches_manifest(blob, digest):
                     found.append((digest, blob))
                 else:
                     report.add_member(key, digest)
+            for digest in sorted(named):
+                report.add_untrue(key, digest)
         except VaultDamagedError as error:
             report.add(key, "damaged", error.message)
     return found

@@ -16,7 +16,8 @@ class Problem(NamedTuple):
 
     Attributes:
         key: the object; or the digest that no object serves.
-        what: `missing`, `size`, `damaged`, `unreadable`, `gap`, `chain`, `closure`, `uncatalogued`.
+        what: `missing`, `size`, `damaged`, `unreadable`, `gap`, `chain`, `closure`, `uncatalogued`,
+            `untrue` (what the catalog says of it).
         detail: words for people.
         snapshots: those that are hurt, `registry@sequence`; () where it is not known or none.
     """
@@ -52,6 +53,13 @@ class Report:
     def add_member(self, key: str, digest: str) -> None:
         """Note that a blob in an object has other bytes than its name says."""
         self.add(key, "damaged", f"{digest} in it has other bytes")
+        with self._lock:
+            if sum(map(len, self.wrong_members.values())) < _KEPT:
+                self.wrong_members.setdefault(key, set()).add(digest)
+
+    def add_untrue(self, key: str, digest: str) -> None:
+        """Note that the catalog says of an object that a blob lies in it, and it does not."""
+        self.add(key, "untrue", f"the catalog says that {digest} lies in it, and it does not")
         with self._lock:
             if sum(map(len, self.wrong_members.values())) < _KEPT:
                 self.wrong_members.setdefault(key, set()).add(digest)
