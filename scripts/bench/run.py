@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 TARGETS = ("disk", "s3", "s3-s3")
 ON_BUCKETS = ("first", "unchanged")  # of the scenarios, those that a registry on S3 is for
-DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 
 
 class Bench:
@@ -209,7 +208,7 @@ class Turn:
         """The same start for all: nothing left to write, and caches as the options say."""
         os.sync()
         if self.options.caches == "dropped":
-            DROP_CACHES.write_text("3\n")
+            trash.DROP_CACHES.write_text("3\n")
             return
         vault = tool.home if self.server is None else self.server.datadir / tool.bucket
         warm(self.source if scenario in ("first", "unchanged", "changed") else vault)
@@ -262,7 +261,7 @@ def warm(top: Path) -> None:
 
 
 def can_drop_caches() -> bool:
-    return os.access(DROP_CACHES, os.W_OK)
+    return os.access(trash.DROP_CACHES, os.W_OK)
 
 
 def space_needed(options: argparse.Namespace, tools: Sequence[type[Tool]]) -> int:
