@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -18,7 +20,7 @@ from regvault.errors import RegvaultError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["COMMANDS", "cli", "main", "run"]
+__all__ = ["COMMANDS", "cli", "entry", "main", "run"]
 
 _COMPLETE = "_REGVAULT_COMPLETE"
 
@@ -124,8 +126,20 @@ def cli(app: App, config_path: str | None, log_format: str) -> None:
     app.log_format = log_format
 
 
+def entry() -> NoReturn:
+    """Run regvault as this process, and end it."""
+    # What a command loads at its start stays, and is looked through for garbage in vain.
+    gc.set_threshold(50_000, 20, 100)
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    # All is closed and said. To take the interpreter apart would take as long again as to start it.
+    os._exit(code)
+
+
 def main() -> int:
-    """Run regvault as this process; return the exit code."""
+    """Run regvault; return the exit code."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # the caller closed it: what is said goes nowhere
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115

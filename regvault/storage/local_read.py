@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from regvault.errors import StoreError
 from regvault.model.store import Entry
-from regvault.storage.keys import check_name
+from regvault.storage.keys import RESERVED, check_name
 from regvault.storage.local_errors import MISSING, os_error, translated
 from regvault.storage.local_tree import FILE_READ
 
@@ -132,19 +132,25 @@ def scandir(tree: Tree, path: str) -> list[tuple[str, bool]]:
     A link that leads back to a directory on the way is no directory: a walk would not end.
     """
     with tree.directory(path, listing=True) as fd:
+        found: list[tuple[str, bool]] = []
+        links: list[os.DirEntry[str]] = []
         with os.scandir(fd) as entries:
-            found = [
-                (entry.name, leads_to_directory(entry, follow=tree.follow), entry)
-                for entry in entries
-                if not tree.is_reserved(path, entry.name)
-            ]
-        if not tree.follow or not any(is_dir and e.is_symlink() for _, is_dir, e in found):
-            return [(name, is_directory) for name, is_directory, _ in found]
-        above = _identities(tree, path)
-        return [
-            (name, is_directory and not (entry.is_symlink() and _identity(entry.stat()) in above))
-            for name, is_directory, entry in found
-        ]
+            for entry in entries:
+                name = entry.name
+                if name.startswith(RESERVED) and tree.is_reserved(path, name):
+                    continue
+                try:
+                    is_directory = entry.is_dir(follow_symlinks=tree.follow)
+                except OSError:
+                    is_directory = leads_to_directory(entry, follow=tree.follow)
+                if is_directory and entry.is_symlink():
+                    links.append(entry)
+                else:
+                    found.append((name, is_directory))
+        if links:
+            above = _identities(tree, path)
+            found += [(entry.name, _identity(entry.stat()) not in above) for entry in links]
+        return found
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -8,6 +8,7 @@ and `<key> -` lines against it. Lists are read in the clear and need no catalog 
 from __future__ import annotations
 
 import heapq
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regvault.errors import VaultDamagedError
@@ -103,12 +104,21 @@ class ListRef(NamedTuple):
         )
 
 
+_KEY_LENGTH = 1024
+#: Most keys are seen to be right at once: no part is empty, or begins with a dot.
+_USUAL_KEY = re.compile(
+    rf"(?:{'|'.join(prefix[:-1] for prefix in OBJECT_PREFIXES)})(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)+"
+)
+
+
 def check_key(key: str) -> str:
     """Return `key` if a list may name it. Raises ValueError (keys of a vault are hostile input)."""
+    if len(key) <= _KEY_LENGTH and _USUAL_KEY.fullmatch(key):
+        return key
     parts = key.split("/")
     if (
         not key.startswith(OBJECT_PREFIXES)
-        or len(key) > 1024
+        or len(key) > _KEY_LENGTH
         or not key.isascii()
         or not key.isprintable()
         or " " in key

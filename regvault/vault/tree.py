@@ -227,6 +227,10 @@ class Tree:
         self._top = top
         self._load = load
 
+    def fetch(self) -> None:
+        """Have the top chunk in memory: for a small tree, that is all of it."""
+        self._load(self._top)
+
     def lines(self, start: bytes = b"") -> Iterator[bytes]:
         """Yield the lines that are not less than `start`."""
         yield from self._walk(self._top, start, None)

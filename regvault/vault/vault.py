@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from regvault.model.store import ObjectStore
+    from regvault.vault.kept import KeptChunks
     from regvault.vault.tree import TreeRef
 
 __all__ = ["Vault", "create_vault", "probe_conditional_writes"]
@@ -176,6 +177,7 @@ class Vault:
         self.id: str = identity
         self.created: str = body["created"]
         self.on_proof: Callable[[str, int], None] | None = None
+        self.kept: KeptChunks | None = None
         self._lock = threading.Lock()
         self._nodes: OrderedDict[tuple[str, str], Node] = OrderedDict()
         self._amendments: Amendments | None = None
@@ -285,6 +287,8 @@ class Vault:
         Raises:
             VaultDamagedError: no object that may hold it has these bytes.
         """
+        if self.kept is not None and (kept := self.kept.get(ref.digest)) is not None:
+            return kept
         plain = ref.key or tree_key(ref.digest.partition(":")[2])
         keys = [plain]
         problem = bad = ""
@@ -298,6 +302,8 @@ class Vault:
                 if "sha256:" + hashlib.sha256(data).hexdigest() == ref.digest:
                     if self.on_proof is not None:
                         self.on_proof(key, len(data))
+                    if self.kept is not None:
+                        self.kept.add(ref.digest, data)
                     return data
                 problem = problem or f"{key} is damaged: its bytes are not what its name says"
                 bad = bad or key

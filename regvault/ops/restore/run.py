@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from regvault.errors import NotFoundError, StoreFullError, VaultDamagedError
+from regvault.model.store import HierarchicalStore
 from regvault.oci.grammar import glob_matcher, unmatched
 from regvault.oci.manifest import InvalidManifestError
 from regvault.ops.bounded import in_order
@@ -21,7 +22,9 @@ from regvault.ops.restore.select import (
     select,
 )
 from regvault.ops.restore.worklist import Worklist
+from regvault.ops.selector import look
 from regvault.ops.snapshot.session import parse_damage, parse_entry
+from regvault.vault.kept import KeptChunks
 from regvault.vault.tree import ChunkRef
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
     from regvault.model.progress import Progress
     from regvault.model.registry import RegistryTarget
+    from regvault.ops.snapshot.session import RepositoryEntry
     from regvault.vault.blobs import BlobReader
     from regvault.vault.objectlist import ObjectList
     from regvault.vault.root import Root
@@ -231,6 +235,10 @@ class Restorer:
         self._progress = progress
         self._renames = parse_renames(options.renames)
         self._worklist = Worklist()
+        # Each state is read three times: by the plan, for links and for tags.
+        self._on_disk = isinstance(vault.store, HierarchicalStore)
+        if not self._on_disk:
+            vault.kept = KeptChunks()
         self._failed: dict[str, str] = {}
         self._lock = threading.Lock()
 
@@ -328,10 +336,14 @@ class Restorer:
         options = self._options
         matches = glob_matcher(options.globs) if options.globs else None
         tree = self._vault.tree("repositories", self._root.repositories, self._objects)
-        for line in tree.lines():
-            entry = parse_entry(line)
-            if matches is not None and not matches(entry.name):
-                continue
+        entries = (parse_entry(line) for line in tree.lines())
+        wanted = (entry for entry in entries if matches is None or matches(entry.name))
+
+        def fetch(entry: RepositoryEntry) -> RepositoryEntry:
+            self._vault.tree("state", ChunkRef(entry.state), self._objects).fetch()
+            return entry
+
+        for entry in wanted if self._on_disk else look(wanted, fetch, self._vault):
             lines = self._vault.tree("state", ChunkRef(entry.state), self._objects).lines()
             images = Images(parse_state(lines), self._read_manifest)
             selection = select(
@@ -476,6 +488,9 @@ class Restorer:
     def close(self) -> None:
         """Free what the plan holds."""
         self._worklist.close()
+        kept, self._vault.kept = self._vault.kept, None
+        if kept is not None:
+            kept.close()
 
 
 def _tag_of(path: str) -> str | None:
