@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from regvault.model.store import Entry, ObjectStore
 
-__all__ = ["list_in_order"]
+__all__ = ["Split", "list_in_order"]
 
 _CHUNK = 1000
 _QUEUED_CHUNKS = 8
@@ -21,7 +21,21 @@ _QUEUED_CHUNKS = 8
 _SERIAL_KEYS = 4000
 
 
+class Split(NamedTuple):
+    """Where what is left of a listing may be split.
+
+    Attributes:
+        bounds: between the ranges, ASCII; none of them is itself a key.
+        whole: whether each key that is left begins with one of them. Then each is listed by itself,
+            which some servers do much faster than to go on after a key.
+    """
+
+    bounds: list[str]
+    whole: bool = False
+
+
 class _Range(NamedTuple):
+    prefix: str
     after: str
     before: str  # "": to the end
     chunks: queue.Queue[list[Entry] | BaseException | None]
@@ -32,7 +46,7 @@ def list_in_order(
     prefix: str,
     *,
     threads: int,
-    split: Callable[[str], list[str]],
+    split: Callable[[str], Split],
     serial_keys: int = _SERIAL_KEYS,
 ) -> Iterator[list[Entry]]:
     """Yield all objects below `prefix` in byte order of their keys, a thousand at a time.
@@ -44,8 +58,8 @@ def list_in_order(
         store: what is listed.
         prefix: of the keys.
         threads: how many LISTs run at once.
-        split: given the last key so far, returns ASCII boundaries between the ranges of the rest;
-            none of them is itself a key. Called once, and may ask the store.
+        split: given the last key so far, returns how the rest is split. Called once, and may ask
+            the store.
         serial_keys: how many keys are listed before that.
 
     Raises:
@@ -71,13 +85,9 @@ def list_in_order(
 
 
 def _rest(
-    store: ObjectStore, prefix: str, last: str, threads: int, split: Callable[[str], list[str]]
+    store: ObjectStore, prefix: str, last: str, threads: int, split: Callable[[str], Split]
 ) -> Iterator[list[Entry]]:
-    bounds = sorted({bound for bound in split(last) if bound > last})
-    ranges = [
-        _Range(after, before, queue.Queue(_QUEUED_CHUNKS))
-        for after, before in zip([last, *bounds], [*bounds, ""], strict=True)
-    ]
+    ranges = _ranges(prefix, last, split(last))
     waiting: queue.SimpleQueue[_Range] = queue.SimpleQueue()
     for one in ranges:
         waiting.put(one)
@@ -89,7 +99,7 @@ def _rest(
                 one = waiting.get_nowait()
             except queue.Empty:
                 return
-            _list_range(store, prefix, one, stop)
+            _list_range(store, one, stop)
 
     # Ranges are begun in order, so the one that is waited for is always at work.
     workers = [
@@ -110,7 +120,26 @@ def _rest(
             worker.join()
 
 
-def _list_range(store: ObjectStore, prefix: str, one: _Range, stop: threading.Event) -> None:
+def _ranges(prefix: str, last: str, split: Split) -> list[_Range]:
+    """Return what is left as ranges, in order, each with the longest prefix that all of it has."""
+    bounds = sorted({bound for bound in split.bounds if bound > last})
+    ranges = []
+    for after, before in zip([last, *bounds], [*bounds, ""], strict=True):
+        if split.whole and after != last:
+            found = after, "", ""
+        else:
+            found = (_common(after, before) if before else prefix), after, before
+        ranges.append(_Range(*found, queue.Queue(_QUEUED_CHUNKS)))
+    return ranges
+
+
+def _common(one: str, other: str) -> str:
+    """Return how two strings begin; what sorts between them begins so too."""
+    length = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
+    return min(one, other, key=len) if length is None else one[:length]
+
+
+def _list_range(store: ObjectStore, one: _Range, stop: threading.Event) -> None:
     def put(item: list[Entry] | BaseException | None) -> bool:
         while not stop.is_set():
             try:
@@ -122,7 +151,7 @@ def _list_range(store: ObjectStore, prefix: str, one: _Range, stop: threading.Ev
 
     chunk: list[Entry] = []
     try:
-        for entry in store.list(prefix, after=one.after):
+        for entry in store.list(one.prefix, after=one.after):
             if one.before and entry.key >= one.before:
                 break
             chunk.append(entry)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from regvault.model.registry import Finding, Kind
 from regvault.registry.layout import BLOBS, REPOSITORIES, What, classify
-from regvault.registry.parallel_list import list_in_order
+from regvault.registry.parallel_list import Split, list_in_order
 from regvault.registry.scan_flat import (
     Block,
     EtagTrust,
@@ -144,23 +144,26 @@ class FlatScanner:
         yield from in_name_order(blocks_of(chunks, stray), self._pull)
         self._name_strays = strays
 
-    def _split_names(self, last: str) -> list[str]:
+    def _split_names(self, last: str) -> Split:
         """Split the rest of `repositories/` at directories, about evenly by their number.
 
-        Too few directories are split again by theirs; `_layers` by its digests.
+        Too few directories are split again by theirs; `_layers` by its digests. What comes into
+        being beside them meanwhile is for the next walk.
         """
-        wanted = 4 * self._threads
+        wanted = self._threads
         bounds = [f"{REPOSITORIES}{name}/" for name in self._store.list_prefixes(REPOSITORIES)]
+        whole = True
         for _ in range(3):
             if len(bounds) >= wanted:
                 break
+            whole = False
             inner = [bound for bound in bounds if bound >= last or last.startswith(bound)]
             deeper = self._pool.map(self._inner_bounds, inner)
             bounds = sorted({*bounds, *(bound for found in deeper for bound in found)})
         bounds = [bound for bound in bounds if bound > last]
         # Many small repositories share a range: a LIST of its own costs a request each.
         step = max(1, len(bounds) // (4 * wanted))
-        return bounds[::step]
+        return Split(bounds[::step], whole and step == 1)
 
     def _inner_bounds(self, bound: str) -> list[str]:
         if "/_" in bound[len(REPOSITORIES) :]:
@@ -172,6 +175,6 @@ class FlatScanner:
                 found.extend(f"{bound}_layers/sha256/{digit}" for digit in _HEX[::2])
         return found
 
-    def _split_blobs(self, last: str) -> list[str]:
+    def _split_blobs(self, last: str) -> Split:
         del last
-        return [f"{BLOBS}sha256/{first}{second}" for first in _HEX for second in _HEX[::4]]
+        return Split([f"{BLOBS}sha256/{first}{second}" for first in _HEX for second in _HEX[::4]])

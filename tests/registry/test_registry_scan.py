@@ -23,7 +23,7 @@ from regvault.errors import (
     StoreUnavailableError,
 )
 from regvault.model.registry import Finding, Kind
-from regvault.registry.parallel_list import list_in_order
+from regvault.registry.parallel_list import Split, list_in_order
 from regvault.registry.reader import DistributionSource
 from regvault.registry.scan_flat import Block, in_name_order
 from regvault.storage.memory import MemoryStore
@@ -355,7 +355,7 @@ class TestParallelList:
                 store,
                 "p/",
                 threads=threads,
-                split=lambda last: ["p/" + bound for bound in bounds] + [last],
+                split=lambda last: Split(["p/" + bound for bound in bounds] + [last]),
                 serial_keys=3,
             )
             got = [entry for chunk in chunks for entry in chunk]
@@ -368,9 +368,13 @@ class TestParallelList:
         return store
 
     def split(self, _last):
-        return [f"p/{number:02}" for number in range(12)]
+        return Split([f"p/{number:02}" for number in range(12)], self.whole)
 
-    def test_many_keys_in_order(self):
+    whole = False
+
+    @pytest.mark.parametrize("whole", [False, True])
+    def test_many_keys_in_order(self, whole):
+        self.whole = whole
         store = self.many()
         chunks = list_in_order(store, "p/", threads=4, split=self.split)
         keys = [entry.key for chunk in chunks for entry in chunk]
