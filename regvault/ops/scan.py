@@ -17,8 +17,8 @@ from regvault.errors import (
 from regvault.model.registry import Finding, Kind
 from regvault.oci.grammar import glob_matcher, unmatched
 from regvault.oci.verify import VerifyingReader, matches_manifest
-from regvault.ops.snapshot.state import assemble, wanted_blobs
-from regvault.ops.snapshot.storer import MAX_MANIFEST_BYTES, parse
+from regvault.ops.snapshot.state import Parsed, assemble, parse, wanted_blobs
+from regvault.ops.snapshot.storer import MAX_MANIFEST_BYTES
 from regvault.policy.damage import Rank, rank
 from regvault.vault.presence import KeySizes
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from regvault.errors import RegvaultError
     from regvault.model.progress import Progress
     from regvault.model.registry import RegistrySource, RepositoryLinks, Survey
-    from regvault.ops.snapshot.state import Parsed
 
 __all__ = ["ScanOptions", "ScanResult", "scan"]
 

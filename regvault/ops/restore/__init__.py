@@ -4,6 +4,7 @@
 writes them, `run` leads: blobs first, then links, `current` links last.
 """
 
-from regvault.ops.restore.run import RestoreOptions, RestorePlan, Restorer, RestoreResult
+from regvault.ops.restore.result import RestoreOptions, RestorePlan, RestoreResult
+from regvault.ops.restore.run import Restorer
 
 __all__ = ["RestoreOptions", "RestorePlan", "RestoreResult", "Restorer"]

@@ -14,6 +14,7 @@ from regvault.errors import (
 )
 from regvault.model.store import HierarchicalStore
 from regvault.oci.grammar import is_digest, is_repository
+from regvault.ops.snapshot.scope import is_from, place_text
 from regvault.vault.blobs import BlobReader
 from regvault.vault.catalog import Catalog, vault_cache
 from regvault.vault.condemned import read_condemned
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from regvault.vault.root import Root
     from regvault.vault.vault import Vault
 
-__all__ = ["RepositoryEntry", "Session", "choose_registry", "is_from", "parse_entry"]
+__all__ = ["RepositoryEntry", "Session", "choose_registry", "parse_entry"]
 
 #: (repository, kind, subject, image) -> the sequence that first had it.
 Damage = dict[tuple[str, str, str, str], int]
@@ -97,19 +98,10 @@ def choose_registry(vault: Vault, source: RegistrySource, name: str | None) -> t
     newest = next(vault.roots(made, damaged=_ignore), None) if made in registries else None
     if newest is not None:
         raise UsageError(
-            f"the vault has a registry {made} already, of {newest.source.get('location')}"
-            + (f" at {newest.source['endpoint']}" if newest.source.get("endpoint") else ""),
+            f"the vault has a registry {made} already, of {place_text(newest.source)}",
             hint=f"If it is the same, say so with --registry {made}; else give this one a name.",
         )
     return made, made in registries
-
-
-def is_from(root: Root, source: RegistrySource) -> bool:
-    """Return whether a snapshot was read from the place that `source` reads."""
-    before = root.source
-    return before.get("location") == source.location and (
-        not before.get("endpoint") or before["endpoint"] == source.endpoint
-    )
 
 
 def _ignore(_error: VaultDamagedError) -> None:

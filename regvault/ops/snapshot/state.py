@@ -7,13 +7,23 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.model.registry import Finding, Kind, RepositoryLinks
 from regvault.model.state import encode_field
+from regvault.oci.manifest import InvalidManifestError, parse_manifest
+from regvault.oci.media import MANIFESTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
 
     from regvault.model.registry import TagLinks
 
-__all__ = ["Assembled", "Parsed", "assemble", "settle", "still_there", "wanted_blobs"]
+__all__ = [
+    "Assembled",
+    "Parsed",
+    "assemble",
+    "parse",
+    "settle",
+    "still_there",
+    "wanted_blobs",
+]
 
 
 class Parsed(NamedTuple):
@@ -48,6 +58,28 @@ class Parsed(NamedTuple):
             tuple((digest, nbytes, config) for digest, nbytes, config in blobs),
             valid,
         )
+
+
+def parse(data: bytes) -> Parsed:
+    """Parse a proven manifest; one that cannot be walked is kept as it is."""
+    try:
+        manifest = parse_manifest(data)
+    except InvalidManifestError:
+        return Parsed("", len(data), (), (), valid=False)
+    blobs: dict[str, tuple[str, int, bool]] = {}
+    for layer in manifest.layers:
+        if not layer.foreign:
+            blobs[layer.digest] = (layer.digest, layer.size, False)
+    if manifest.config is not None:
+        blobs[manifest.config.digest] = (manifest.config.digest, manifest.config.size, True)
+    # An index may list blobs too (BuildKit's cache does): they are what a pull needs, no more.
+    for child in manifest.children:
+        if child.media_type not in MANIFESTS and not child.foreign:
+            blobs.setdefault(child.digest, (child.digest, child.size, False))
+    children = tuple(
+        dict.fromkeys(c.digest for c in manifest.children if c.media_type in MANIFESTS)
+    )
+    return Parsed(manifest.media_type, len(data), children, tuple(blobs.values()))
 
 
 class Assembled(NamedTuple):

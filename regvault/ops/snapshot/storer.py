@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import threading
 import time
 from collections import OrderedDict
@@ -20,13 +19,11 @@ from regvault.errors import (
     StoreAccessError,
 )
 from regvault.model.registry import Kind
-from regvault.oci.manifest import InvalidManifestError, parse_manifest
-from regvault.oci.media import MANIFESTS
 from regvault.oci.verify import VerifyingReader, matches, matches_manifest
 from regvault.ops.bounded import again_when_broken
-from regvault.ops.snapshot.state import Parsed
-from regvault.vault.keys import RAW_BLOB_BYTES, blob_key, digest_of_key
-from regvault.vault.objectlist import ObjectRef
+from regvault.ops.snapshot.lookup import VaultLookup
+from regvault.ops.snapshot.state import Parsed, parse
+from regvault.vault.keys import RAW_BLOB_BYTES, blob_key
 from regvault.vault.pack import MetaWriter, PackWriter, Placed
 from regvault.vault.segment import Location
 
@@ -39,7 +36,7 @@ if TYPE_CHECKING:
     from regvault.vault.blobs import BlobReader
     from regvault.vault.catalog import Catalog
     from regvault.vault.needs import NeedIndex
-    from regvault.vault.objectlist import ObjectList
+    from regvault.vault.objectlist import ObjectList, ObjectRef
     from regvault.vault.presence import Presence
     from regvault.vault.writer import ObjectWriter
 
@@ -88,9 +85,7 @@ class BlobStorer:
         self._needs = needs
         self._catalog = catalog
         self._blobs = blobs
-        self._objects = objects
         self._presence = presence
-        self._condemned = condemned
         self._run = run
         self._progress = progress
         self.dry_run = dry_run
@@ -99,8 +94,9 @@ class BlobStorer:
         self._inflight: dict[str, Future[int | None]] = {}
         self._pending: dict[str, int] = {}
         self._recent: OrderedDict[str, int] = OrderedDict()
-        # A first snapshot into an empty vault has nothing to ask.
-        self._ask_catalog = bool(catalog.segments())
+        self._lookup = VaultLookup(
+            store, needs, catalog, objects, presence, condemned, self._recovered
+        )
         self._lines: list[bytes] = []  # of the next segment, as they are stored
         self._last_checkpoint = time.monotonic()
         self._packs = PackWriter(writer, self._packed)
@@ -111,35 +107,14 @@ class BlobStorer:
 
     # -- what is there already ------------------------------------------------------------------
 
-    def _usable(self, key: str) -> bool:
-        return self._presence.usable(key) and key not in self._condemned
-
     def find(self, digest: str) -> int | None:
         """Return the size of a blob that the vault holds and this run may count on, or None."""
         size = self._brought(digest)
-        if size is not None:
-            return size
-        known = self._needs.known(digest)
-        if known is not None and self._usable(known.key):
-            return known.size
-        places = self._catalog.find(digest) if self._ask_catalog else []
-        for place in places or self._raw(digest):
-            ref = self._present(place)
-            if ref is not None:
-                self._needs.place(digest, ref, place.size)
-                return place.size
-        return None
+        return self._lookup.find(digest) if size is None else size
 
-    def _raw(self, digest: str) -> list[Location]:
-        """Return where a raw blob lies by the newest root, though no segment says so any more."""
-        ref = self._objects.get(blob_key(digest)) if self._objects is not None else None
-        if ref is None:
-            return []
-        place = Location(digest, ref.key, 0, ref.size, ref.size, "regvault")
-        if self._present(place) is not None:
-            with self._lock:
-                self._lines.append(place.line())
-        return [place]
+    def _recovered(self, line: bytes) -> None:
+        with self._lock:
+            self._lines.append(line)
 
     def _brought(self, digest: str) -> int | None:
         """Return the size of a blob that this run brought, as far as it remembers."""
@@ -152,37 +127,6 @@ class BlobStorer:
         self._recent[digest] = size
         if len(self._recent) > _REMEMBERED:
             self._recent.popitem(last=False)
-
-    def _present(self, place: Location) -> ObjectRef | None:
-        """Return the object of a catalog line if this run saw it, with room for the line."""
-        if not self._usable(place.key):
-            return None
-        size = self._presence.size(place.key)
-        if size is None:
-            return None
-        stated = digest_of_key(place.key)
-        if place.key.startswith("blobs/"):
-            if size != place.size or stated != place.digest:
-                return None
-            if not stated.startswith("sha256:"):
-                return ObjectRef(place.key, size, self._sha256_of(place.key))
-        elif size < max(place.offset + place.length, self._end_of(place.key)):
-            return None  # cut off: its other members may be gone, and its bytes are not its name's
-        if stated is None:
-            return None
-        return ObjectRef(place.key, size, stated.partition(":")[2])
-
-    def _end_of(self, key: str) -> int:
-        """Return where the last member of a pack or meta object ends, as the catalog has it."""
-        return self._catalog.end_of(key)
-
-    def _sha256_of(self, key: str) -> str:
-        """Hash an object of the vault whose name is of another algorithm."""
-        hasher = hashlib.sha256()
-        with self._store.open(key) as reader:
-            while data := reader.read(1 << 20):
-                hasher.update(data)
-        return hasher.hexdigest()
 
     # -- what is not ----------------------------------------------------------------------------
 
@@ -445,25 +389,3 @@ class BlobStorer:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._packs.abort()
         self._meta.abort()
-
-
-def parse(data: bytes) -> Parsed:
-    """Parse a proven manifest; one that cannot be walked is kept as it is."""
-    try:
-        manifest = parse_manifest(data)
-    except InvalidManifestError:
-        return Parsed("", len(data), (), (), valid=False)
-    blobs: dict[str, tuple[str, int, bool]] = {}
-    for layer in manifest.layers:
-        if not layer.foreign:
-            blobs[layer.digest] = (layer.digest, layer.size, False)
-    if manifest.config is not None:
-        blobs[manifest.config.digest] = (manifest.config.digest, manifest.config.size, True)
-    # An index may list blobs too (BuildKit's cache does): they are what a pull needs, no more.
-    for child in manifest.children:
-        if child.media_type not in MANIFESTS and not child.foreign:
-            blobs.setdefault(child.digest, (child.digest, child.size, False))
-    children = tuple(
-        dict.fromkeys(c.digest for c in manifest.children if c.media_type in MANIFESTS)
-    )
-    return Parsed(manifest.media_type, len(data), children, tuple(blobs.values()))

@@ -13,11 +13,17 @@ from regvault.ops.snapshot.capture import Captured, Capturer
 from regvault.ops.snapshot.commit import commit_root, write_object_list
 from regvault.ops.snapshot.plan import make_plan, work
 from regvault.ops.snapshot.result import SnapshotOptions, SnapshotResult
+from regvault.ops.snapshot.scope import (
+    globs_that_fit,
+    is_from,
+    place_of,
+    place_text,
+    windows_that_fit,
+)
 from regvault.ops.snapshot.session import (
     RepositoryEntry,
     Session,
     damage_line,
-    is_from,
 )
 from regvault.ops.snapshot.state import still_there
 from regvault.ops.snapshot.storer import BlobStorer
@@ -103,9 +109,9 @@ class Run:
         """Warn where the newest snapshot was read from another place: a move, or a slip."""
         previous = self.session.previous
         if previous is not None and not is_from(previous, self.source):
+            before, now = place_text(previous.source), place_text(place_of(self.source))
             self.progress.warn(
-                f"{self.session.registry} was read from {_place(previous.source)} before, and from "
-                f"{_place(self._place())} now",
+                f"{self.session.registry} was read from {before} before, and from {now} now",
                 hint="Two registries need two names: --registry NAME",
             )
 
@@ -430,8 +436,11 @@ class Run:
             run=self.run,
             started=to_time(self.started),
             finished="",
-            source=self._place(),
-            scope={"globs": self._globs(), "windows": self._windows()},
+            source=place_of(self.source),
+            scope={
+                "globs": globs_that_fit(self.options.globs),
+                "windows": windows_that_fit(self.windows),
+            },
             repositories=repositories,
             objects=objects,
             damage=damage,
@@ -439,35 +448,3 @@ class Run:
             complete=complete,
             held=None if reason is None else {"reason": reason, "against": against},
         )
-
-    def _place(self) -> dict[str, str]:
-        """Return what a root says of where it was read from."""
-        place = {"kind": self.source.kind, "location": self.source.location}
-        return {**place, "endpoint": self.source.endpoint} if self.source.endpoint else place
-
-    def _globs(self) -> list[str]:
-        """Return what was read, as much of it as fits; `...` says that there was more."""
-        kept: list[str] = []
-        size = 0
-        for glob in self.options.globs:
-            size += len(glob.encode()) + 8
-            if size > 4096:
-                return [*kept, "..."]
-            kept.append(glob)
-        return kept
-
-    def _windows(self) -> dict[str, list[str]]:
-        """Return the read windows of repositories that did not hold still, as many as fit."""
-        kept: dict[str, list[str]] = {}
-        size = 0
-        for name, window in self.windows.items():
-            size += len(name) + 64
-            if size > 4096:
-                break
-            kept[name] = window
-        return kept
-
-
-def _place(source: dict[str, Any]) -> str:
-    endpoint = source.get("endpoint")
-    return f"{source.get('location')}" + (f" at {endpoint}" if endpoint else "")
