@@ -11,7 +11,7 @@ import enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from regvault.model.store import ByteReader, ObjectStore, Space
 
@@ -232,8 +232,20 @@ class RegistryTarget(Protocol):
         Returns how many were not there, or wrong, before.
         """
 
-    def put_tags(self, repository: str, tags: Mapping[str, str]) -> None:
-        """Point tags' current links at revisions. Each is atomic."""
+    def put_tags(
+        self, repository: str, tags: Mapping[str, str], *, only_new: Container[str] = ()
+    ) -> list[str]:
+        """Point tags' current links at revisions. Each is atomic.
+
+        Args:
+            repository: its name.
+            tags: tag -> digest.
+            only_new: of them, those that are to stay as they are if someone pushes them meanwhile;
+                where the store cannot tell, the last one wins.
+
+        Returns:
+            Those that stayed.
+        """
 
     def tag(self, repository: str, tag: str) -> str | None:
         """Return where the tag points now, or None; "" where its link is damaged."""

@@ -25,7 +25,7 @@ from regvault.oci.media import OCI_INDEX
 from regvault.registry.writer import BlobWriter, refusing_bad_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from regvault.model.store import ObjectStore
 
@@ -112,10 +112,14 @@ class OciLayoutTarget(BlobWriter):
         del layers, history
         return sum(self.put_revision(repository, digest) for digest in revisions)
 
-    def put_tags(self, repository: str, tags: Mapping[str, str]) -> None:
-        """Note tags, in `put_tag`'s way."""
+    def put_tags(
+        self, repository: str, tags: Mapping[str, str], *, only_new: Container[str] = ()
+    ) -> list[str]:
+        """Note tags, in `put_tag`'s way; nobody pushes to a layout meanwhile."""
+        del only_new
         for tag, digest in tags.items():
             self.put_tag(repository, tag, digest)
+        return []
 
     def put_history(self, repository: str, tag: str, digest: str) -> bool:
         """Do nothing."""

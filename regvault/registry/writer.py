@@ -15,7 +15,7 @@ from regvault.oci.verify import VerifyingReader
 from regvault.registry import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
     from regvault.model.store import ByteReader, ObjectStore, Space
 
@@ -211,21 +211,46 @@ class DistributionTarget(BlobWriter):
             links += [(layout.history_key(repository, tag, d), d) for tag, d in history]
         return self._create(repository, links)
 
-    def put_tags(self, repository: str, tags: Mapping[str, str]) -> None:
-        """Point tags' current links at revisions. Each is atomic."""
+    def put_tags(
+        self, repository: str, tags: Mapping[str, str], *, only_new: Container[str] = ()
+    ) -> list[str]:
+        """Point tags' current links at revisions, each atomically; return those that stayed.
+
+        On object storage a tag of `only_new` that is pushed meanwhile is overwritten: not every
+        server keeps conditional writes apart.
+        """
         store = self._store
         if not isinstance(store, HierarchicalStore):
             for tag, digest in tags.items():
                 self.put_tag(repository, tag, digest)
-            return
+            return []
         with refusing_bad_names():
             for digest in tags.values():
                 parse_digest(digest)
-            links = [(layout.current_key(repository, tag), tags[tag]) for tag in tags]
-        self._create(repository, links, whole=True)
+            links = {layout.current_key(repository, tag): tag for tag in tags}
+        stayed: list[str] = []
 
-    def _create(self, repository: str, links: list[tuple[str, str]], *, whole: bool = False) -> int:
-        """Write (key, digest) of links; return how many were not there, or wrong, before."""
+        def stays(key: str) -> bool:
+            if links[key] in only_new:
+                stayed.append(links[key])
+                return True
+            return False
+
+        self._create(repository, [(k, tags[t]) for k, t in links.items()], whole=True, stays=stays)
+        return stayed
+
+    def _create(
+        self,
+        repository: str,
+        links: list[tuple[str, str]],
+        *,
+        whole: bool = False,
+        stays: Callable[[str], bool] = lambda _key: False,
+    ) -> int:
+        """Write (key, digest) of links; return how many were not there, or wrong, before.
+
+        `stays` is asked of each that is there and other, whether it is left so.
+        """
         store = self._store
         assert isinstance(store, HierarchicalStore)
         prefix = layout.repository_prefix(repository).rstrip("/")
@@ -233,7 +258,7 @@ class DistributionTarget(BlobWriter):
         written = len(wanted)
         for path in store.create_files(prefix, wanted.items(), whole=whole):
             key = f"{prefix}/{path}"
-            if self._get(key) == wanted[path]:
+            if self._get(key) == wanted[path] or stays(key):
                 written -= 1
             else:
                 self._put(key, wanted[path])

@@ -184,3 +184,16 @@ def test_nothing_is_deleted_and_durable_links_are_not_bought_one_by_one(place: P
     one = "put_stream" if place.flavour == "tree" else "put"
     assert calls == [one, one, one, "barrier"]
     assert f"{BASE}/repositories/a/_manifests/tags/v1/current/link" in keys(place)
+
+
+def test_a_tag_that_is_pushed_meanwhile_stays_where_a_store_can_tell(place: Place):
+    tells = place.flavour == "tree"  # on object storage the last one wins
+    target = DistributionTarget(place.store)
+    target.put_tag("a", "pushed", B)
+    target.put_tag("a", "same", A)
+    tags = {"pushed": A, "same": A, "new": A}
+    assert target.put_tags("a", tags, only_new=tags) == (["pushed"] if tells else [])
+    now = {tag: target.tag("a", tag) for tag in tags}
+    assert now == {"pushed": B if tells else A, "same": A, "new": A}
+    assert target.put_tags("a", tags) == []
+    assert target.tag("a", "pushed") == A

@@ -53,6 +53,7 @@ class _Tags:
     kept: int
     moved: list[tuple[str, str, str]]
     moved_back: list[tuple[str, str, str]]
+    new: set[str]
 
 
 class Restorer:
@@ -321,7 +322,10 @@ class Restorer:
 
     def _tags(self, name: str, selection: Selection, result: RestoreResult) -> None:
         tags = self._decide(name, selection)
-        self.target.put_tags(rename(name, self._renames), tags.write)
+        there = rename(name, self._renames)
+        for tag in self.target.put_tags(there, tags.write, only_new=tags.new):
+            del tags.write[tag]
+            tags.moved.append((there, tag, self.target.tag(there, tag) or ""))
         with self._lock:
             result.tags_written += len(tags.write)
             result.tags_kept += tags.kept
@@ -333,13 +337,15 @@ class Restorer:
     def _decide(self, name: str, selection: Selection) -> _Tags:
         """Compare tags with where they point at the target now."""
         there = rename(name, self._renames)
-        tags = _Tags({}, 0, [], [])
+        tags = _Tags({}, 0, [], [], set())
         for tag, digest in selection.tags.items():
             now = self.target.tag(there, tag)
             if now == digest and self._options.overwrite != "always":
                 tags.kept += 1
             elif not now or self._options.overwrite != "never":
                 tags.write[tag] = digest
+                if now is None and self._options.overwrite == "never":
+                    tags.new.add(tag)
                 if now and now != digest:
                     tags.moved_back.append((there, tag, now))
             else:
