@@ -297,7 +297,7 @@ class Vault:
             try:
                 data = self.store.get(key)
             except ObjectNotFoundError:
-                problem, bad = problem or f"{key} is gone", bad or key
+                problem = problem or f"{key} is gone"
             else:
                 if "sha256:" + hashlib.sha256(data).hexdigest() == ref.digest:
                     if self.on_proof is not None:
@@ -310,7 +310,8 @@ class Vault:
             if objects is not None:
                 keys = [r.key for r in objects.variants(plain) if r.key != key]
                 objects = None
-        raise VaultDamagedError(problem, hint="See all of it with: regvault verify", key=bad)
+        hint = "See all of it with: regvault verify"
+        raise VaultDamagedError(problem, hint=hint, key=bad or None)
 
     def forget_nodes(self) -> None:
         """Drop the chunks that are kept in memory."""

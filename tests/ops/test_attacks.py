@@ -11,8 +11,13 @@ import sys
 import time
 
 import pytest
+from click.testing import CliRunner
 from world import World, blob_key, current_key, digest_of, flip, noise, tree
 
+from regvault.cli.app import App
+from regvault.cli.commands.info import info
+from regvault.cli.commands.ls import ls
+from regvault.cli.commands.snapshots import snapshots
 from regvault.errors import RegvaultError, StoreAccessError, UsageError, VaultDamagedError
 from regvault.ops.snapshot.session import parse_entry
 from regvault.storage.local import LocalStore
@@ -178,6 +183,31 @@ class TestNamesAreHostile:
                     world.restore(1, dry_run=True)
                 except RegvaultError:
                     pass  # said, by an error of its own: anything else ends this test
+
+    @pytest.mark.parametrize("bad", [None, "x", 10**400, []])
+    def test_nor_by_those_who_only_look(self, tmp_path, bad):
+        made = World(store=LocalStore(tmp_path / "vault", create=True))
+        push(made, "team/app", 1)
+        made.snapshot()
+        key = "snapshots/prod/00000001.json"
+        body = json.loads(made.store.get(key).partition(b"\n")[0])
+        for path in _paths(body):
+            changed = json.loads(json.dumps(body))
+            *above, last = path
+            part = changed
+            for name in above:
+                part = part[name]
+            part[last] = bad
+            made.store.put(key, write_document(changed)[0])
+            for command, words in ((snapshots, ()), (info, ()), (ls, ("1",))):
+                result = CliRunner().invoke(
+                    command,
+                    [*words, "--vault", f"{tmp_path}/vault"],
+                    obj=App(json=command is info),
+                    standalone_mode=False,
+                )
+                if result.exception is not None:
+                    assert isinstance(result.exception, RegvaultError), (path, result.exception)
 
 
 def _paths(part, above=()):

@@ -126,7 +126,8 @@ def _show(app: App, result: SnapshotResult, vault: str) -> None:
         console.say(f"{read[0].upper()}{read[1:]}; {fmt.count(result.stored, 'new blob')}, {size}.")
     if result.lost:
         console.warn(
-            f"the vault had lost {fmt.count(len(result.lost), 'object')}: stored again",
+            f"the vault had lost {fmt.count(len(result.lost), 'object')}; what the registry still "
+            "has of them is stored again",
             hint="See whether older snapshots are whole: regvault verify",
         )
     ranks = {str(rank): count for rank, count in result.ranks.items()}

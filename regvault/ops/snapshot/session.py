@@ -212,8 +212,8 @@ class Session:
 
     def distrust(self, error: VaultDamagedError) -> None:
         """Count no more on the object that an error is about: store again what it held."""
-        self.damaged = True
-        if error.key is not None:
+        if error.key is not None:  # else it is gone, which LIST tells, or is not one object
+            self.damaged = True
             self._bad.add(error.key)
 
     def next_sequence(self) -> int:

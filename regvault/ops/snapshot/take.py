@@ -100,7 +100,6 @@ class Run:
             bad=set() if bad is None else bad,
         )
         self.result = SnapshotResult(registry, fail_on=options.fail_on)
-        self.result.vault_damaged = self.session.damaged
         self._say_where_it_was()
         self.windows: dict[str, list[str]] = {}
         self.damage: list[bytes] = []
@@ -125,6 +124,7 @@ class Run:
                 self.result.inherited = plan.unchanged
                 self._inherit_damage(plan)
             self.result.lost = sorted(plan.lost)
+            self.result.vault_damaged = self.session.damaged
             return self.result
         finally:
             self.session.close()
@@ -144,6 +144,7 @@ class Run:
                 self._read_all(plan, lease)
             self.result.objects = session.writer.written
             self.result.objects_bytes = session.writer.written_bytes
+            self.result.vault_damaged = session.damaged
             return self.result
         finally:
             session.close()
