@@ -277,7 +277,9 @@ class _LinkReader:
             self._take_history(directory, tag, algorithm)
         for tag, content in self._contents[tags, "current/link"].items():
             if is_tag(tag):
-                self._builder.tag(tag, content)
+                # With a directory in place of its link, where it pointed is lost.
+                lost = content is None and self._is_directory(f"{tags}/{tag}/current", "link")
+                self._builder.tag(tag, b"" if lost else content)
             else:
                 self._builder.note(Kind.INVALID_NAME, _subject(f"{tags}/{tag}"))
         self._strays()
@@ -286,6 +288,9 @@ class _LinkReader:
                 Kind.UNREADABLE, _subject(problem.path), detail=problem.error.message
             )
         return self._builder.build()
+
+    def _is_directory(self, path: str, name: str) -> bool:
+        return dict(self._asker.scandir(path)).get(name, False)
 
     def _history(self) -> list[tuple[str, str, str]]:
         """Read all links of all histories; return (directory, tag, algorithm) of each."""

@@ -171,13 +171,7 @@ class TestNamesAreHostile:
         assert len(fields) > 30
         for path in fields:
             for bad in self.BAD:
-                changed = json.loads(json.dumps(body))
-                *above, last = path
-                part = changed
-                for name in above:
-                    part = part[name]
-                part[last] = bad
-                world.store.put(key, write_document(changed)[0])
+                world.store.put(key, write_document(_spoiled(body, path, bad))[0])
                 try:
                     world.verify()
                     world.restore(1, dry_run=True)
@@ -192,13 +186,7 @@ class TestNamesAreHostile:
         key = "snapshots/prod/00000001.json"
         body = json.loads(made.store.get(key).partition(b"\n")[0])
         for path in _paths(body):
-            changed = json.loads(json.dumps(body))
-            *above, last = path
-            part = changed
-            for name in above:
-                part = part[name]
-            part[last] = bad
-            made.store.put(key, write_document(changed)[0])
+            made.store.put(key, write_document(_spoiled(body, path, bad))[0])
             for command, words in ((snapshots, ()), (info, ()), (ls, ("1",))):
                 result = CliRunner().invoke(
                     command,
@@ -208,6 +196,17 @@ class TestNamesAreHostile:
                 )
                 if result.exception is not None:
                     assert isinstance(result.exception, RegvaultError), (path, result.exception)
+
+
+def _spoiled(body, path, bad):
+    """Return a copy of a document with something else in one place."""
+    changed = json.loads(json.dumps(body))
+    *above, last = path
+    part = changed
+    for name in above:
+        part = part[name]
+    part[last] = bad
+    return changed
 
 
 def _paths(part, above=()):
@@ -268,6 +267,16 @@ class TestRegistries:
         del registry.scandir
         assert made.snapshot().root.complete
         assert made.restored() == tree(registry)
+
+    def test_a_directory_in_place_of_a_tags_link_is_damage(self, tmp_path):
+        made = World(LocalStore(tmp_path / "r", create=True))
+        push(made, "team/app", 1)
+        link = tmp_path / "r" / current_key("team/app", "v1")
+        link.unlink()
+        link.mkdir()
+        result = made.snapshot()
+        assert result.exit_code() == 3
+        assert [(str(f.kind), f.subject) for _, f in result.findings] == [("tag-unreadable", ":v1")]
 
     def test_links_in_a_circle_make_no_repositories(self, tmp_path):
         made = World(LocalStore(tmp_path / "r", create=True, follow_symlinks=True))
