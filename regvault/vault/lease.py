@@ -324,19 +324,25 @@ def end_dead_writers(
 def _live_writer(store: ObjectStore, vault: str, entry: Entry) -> dict[str, Any] | None:
     """Return the body of a live writer's lease; None, and ended, where its holder is dead."""
     try:
-        data = store.get(entry.key)
+        body = read_document(store.get(entry.key), entry.key, types=("lease",), vault=vault).body
+        if not _is_of_writer(body):
+            return None  # most are: each run leaves its own, ended for ever
         etag = store.head(entry.key).etag
         if etag != entry.etag:
             data = store.get(entry.key)
-        body = read_document(data, entry.key, types=("lease",), vault=vault).body
+            body = read_document(data, entry.key, types=("lease",), vault=vault).body
     except (ObjectNotFoundError, VaultDamagedError):
         return None  # gone, or unreadable: `verify` names it; only prune may not go on
-    if body.get("state") != "live" or body.get("role") != "writer":
+    if not _is_of_writer(body):
         return None
     idle_s = (store.now_ns() - entry.modified_ns) / 1e9
     if not _seen_dead(body.get("holder", {})) and (etag != entry.etag or idle_s < DEAD_AFTER_S):
         return body
     return None if _end(store, vault, entry.key, body, etag) else body
+
+
+def _is_of_writer(body: dict[str, Any]) -> bool:
+    return body.get("state") == "live" and body.get("role") == "writer"
 
 
 def _end(store: ObjectStore, vault: str, key: str, body: dict[str, Any], etag: str) -> bool:
