@@ -38,7 +38,16 @@ if TYPE_CHECKING:
     from regvault.vault.tree import Tree
     from regvault.vault.vault import Vault
 
-__all__ = ["DamageLine", "Opened", "Slot", "look", "read_slots", "registry_names", "resolve"]
+__all__ = [
+    "DamageLine",
+    "Opened",
+    "Slot",
+    "look",
+    "read_slots",
+    "registry_names",
+    "resolve",
+    "states_ahead",
+]
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -81,6 +90,20 @@ def look(tasks: Iterable[_T], read: Callable[[_T], _R], vault: Vault) -> Iterato
     """Yield `read(task)` in order, some ahead: not on a disk, which answers faster than that."""
     threads = 1 if isinstance(vault.store, HierarchicalStore) else _THREADS
     return in_order(tasks, read, threads=threads, name="look", first_alone=True)
+
+
+def states_ahead(
+    entries: Iterable[RepositoryEntry], objects: ObjectList, vault: Vault
+) -> Iterator[RepositoryEntry]:
+    """Yield entries, some ahead with the first chunk of their state in memory; not on a disk."""
+    if isinstance(vault.store, HierarchicalStore):
+        return iter(entries)
+
+    def fetch(entry: RepositoryEntry) -> RepositoryEntry:
+        vault.tree("state", ChunkRef(entry.state), objects).fetch()
+        return entry
+
+    return look(entries, fetch, vault)
 
 
 def registry_names(vault: Vault) -> list[str]:

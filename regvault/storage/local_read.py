@@ -158,7 +158,7 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 
 def _identities(tree: Tree, path: str) -> set[tuple[int, int]]:
-    """Return what tells the directories apart that a path leads through, and the root's parents."""
+    """Return what tells the directories apart that a path leads through, the root among them."""
     parts = path.split("/") if path else []
     found = {_identity(os.fstat(tree.fd))}
     for depth in range(1, len(parts) + 1):

@@ -23,7 +23,7 @@ from regvault.ops.restore.select import (
     select,
 )
 from regvault.ops.restore.worklist import Worklist
-from regvault.ops.selector import look
+from regvault.ops.selector import states_ahead
 from regvault.ops.snapshot.session import parse_damage, parse_entry
 from regvault.vault.kept import KeptChunks
 from regvault.vault.tree import ChunkRef
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from regvault.model.progress import Progress
     from regvault.model.registry import RegistryTarget
-    from regvault.ops.snapshot.session import RepositoryEntry
     from regvault.vault.blobs import BlobReader
     from regvault.vault.objectlist import ObjectList
     from regvault.vault.root import Root
@@ -98,8 +97,7 @@ class Restorer:
         self._renames = parse_renames(options.renames)
         self._worklist = Worklist()
         # Each state is read three times: by the plan, for links and for tags.
-        self._on_disk = isinstance(vault.store, HierarchicalStore)
-        if not self._on_disk:
+        if not isinstance(vault.store, HierarchicalStore):
             vault.kept = KeptChunks()
         self._failed: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -201,11 +199,7 @@ class Restorer:
         entries = (parse_entry(line) for line in tree.lines())
         wanted = (entry for entry in entries if matches is None or matches(entry.name))
 
-        def fetch(entry: RepositoryEntry) -> RepositoryEntry:
-            self._vault.tree("state", ChunkRef(entry.state), self._objects).fetch()
-            return entry
-
-        for entry in wanted if self._on_disk else look(wanted, fetch, self._vault):
+        for entry in states_ahead(wanted, self._objects, self._vault):
             lines = self._vault.tree("state", ChunkRef(entry.state), self._objects).lines()
             images = Images(parse_state(lines), self._read_manifest)
             selection = select(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from regvault.errors import VaultDamagedError
 from regvault.model.state import checked_line
-from regvault.ops.selector import look
+from regvault.ops.selector import states_ahead
 from regvault.ops.snapshot.session import parse_damage, parse_entry
 from regvault.vault.blobs import is_raw
 from regvault.vault.keys import blob_key, digest_of_key
@@ -84,13 +84,8 @@ def _walk(
             if entry.state not in known:
                 yield entry
 
-    def begin(entry: RepositoryEntry) -> RepositoryEntry:
-        """Have the beginning of a state in memory before it is walked."""
-        next(vault.tree("state", ChunkRef(entry.state), objects).lines(), None)
-        return entry
-
     holds = _remembering(catalog, objects)
-    for entry in look(unknown(), begin, vault):
+    for entry in states_ahead(unknown(), objects, vault):
         lines = vault.tree("state", ChunkRef(entry.state), objects).lines()
         _walk_state(lines, root, entry.name, holds, manifests, report)
     return states
@@ -108,11 +103,11 @@ def _remembering(catalog: Catalog, objects: ObjectList) -> Callable[[str], bool]
 
     @lru_cache(maxsize=_REMEMBERED)
     def holds(digest: str) -> bool:
-        return listed(blob_key(digest)) or any(
+        return any(
             listed(place.key)
             for place in catalog.find(digest)
             if not is_raw(place) or digest_of_key(place.key) == digest
-        )
+        ) or listed(blob_key(digest))
 
     return holds
 
