@@ -163,10 +163,28 @@ class RegistrySource(Protocol):
     def survey(self, repository: str) -> Survey:
         """Look at all links of one repository. An empty survey if it is gone."""
 
-    def surveys(self, repositories: Iterable[str] | None = None) -> Iterator[Survey]:
+    def look_ahead(self) -> None:
+        """Begin in the background what `surveys(compare=True)` will ask for, where that helps.
+
+        Call it before there are other threads; `close` ends it.
+        """
+
+    def ahead_since_ns(self) -> int | None:
+        """Return when `look_ahead` began, in nanoseconds since the epoch, where it will be used.
+
+        None: where there was none, or too long ago.
+        """
+
+    def surveys(
+        self, repositories: Iterable[str] | None = None, *, compare: bool = False
+    ) -> Iterator[Survey]:
         """Yield surveys in byte order of the names: of these repositories, or of all.
 
         May look ahead in parallel. What cannot be read becomes an UNREADABLE finding of its survey.
+
+        Args:
+            repositories: names; None means all.
+            compare: few links will be asked for, so fingerprints of `look_ahead` will do.
         """
 
     def open_blob(self, digest: str) -> tuple[ByteReader, int]:

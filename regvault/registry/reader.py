@@ -17,6 +17,7 @@ from regvault.errors import (
 )
 from regvault.model.store import HierarchicalStore
 from regvault.oci.grammar import InvalidNameError, is_repository
+from regvault.registry.ahead import Glimpse, LookAhead, LookAheadError
 from regvault.registry.failures import source_error, source_errors
 from regvault.registry.layout import BASE, blob_key
 from regvault.registry.scan_tree import TreeScanner
@@ -39,6 +40,8 @@ __all__ = ["DistributionSource"]
 # threads at once. On a fast one they would only fight for the interpreter.
 _SLOW_S = 100e-6
 _TRIAL_LINKS = 500
+# What was seen longer ago is not taken for the state of now: the run waited for something.
+_AHEAD_NS = 10_000_000_000
 
 
 class DistributionSource:
@@ -75,6 +78,7 @@ class DistributionSource:
         self._threads = max(1, threads)
         self._tree: TreeScanner | None = None
         self._flat: FlatScanner | None = None
+        self._ahead: LookAhead | None = None
         if isinstance(store, HierarchicalStore):
             self._tree = TreeScanner(store, kind=kind, now=now or time.time_ns, sleep=sleep)
         else:
@@ -150,11 +154,45 @@ class DistributionSource:
         with source_errors():
             return self._flat.survey(repository)
 
-    def surveys(self, repositories: Iterable[str] | None = None) -> Iterator[Survey]:
+    def look_ahead(self) -> None:
+        """Begin to survey all repositories in other processes, where that helps (a file system)."""
+        tree = self._tree
+        if tree is None or self._ahead is not None:
+            return
+
+        def survey(wanted: Callable[[str], bool]) -> Iterator[Survey]:
+            return self._tree_surveys(tree, filter(wanted, tree_repositories(tree.store)))
+
+        self._ahead = LookAhead(survey, processes=self._threads)
+
+    def ahead_since_ns(self) -> int | None:
+        """Return when it began to look ahead; give up what is too old to compare with, and None."""
+        ahead = self._ahead
+        if ahead is not None and ahead.working and time.time_ns() - ahead.began_ns < _AHEAD_NS:
+            return ahead.began_ns
+        self._end_ahead()
+        return None
+
+    def _end_ahead(self) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
+
+    def surveys(
+        self, repositories: Iterable[str] | None = None, *, compare: bool = False
+    ) -> Iterator[Survey]:
         """Yield surveys in byte order of the names: of these repositories, or of all.
 
         Given names are held in memory; all names are not.
+
+        Args:
+            repositories: names; None means all.
+            compare: few links will be asked for, so that what was seen ahead may be yielded.
         """
+        if compare and repositories is None and self.ahead_since_ns() is not None:
+            assert self._tree is not None
+            return self._seen_ahead(self._tree)
+        self._end_ahead()
         names = None if repositories is None else sorted(set(repositories))
         for name in names or ():
             _check_name(name)
@@ -165,6 +203,21 @@ class DistributionSource:
         if names is None:
             return _translated(self._flat.surveys())
         return _translated(self._flat.surveys_of(names))
+
+    def _seen_ahead(self, tree: TreeScanner) -> Iterator[Survey]:
+        """Yield what processes saw; where one ended early, the rest is surveyed here."""
+        ahead, self._ahead = self._ahead, None
+        assert ahead is not None
+        last = ""
+        try:
+            for name, fingerprint in ahead.seen():
+                last = name
+                yield Glimpse(name, fingerprint, tree.survey)
+        except LookAheadError:
+            names = (name for name in tree_repositories(tree.store) if name > last)
+            yield from self._tree_surveys(tree, names)
+        finally:
+            ahead.close()
 
     def _tree_surveys(self, tree: TreeScanner, names: Iterator[str]) -> Iterator[Survey]:
         """Survey in this thread, or ahead in several if the first few took long."""
@@ -261,7 +314,8 @@ class DistributionSource:
         return _translated(self._flat.findings())
 
     def close(self) -> None:
-        """Release threads and connections."""
+        """Release threads, processes and connections."""
+        self._end_ahead()
         if self._flat is not None:
             self._flat.close()
         self._store.close()

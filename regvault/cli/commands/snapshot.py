@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import click
@@ -85,9 +86,6 @@ def snapshot(
     place = app.registry(source, Role.SOURCE, endpoint_url=endpoint_url)
     where = app.vault(vault, endpoint_url=endpoint_url)
     count = threads_for(place, where, asked=threads)
-    opened = open_vault(
-        where, beside=place, limit_upload=limit_upload, limit_download=limit_download
-    )
     options = SnapshotOptions(
         registry=registry or place.name,
         globs=repos or place.repos,
@@ -96,14 +94,14 @@ def snapshot(
         fail_on=fail_on or place.fail_on,
         wait_s=retry_lock,
     )
-    with app.progress() as progress:
-        result = take(
-            opened,
-            open_source(place, threads=count),
-            options,
-            progress=progress,
-            cache_base=app.cache_base(),
+    with closing(open_source(place, threads=count)) as live:
+        if not options.globs:
+            live.look_ahead()
+        opened = open_vault(
+            where, beside=place, limit_upload=limit_upload, limit_download=limit_download
         )
+        with app.progress() as progress:
+            result = take(opened, live, options, progress=progress, cache_base=app.cache_base())
     app.console.document(result.to_json())
     _show(app, result, str(where.location))
     return result.exit_code()

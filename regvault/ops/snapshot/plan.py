@@ -114,7 +114,7 @@ def _check_globs(
 def _compare(
     plan: Plan, session: Session, source: RegistrySource, again: set[str], progress: Progress
 ) -> None:
-    surveys = _surveys(source, plan.globs)
+    surveys = _surveys(source, plan.globs, compare=True)
     entries = session.entries()
     survey, entry = next(surveys, None), next(entries, None)
     while survey is not None or entry is not None:
@@ -171,9 +171,11 @@ def _read(name: str, globs: tuple[str, ...]) -> bool:
     return not globs or glob_matcher(globs)(name)
 
 
-def _surveys(source: RegistrySource, globs: tuple[str, ...]) -> Iterator[Survey]:
+def _surveys(
+    source: RegistrySource, globs: tuple[str, ...], *, compare: bool = False
+) -> Iterator[Survey]:
     if not globs:
-        return source.surveys()
+        return source.surveys(compare=compare)
     return source.surveys(name for name in source.repositories() if _read(name, globs))
 
 

@@ -89,7 +89,7 @@ class Run:
         self.options = options
         self.run = run
         self.progress = progress
-        self.started = time.time_ns()
+        self.started = source.ahead_since_ns() or time.time_ns()
         self.session = Session(
             vault,
             registry,
