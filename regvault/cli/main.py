@@ -74,6 +74,22 @@ COMMANDS: dict[str, LazyCommand] = {
         "regvault.cli.commands.confirm:confirm",
         "Accept SNAPSHOT, which is held because the source had shrunk.",
     ),
+    "pin": LazyCommand(
+        "regvault.cli.commands.pin:pin",
+        "Keep SNAPSHOT, whatever `forget` is told, until the pin is taken away.",
+    ),
+    "forget": LazyCommand(
+        "regvault.cli.commands.forget:forget",
+        "Drop snapshots, by rules or by name.",
+    ),
+    "prune": LazyCommand(
+        "regvault.cli.commands.prune:prune",
+        "Delete what no snapshot needs, after `forget` has dropped some.",
+    ),
+    "unlock": LazyCommand(
+        "regvault.cli.commands.unlock:unlock",
+        "End the leases of runs that are dead, and a prune lock that one left.",
+    ),
     "demo": LazyCommand(
         "regvault.cli.commands.demo:demo",
         "Show what regvault does, on a throw-away registry with real images.",

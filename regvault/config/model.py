@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, tzinfo
+from datetime import UTC, timedelta, tzinfo
 from functools import cached_property
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -13,10 +13,11 @@ from pydantic_core import PydanticCustomError
 
 from regvault.config.places import RegistryPlace, S3Settings, VaultPlace
 from regvault.config.secrets import SecretRef, parse_secret_ref
-from regvault.config.units import parse_rate
+from regvault.config.units import parse_duration, parse_rate
 from regvault.errors import UsageError
 from regvault.model.location import Location, Role, parse_location
 from regvault.oci.grammar import InvalidNameError, glob_matcher
+from regvault.policy.retention import Retention
 from regvault.vault.keys import REGISTRY_NAME
 
 __all__ = ["Config", "Registry", "Vault"]
@@ -53,6 +54,13 @@ def _rate(value: Any) -> int:
         raise _wrong("a rate is expected here", "One is written 10MiB: bytes per second.")
     try:
         return parse_rate(str(value))
+    except ValueError as error:
+        raise _wrong(str(error)) from None
+
+
+def _span(value: Any) -> float:
+    try:
+        return parse_duration(_text(value))
     except ValueError as error:
         raise _wrong(str(error)) from None
 
@@ -148,6 +156,12 @@ _Url = Annotated[str, BeforeValidator(_url), _schema("^https?://[^@]+$", "https:
 _Glob = Annotated[str, BeforeValidator(_glob)]
 _Zone = Annotated[str, BeforeValidator(_timezone)]
 _Threads = Annotated[int, Field(ge=1, le=256)]
+_Count = Annotated[int, Field(ge=0, le=100_000)]
+_Span = Annotated[
+    float,
+    BeforeValidator(_span),
+    WithJsonSchema({"type": "string", "examples": ["30d", "36h"]}),
+]
 
 
 class _Settings(BaseModel):
@@ -188,6 +202,27 @@ class _Place(_Settings):
         )
 
 
+class RetentionRules(_Settings):
+    """Which snapshots `regvault forget` keeps. See docs/retention.md."""
+
+    last: _Count = Field(0, description="How many of the newest.")
+    hourly: _Count = Field(0, description="Of how many hours the newest one.")
+    daily: _Count = Field(0, description="Of how many days the newest one.")
+    weekly: _Count = Field(0, description="Of how many ISO weeks the newest one.")
+    monthly: _Count = Field(0, description="Of how many months the newest one.")
+    yearly: _Count = Field(0, description="Of how many years the newest one.")
+    within: _Span | None = Field(
+        None, description="All that are not older than that, counted from the newest: 30d."
+    )
+
+    def rules(self) -> Retention:
+        """Return the rules."""
+        within = None if self.within is None else timedelta(seconds=self.within)
+        return Retention(
+            self.last, self.hourly, self.daily, self.weekly, self.monthly, self.yearly, within
+        )
+
+
 class Registry(_Place):
     """A registry to back up."""
 
@@ -204,6 +239,9 @@ class Registry(_Place):
         "new", description="Which damage at the source makes exit code 3: new damage, or any."
     )
     threads: _Threads | None = Field(None, description="How many threads read.")
+    retention: RetentionRules | None = Field(
+        None, description="Which snapshots of it are kept, where not as the vault has it."
+    )
 
 
 class Vault(_Place):
@@ -224,6 +262,9 @@ class Vault(_Place):
         None, description="How many bytes per second are read at most: 10MiB."
     )
     threads: _Threads | None = Field(None, description="How many threads read and write.")
+    retention: RetentionRules | None = Field(
+        None, description="Which snapshots of each registry `regvault forget` keeps."
+    )
 
 
 class Config(_Settings):
@@ -268,6 +309,7 @@ class Config(_Settings):
                 repos=tuple(entry.repos),
                 fail_on=entry.fail_on,
                 threads=entry.threads,
+                retention=entry.retention.rules() if entry.retention else None,
             )
             for name, entry in self.registries.items()
         }
@@ -284,6 +326,7 @@ class Config(_Settings):
                 limit_upload=entry.limit_upload,
                 limit_download=entry.limit_download,
                 threads=entry.threads,
+                retention=entry.retention.rules() if entry.retention else None,
             )
             for name, entry in self.vaults.items()
         }

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from regvault.config.model import Config
     from regvault.config.secrets import SecretRef
     from regvault.model.location import Location
+    from regvault.policy.retention import Retention
 
 __all__ = [
     "RegistryPlace",
@@ -74,6 +75,7 @@ class RegistryPlace:
         repos: globs of the repositories to read; () means all.
         fail_on: `new` or `any` damage makes exit code 3.
         threads: that read; None: the default.
+        retention: which of its snapshots are kept; None: as the vault has it.
     """
 
     location: Location
@@ -82,6 +84,7 @@ class RegistryPlace:
     repos: tuple[str, ...] = ()
     fail_on: str = "new"
     threads: int | None = None
+    retention: Retention | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,7 @@ class VaultPlace:
         storage_class: of what is written; None: the bucket's own default.
         limit_upload, limit_download: bytes per second; None: no limit.
         threads: that read and write; None: the default.
+        retention: which snapshots of each registry are kept; None: nothing says so.
     """
 
     location: Location
@@ -104,6 +108,7 @@ class VaultPlace:
     limit_upload: int | None = None
     limit_download: int | None = None
     threads: int | None = None
+    retention: Retention | None = None
 
 
 def resolve_vault(

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from typing import TYPE_CHECKING
 
 from regvault.errors import UnknownFormatError, VaultDamagedError
-from regvault.vault.envelope import read_document
-from regvault.vault.frames import decompress
+from regvault.vault.envelope import read_document, to_time
+from regvault.vault.frames import compress, decompress
 from regvault.vault.keys import CONDEMNED, FORMAT, condemned_key, sequence_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from regvault.model.store import ObjectStore
 
-__all__ = ["REPEAT_EVERY", "parse_condemned", "read_condemned"]
+__all__ = ["REPEAT_EVERY", "condemned_document", "newest_slot", "parse_condemned", "read_condemned"]
 
 REPEAT_EVERY = 100
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -80,3 +83,34 @@ def parse_condemned(data: bytes, number: int, vault: str) -> list[str] | None:
     if (kind, slot, owner) != ("condemned", number, vault):
         raise VaultDamagedError(f"{key} is damaged: it is list {slot!r} of vault {owner!r}")
     return lines
+
+
+def newest_slot(store: ObjectStore) -> int:
+    """Return the highest number of a condemned list, 0 where there is none."""
+    numbers = (sequence_of(entry.key) for entry in store.list(CONDEMNED))
+    return max((number for number in numbers if number is not None), default=0)
+
+
+def condemned_document(vault: str, number: int, run: str, keys: Iterable[str]) -> bytes:
+    """Return the bytes of one list.
+
+    Args:
+        vault: the vault's id.
+        number: of its slot; where it is divisible by 100, `keys` must hold those of all earlier
+            lists too.
+        run: who condemns.
+        keys: in byte order, each once.
+    """
+    header = {
+        "type": "condemned",
+        "format": FORMAT,
+        "features": [],
+        "vault": vault,
+        "slot": number,
+        "run": run,
+        "at": to_time(time.time_ns()),
+    }
+    lines = [json.dumps(header, separators=(",", ":")), *keys]
+    content = "".join(f"{line}\n" for line in lines).encode("ascii")
+    seal = {"sha256": hashlib.sha256(content).hexdigest(), "signatures": []}
+    return compress(content + json.dumps(seal, separators=(",", ":")).encode() + b"\n")

@@ -268,18 +268,25 @@ class Tree:
 
     def leaves(self) -> list[ChunkRef]:
         """Return the references of the chunks that hold the lines, in order."""
-        found: list[ChunkRef] = []
-        self._leaves(self._top, self._load(self._top), found)
+        return [ref for ref, _ in self.leaves_from()]
+
+    def leaves_from(self) -> list[tuple[ChunkRef, bytes]]:
+        """Return the leaves, each with the line that its index says it begins with."""
+        found: list[tuple[ChunkRef, bytes]] = []
+        top = self._load(self._top)
+        self._leaves(self._top, top, top.first(), found)
         return found
 
-    def _leaves(self, ref: ChunkRef, node: Node, found: list[ChunkRef]) -> None:
+    def _leaves(
+        self, ref: ChunkRef, node: Node, first: bytes, found: list[tuple[ChunkRef, bytes]]
+    ) -> None:
         if node.level == 0:
-            found.append(ref)
+            found.append((ref, first))
         elif node.level == 1:
-            found.extend(child for child, _, _ in node.children)
+            found.extend((child, below) for child, _, below in node.children)
         else:
-            for child, _, first in node.children:
-                self._leaves(child, self._below(child, node.level - 1, first), found)
+            for child, _, below in node.children:
+                self._leaves(child, self._below(child, node.level - 1, below), below, found)
 
     def _walk(
         self, ref: ChunkRef, start: bytes, level: int | None, first: bytes = b""
@@ -293,9 +300,9 @@ class Tree:
         for child, _, below in node.children[max(at, 0) :]:
             yield from self._walk(child, start, node.level - 1, below)
 
-    def leaf_lines(self, ref: ChunkRef) -> list[bytes]:
-        """Return the lines of one leaf."""
-        return self._load(ref).lines
+    def leaf_lines(self, ref: ChunkRef, first: bytes | None = None) -> list[bytes]:
+        """Return the lines of one leaf; with `first`, check that it is what its index says."""
+        return (self._load(ref) if first is None else self._below(ref, 0, first)).lines
 
 
 def diff(old: Tree | None, new: Tree | None) -> Iterator[tuple[bool, bytes]]:

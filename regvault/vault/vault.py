@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from regvault.model.store import ObjectStore
     from regvault.vault.kept import KeptChunks
+    from regvault.vault.objectlist import ListRef
     from regvault.vault.tree import TreeRef
 
 __all__ = ["Vault", "create_vault", "probe_conditional_writes"]
@@ -252,8 +253,12 @@ class Vault:
         brought = self._brought_along(root)
         if brought:
             amendments = {**amendments, **brought}
+        return self.list_of(root.objects, amendments)
+
+    def list_of(self, ref: ListRef, amendments: Amendments) -> ObjectList:
+        """Return an object list that a root, or the stub of one, names."""
         return ObjectList(
-            root.objects, lambda kind, ref: self._node(kind, ref, None, keyed=True), amendments
+            ref, lambda kind, chunk: self._node(kind, chunk, None, keyed=True), amendments
         )
 
     def _brought_along(self, root: Root) -> Amendments:

@@ -18,7 +18,7 @@ from regvault.storage.delegate import Wrapper
 from regvault.storage.local import LocalStore
 from regvault.storage.wrappers import CountingStore, CrashError, FaultyStore
 from regvault.vault.keys import plain_key
-from regvault.vault.lease import process_identity
+from regvault.vault.parties import process_identity
 
 
 class Volatile(Wrapper):

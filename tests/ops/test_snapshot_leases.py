@@ -10,12 +10,13 @@ import pytest
 from world import World, noise, tree
 
 import regvault.ops.snapshot.run as run_module
-import regvault.vault.lease as lease_module
+import regvault.vault.prune_lock as prune_lock_module
 from regvault.errors import LeaseHeldError, LeaseLostError, TemporaryError
 from regvault.storage.delegate import Wrapper
 from regvault.vault.envelope import write_document
 from regvault.vault.keys import PRUNE_LOCK, new_run_id
-from regvault.vault.lease import Lease, process_identity, void_document
+from regvault.vault.lease import Lease
+from regvault.vault.parties import process_identity, void_document
 
 
 class Before(Wrapper):
@@ -200,7 +201,7 @@ def test_a_prune_that_decides_is_waited_for(small, state, monkeypatch):
     assert caught.value.exit_code == 11
     # Nothing was decided on before the lock was given back.
     assert not small.keys("packs/")
-    monkeypatch.setattr(lease_module, "PRUNE_REQUEST_S", 3600)
+    monkeypatch.setattr(prune_lock_module, "PRUNE_REQUEST_S", 3600)
     threading.Timer(0.3, lambda: write_lock(small, "released")).start()
     started = time.monotonic()
     assert small.snapshot(wait_s=20).exit_code() == 0

@@ -22,7 +22,7 @@ from regvault.vault.condemned import REPEAT_EVERY
 from regvault.vault.envelope import write_document
 from regvault.vault.frames import compress
 from regvault.vault.keys import condemned_key
-from regvault.vault.lease import void_document
+from regvault.vault.parties import void_document
 from regvault.vault.records import write_record
 
 

@@ -13,7 +13,7 @@ from regvault.storage.memory import MemoryStore
 from regvault.vault.condemned import parse_condemned, read_condemned
 from regvault.vault.frames import compress
 from regvault.vault.keys import condemned_key
-from regvault.vault.lease import void_document
+from regvault.vault.parties import void_document
 
 
 def condemn(keys, number, **changes):

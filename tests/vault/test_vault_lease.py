@@ -23,14 +23,9 @@ from regvault.storage.local import LocalStore
 from regvault.storage.memory import MemoryStore
 from regvault.vault.envelope import write_document
 from regvault.vault.keys import PRUNE_LOCK, condemned_key, lease_key, new_run_id, root_key
-from regvault.vault.lease import (
-    DEAD_AFTER_S,
-    Lease,
-    end_dead_writers,
-    process_identity,
-    void_document,
-    wait_for_prune,
-)
+from regvault.vault.lease import Lease, end_dead_writers
+from regvault.vault.parties import DEAD_AFTER_S, process_identity, void_document
+from regvault.vault.prune_lock import wait_for_prune
 
 SLOT = root_key("r", 1)
 ELSEWHERE = {"host": "another", "boot": "b", "namespace": "n", "pid": 1, "started": "1"}

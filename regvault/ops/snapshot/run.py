@@ -15,8 +15,9 @@ from regvault.ops.snapshot.take import Run
 from regvault.vault.cache import discard_database
 from regvault.vault.catalog import vault_cache
 from regvault.vault.keys import OBJECT_PREFIXES, new_run_id
-from regvault.vault.lease import Lease, end_dead_writers, prune_decides, wait_for_prune
+from regvault.vault.lease import Lease, end_dead_writers
 from regvault.vault.needs import needs_file
+from regvault.vault.prune_lock import prune_decides, wait_for_prune
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

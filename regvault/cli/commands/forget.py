@@ -1,0 +1,176 @@
+"""`regvault forget`: drop snapshots, by rules or by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from regvault.cli import text as fmt
+from regvault.cli.group import command
+from regvault.cli.options import DURATION, dry_run_option, vault_option, yes_option
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from regvault.cli.app import App
+    from regvault.ops.forget import ForgetPlan
+    from regvault.policy.retention import Retention
+
+
+@command(
+    "forget",
+    examples=[
+        (
+            "Two weeks of days, a year of months",
+            "regvault forget --keep-daily 14 --keep-monthly 12 --dry-run",
+        ),
+        ("By the rules of the configuration, from cron", "regvault forget --yes"),
+        ("One that was a mistake", "regvault forget prod@12"),
+    ],
+    exit_codes=(0, 1, 2, 4, 5, 6, 10, 12),
+)
+@click.argument("snapshots", metavar="[SNAPSHOT]...", nargs=-1)
+@vault_option
+@click.option(
+    "--registry",
+    "registries",
+    metavar="NAME",
+    multiple=True,
+    help="Only snapshots of this registry; may be repeated. Else of all.",
+)
+@click.option("--keep-last", metavar="N", type=click.IntRange(0), help="Keep the newest N.")
+@click.option("--keep-hourly", metavar="N", type=click.IntRange(0), help="Of N hours, the newest.")
+@click.option("--keep-daily", metavar="N", type=click.IntRange(0), help="Of N days, the newest.")
+@click.option("--keep-weekly", metavar="N", type=click.IntRange(0), help="Of N weeks, the newest.")
+@click.option(
+    "--keep-monthly", metavar="N", type=click.IntRange(0), help="Of N months, the newest."
+)
+@click.option("--keep-yearly", metavar="N", type=click.IntRange(0), help="Of N years, the newest.")
+@click.option(
+    "--keep-within",
+    metavar="DURATION",
+    type=DURATION,
+    help="Keep all that are not older than that, such as 30d, counted from the newest.",
+)
+@dry_run_option
+@yes_option
+@click.pass_obj
+def forget(
+    app: App,
+    snapshots: tuple[str, ...],
+    vault: str | None,
+    endpoint_url: str | None,
+    registries: tuple[str, ...],
+    keep_last: int | None,
+    keep_hourly: int | None,
+    keep_daily: int | None,
+    keep_weekly: int | None,
+    keep_monthly: int | None,
+    keep_yearly: int | None,
+    keep_within: float | None,
+    dry_run: bool,
+    yes: bool,
+) -> int:
+    """Drop snapshots, by rules or by name.
+
+    Rules are given by --keep-..., else by `retention` of the configuration; without any it refuses.
+    Each keeps some, and what none keeps is dropped. Only complete snapshots count that are not
+    held. Days, weeks, months and years are those of the configured timezone, times are the store's.
+
+    Whatever the rules say, these stay: the newest complete snapshot, the first one of each of the
+    last 7 days, and what is pinned or held.
+
+    The objects of dropped snapshots stay in the vault until `regvault prune` deletes them.
+    """
+    from datetime import timedelta
+
+    from regvault.assemble import open_vault
+    from regvault.errors import UsageError
+    from regvault.ops.forget import forget as execute
+    from regvault.ops.forget import plan_forget, plan_forget_named
+    from regvault.policy.retention import Retention
+
+    given = Retention(
+        keep_last or 0,
+        keep_hourly or 0,
+        keep_daily or 0,
+        keep_weekly or 0,
+        keep_monthly or 0,
+        keep_yearly or 0,
+        timedelta(seconds=keep_within) if keep_within else None,
+    )
+    if snapshots and (not given.empty or registries):
+        raise UsageError(
+            "snapshots are named, and rules are given too", hint="Give the one or the other."
+        )
+    place = app.vault(vault, endpoint_url=endpoint_url)
+    opened = open_vault(place)
+    if snapshots:
+        plan = plan_forget_named(opened, [app.snapshot(opened, text) for text in snapshots])
+    else:
+        names = registries or opened.registries()
+        policies = _policies(app, names, given, place.retention)
+        plan = plan_forget(opened, policies, timezone=app.timezone)
+    doomed = plan.doomed
+    if dry_run or not doomed:
+        app.console.document({**plan.to_json(), "forgotten": [], "record": None, "dry_run": True})
+        _show(app, plan)
+        app.console.say(_would(plan) if dry_run else "There is nothing to forget.")
+        return 0
+    _show(app, plan)
+    app.confirm(f"Forget {fmt.count(len(doomed), 'snapshot')}?", yes=yes)
+    with app.progress() as progress:
+        result = execute(opened, plan, progress=progress)
+    app.console.document({**result.to_json(), "dry_run": False})
+    app.console.say(f"{fmt.count(len(result.forgotten), 'snapshot')} forgotten.")
+    app.console.note(
+        f"What only they needed is deleted by: regvault prune --vault {place.location}"
+    )
+    return 0
+
+
+def _would(plan: ForgetPlan) -> str:
+    keeps = len(plan.verdicts) - len(plan.doomed)
+    return f"Would forget {fmt.count(len(plan.doomed), 'snapshot')}, and keep {keeps}."
+
+
+def _policies(
+    app: App, names: tuple[str, ...] | list[str], given: Retention, of_vault: Retention | None
+) -> Mapping[str, Retention]:
+    """Return the rules of each registry.
+
+    Raises:
+        UsageError: there are none.
+    """
+    from regvault.errors import UsageError
+
+    if not given.empty:
+        return dict.fromkeys(names, given)
+    known = app.config.registry_places if app.config is not None else {}
+    found = {}
+    for name in names:
+        rules = known[name].retention if name in known else None
+        rules = rules or of_vault
+        if rules is None:
+            raise UsageError(
+                f"nothing says which snapshots of {name} to keep",
+                hint="Give rules, such as --keep-daily 14 --keep-monthly 12, or write them into "
+                "`retention` of the configuration.",
+            )
+        found[name] = rules
+    return found
+
+
+def _show(app: App, plan: ForgetPlan) -> None:
+    rows = [
+        (
+            verdict.root.name,
+            app.console.time(verdict.root.started),
+            "keep" if verdict.keep else "forget",
+            ", ".join(verdict.reasons),
+        )
+        for verdict in plan.verdicts
+    ]
+    if rows:
+        app.console.table(("snapshot", "started", "", "why"), rows, align="llll")

@@ -1,0 +1,184 @@
+"""The vault as whoever destroys must see it: all of it, or an error (invariant 5)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from regvault.errors import ObjectNotFoundError, RefusedError, VaultDamagedError
+from regvault.vault.envelope import from_time, read_document
+from regvault.vault.keys import LEASES, SNAPSHOTS, sequence_of
+from regvault.vault.parties import end, seen_dead
+from regvault.vault.records import parse_changes
+from regvault.vault.root import RootName, parse_root
+from regvault.vault.stub import parse_stub
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from regvault.model.store import Entry, ObjectStore
+    from regvault.vault.objectlist import ObjectList
+    from regvault.vault.root import Root
+    from regvault.vault.stub import Stub
+    from regvault.vault.vault import Vault
+
+__all__ = ["MAX_SKEW_S", "Filled", "check_clock", "claimed_lists", "read_chain", "unfinished_since"]
+
+MAX_SKEW_S = 5 * 60
+#: A claim that was not renewed for so long is ended.
+CLAIM_DEAD_AFTER_S = 24 * 3600
+#: What an unfinished run stored is kept for so long, for the next one to go on from.
+RESUME_S = 7 * 86400
+
+
+class Filled(NamedTuple):
+    """One slot of a chain, and when the store says that it was filled.
+
+    Attributes:
+        name: registry and sequence.
+        modified_ns: nanoseconds since the epoch, by the store's clock.
+        root: what is in it, or None.
+        stub: of a forgotten one, or None. With neither it is a void.
+    """
+
+    name: RootName
+    modified_ns: int
+    root: Root | None
+    stub: Stub | None
+
+
+def check_clock(store: ObjectStore) -> None:
+    """Refuse to destroy by a clock that is not the store's.
+
+    Raises:
+        RefusedError: they differ by more than 5 minutes.
+    """
+    skew_s = (time.time_ns() - store.now_ns()) / 1e9
+    if abs(skew_s) > MAX_SKEW_S:
+        way = "ahead of" if skew_s > 0 else "behind"
+        raise RefusedError(
+            f"the clock of this machine is {abs(skew_s) / 60:.0f} minutes {way} that of"
+            f" {store.location}",
+            hint="Set the clock (NTP); nothing was deleted.",
+        )
+
+
+def read_chain(vault: Vault, registry: str) -> Iterator[Filled]:
+    """Yield every slot of a registry's chain, oldest first.
+
+    Raises:
+        VaultDamagedError: a slot is empty though later ones are filled, or cannot be read.
+        UnknownFormatError: a newer regvault wrote one.
+    """
+    expected = 1
+    for entry in vault.store.list(f"{SNAPSHOTS}{registry}/"):
+        number = sequence_of(entry.key)
+        if number is None:
+            continue
+        if number != expected:
+            raise VaultDamagedError(
+                f"the chain of {registry} has a gap: {RootName(registry, expected).key} is gone",
+                hint="Someone deleted it, or the store's LIST lies. Nothing was deleted. See: "
+                "regvault verify",
+            )
+        expected += 1
+        name = RootName(registry, number)
+        try:
+            data = vault.store.get(name.key)
+        except ObjectNotFoundError:
+            raise VaultDamagedError(f"{name.key} is gone since it was listed") from None
+        root = parse_root(data, name, vault.id)
+        stub = None if root is not None else parse_stub(data, name, vault.id)
+        yield Filled(name, entry.modified_ns, root, stub)
+
+
+def _leases(vault: Vault) -> Iterator[tuple[Entry, dict[str, Any]]]:
+    for entry in vault.store.list(LEASES):
+        try:
+            data = vault.store.get(entry.key)
+        except ObjectNotFoundError:
+            continue
+        yield entry, read_document(data, entry.key, types=("lease",), vault=vault.id).body
+
+
+def claimed_lists(vault: Vault) -> Iterator[ObjectList]:
+    """Yield the object lists of the snapshots that readers claim; end the claims of the dead.
+
+    Read it after the roots: a reader writes its claim and then looks whether the roots are there.
+
+    Raises:
+        VaultDamagedError: a claim, or what it names, cannot be read.
+    """
+    for listed, read in _leases(vault):
+        entry, body = listed, read
+        while body.get("role") == "reader" and body.get("state") == "live":
+            idle_s = (vault.store.now_ns() - entry.modified_ns) / 1e9
+            if idle_s < CLAIM_DEAD_AFTER_S and not seen_dead(body.get("holder")):
+                yield from _claimed(vault, entry.key, body)
+                break
+            if end(vault.store, vault.id, entry.key, body, entry.etag):
+                break
+            try:  # renewed since: it lives
+                entry = vault.store.head(entry.key)
+                data = vault.store.get(entry.key)
+            except ObjectNotFoundError:
+                break
+            body = read_document(data, entry.key, types=("lease",), vault=vault.id).body
+
+
+def _claimed(vault: Vault, key: str, body: dict[str, Any]) -> Iterator[ObjectList]:
+    claims = body.get("roots")
+    if not isinstance(claims, list):
+        raise VaultDamagedError(f"{key} is damaged: it does not say what it claims")
+    for claim in claims:
+        try:
+            _, registry, _ = claim["key"].split("/")
+            sequence = sequence_of(claim["key"])
+            assert sequence is not None
+            name = RootName(registry, sequence)
+            assert name.key == claim["key"]
+        except (KeyError, TypeError, ValueError, AttributeError, AssertionError):
+            raise VaultDamagedError(f"{key} is damaged: it claims no snapshot: {claim!r}") from None
+        try:
+            data = vault.store.get(name.key)
+        except ObjectNotFoundError:
+            continue  # its reader finds that too, and stops
+        root = parse_root(data, name, vault.id)
+        stub = None if root is not None else parse_stub(data, name, vault.id)
+        if root is not None:
+            yield vault.object_list(root)
+        elif stub is not None:
+            yield vault.list_of(stub.objects, {})
+
+
+def unfinished_since(vault: Vault, committed: set[str]) -> int | None:
+    """Return when the first of the runs began that lately stored something and committed nothing.
+
+    Args:
+        vault: where.
+        committed: ids of the runs that committed a root.
+
+    Returns:
+        nanoseconds since the epoch, less what clocks may differ; None where there is none.
+    """
+    since: int | None = None
+    for entry, body in _leases(vault):
+        idle_s = (vault.store.now_ns() - entry.modified_ns) / 1e9
+        if body.get("role") != "writer" or body.get("run") in committed or idle_s > RESUME_S:
+            continue
+        try:
+            created = int(from_time(body["created"]).timestamp() * 1e9)
+        except (KeyError, TypeError, ValueError):
+            raise VaultDamagedError(f"{entry.key} is damaged: it does not say when") from None
+        began = created - MAX_SKEW_S * 1_000_000_000
+        since = began if since is None else min(since, began)
+    return since
+
+
+def brought(root: Root) -> set[str]:
+    """Return the keys that a copied root's own amendment put in the place of others."""
+    if root.amendment is None:
+        return set()
+    changes = parse_changes(root.amendment.get("changes"), root.name.key)
+    return {ref.key for ref in changes.values() if ref is not None}

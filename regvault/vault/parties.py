@@ -1,0 +1,238 @@
+"""Who is at work in a vault: what a lease and the prune lock have in common.
+
+Both are documents that one run holds, renews by compare-and-swap, and gives back by overwriting
+them. Whoever ends one of a dead party first fills the slot that it names with a void, so that a
+sleeper's late commit always fails, whatever the clocks say. (`docs/vault-format.md`, "Leases".)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import threading
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+
+from regvault.errors import LeaseLostError, ObjectNotFoundError, PreconditionError, StoreError
+from regvault.vault.envelope import write_document
+from regvault.vault.keys import AMENDMENTS, CONDEMNED, FORMAT, SNAPSHOTS, sequence_of
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from regvault.model.store import ObjectStore
+
+__all__ = [
+    "DEAD_AFTER_S",
+    "RENEW_EVERY_S",
+    "Holding",
+    "end",
+    "process_identity",
+    "seen_dead",
+    "void_document",
+]
+
+#: What was not renewed for so long, by the store's own times, may be ended by anyone.
+DEAD_AFTER_S = 15 * 60
+RENEW_EVERY_S = 4 * 60
+
+
+class _Process(NamedTuple):
+    host: str
+    machine: str
+    boot: str
+    namespace: str
+    pid: int
+    started: str
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str:
+    """Return the start time of a process in clock ticks since boot (proc(5), field 22), or ""."""
+    return (_read(f"/proc/{pid}/stat").rpartition(")")[2].split() + [""] * 20)[19]
+
+
+def process_identity() -> dict[str, Any]:
+    """Return what tells this process apart from every other, also after a reboot.
+
+    The namespace is part of it: two containers of one host share its boot id, not its process ids.
+    """
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        namespace = ""
+    pid = os.getpid()
+    boot = _read("/proc/sys/kernel/random/boot_id")
+    machine = _read("/etc/machine-id")
+    return _Process(socket.gethostname(), machine, boot, namespace, pid, _started(pid))._asdict()
+
+
+def seen_dead(holder: Any) -> bool:
+    """Return whether the holder was a process of this very host that is no more."""
+    if not isinstance(holder, dict):  # what a vault says is hostile input
+        return False
+    here = process_identity()
+    if not here["boot"] or not holder.get("boot") or holder.get("host") != here["host"]:
+        return False
+    if holder["boot"] != here["boot"]:
+        # Rebooted since; but two machines may have been given one host name.
+        return bool(here["machine"]) and holder.get("machine") == here["machine"]
+    if not here["namespace"] or holder.get("namespace") != here["namespace"]:
+        return False
+    pid = holder.get("pid")
+    return isinstance(pid, int) and _started(pid) != holder.get("started")
+
+
+class Holding:
+    """What one run holds, renewed by a thread of its own until it is given back.
+
+    Subclasses take it: they set `_etag` and call `_begin`.
+
+    Attributes:
+        key: of the document.
+    """
+
+    what: ClassVar[str] = "hold"
+
+    def __init__(self, store: ObjectStore, key: str, body: dict[str, Any]) -> None:
+        self._store = store
+        self.key = key
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._lost: str | None = None
+        self._body = body
+        self._etag = ""
+        self._thread: threading.Thread | None = None
+
+    def _begin(self, renew_every_s: float) -> None:
+        self._thread = threading.Thread(
+            target=self._renew_for_ever, args=(renew_every_s,), name="lease", daemon=True
+        )
+        self._thread.start()
+
+    def _renew_for_ever(self, every_s: float) -> None:
+        while not self._stop.wait(every_s):
+            try:
+                self.renew()
+            except LeaseLostError:
+                return
+            except StoreError:
+                continue  # the commit renews once more, and that one must succeed
+
+    def _swap(self, **changes: Any) -> None:
+        """Overwrite the document by compare-and-swap."""
+        with self._lock:
+            self.check()
+            body = {**self._body, **changes}
+            data, _ = write_document(body)
+            try:
+                self._etag = self._store.put(self.key, data, if_match=self._etag).etag
+            except (PreconditionError, ObjectNotFoundError):
+                self._lost = (
+                    f"this run's {self.what} {self.key} was ended by someone else"
+                    " (it had not been renewed for 15 minutes)"
+                )
+                self.check()
+            self._body = body
+
+    def check(self) -> None:
+        """Raise LeaseLostError once it is known to be lost."""
+        if self._lost is not None:
+            raise LeaseLostError(
+                self._lost,
+                hint="Nothing that this run meant to commit is in the vault. Run it again.",
+            )
+
+    def renew(self, *, slot: str | None = None) -> None:
+        """Renew; with `slot`, name the slot that is to be filled next. Raises LeaseLostError."""
+        changes: dict[str, Any] = {"renewals": self._body["renewals"] + 1}
+        if slot is not None:
+            changes["slot"] = slot
+        self._swap(**changes)
+
+    def release(self, *, failed: bool = False) -> None:
+        """Give it back; that it is lost, or the store away by now, is no error any more.
+
+        Args:
+            failed: the run did not come to its end, so the slot that it named may still be empty
+                with a PUT of its own under way: it is filled first. Where that cannot be done the
+                document stays, for others to end.
+        """
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._lost is not None:
+            return
+        try:
+            slot = self._body["slot"]
+            if failed and slot is not None:
+                void = void_document(self._body["vault"], slot, self._body["run"])
+                with contextlib.suppress(PreconditionError):  # filled: by this run or another
+                    self._store.put(slot, void, if_none_match=True)
+            self._swap(state="released")
+        except (LeaseLostError, StoreError):
+            return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.release(failed=error is not None)
+
+
+def void_document(vault: str, slot: str, run: str) -> bytes:
+    """Return what fills the slot of a dead party: a void with a fresh nonce."""
+    return write_document(
+        {
+            "type": "void",
+            "format": FORMAT,
+            "features": [],
+            "vault": vault,
+            "slot": slot,
+            "run": run,
+            "nonce": secrets.token_hex(16),
+        }
+    )[0]
+
+
+def end(store: ObjectStore, vault: str, key: str, body: dict[str, Any], etag: str) -> bool:
+    """End a dead party: fill the slot that it names, then swap its document to `ended`.
+
+    Args:
+        store: the vault's store.
+        vault: the vault's id.
+        key: of the lease or the lock.
+        body: as it was read.
+        etag: as it was then.
+
+    Returns:
+        False where it changed since: its holder lives.
+    """
+    slot = body.get("slot")
+    if isinstance(slot, str) and _is_slot(slot):
+        with contextlib.suppress(PreconditionError):  # filled already: that commit counts
+            store.put(slot, void_document(vault, slot, body["run"]), if_none_match=True)
+    try:
+        store.put(key, write_document({**body, "state": "ended"})[0], if_match=etag)
+    except (PreconditionError, ObjectNotFoundError):
+        return False
+    return True
+
+
+def _is_slot(key: str) -> bool:
+    """Return whether a key is a slot: a hostile lease must not have a void put anywhere else."""
+    prefixes = (SNAPSHOTS, CONDEMNED, AMENDMENTS)
+    return key.startswith(prefixes) and sequence_of(key) is not None and ".." not in key

@@ -1,0 +1,103 @@
+"""Stubs: what a forgotten snapshot leaves in its slot (`docs/vault-format.md`, "Forgetting").
+
+A slot never becomes free again. The stub keeps the chain whole (the digest of the root that was
+there, and of the one before it), and names the object list, so that a reader that claimed the root
+is still protected until it is done.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from regvault.errors import ObjectNotFoundError, PreconditionError, VaultDamagedError
+from regvault.vault.envelope import read_document, to_time, write_document
+from regvault.vault.fields import text
+from regvault.vault.keys import FORMAT
+from regvault.vault.objectlist import ListRef
+from regvault.vault.root import RootName, parse_root
+
+if TYPE_CHECKING:
+    from regvault.model.store import ObjectStore
+    from regvault.vault.root import Root
+
+__all__ = ["Stub", "forget_root", "parse_stub", "stub_document"]
+
+
+class Stub(NamedTuple):
+    """What is left of a snapshot.
+
+    Attributes:
+        name: its slot.
+        root: hex SHA-256 of the body of the root that was there.
+        previous: hex SHA-256 of the body of the root before that, or None.
+        objects: the object list that it had.
+        run: the run that had made it; "" where the stub does not say.
+    """
+
+    name: RootName
+    root: str
+    previous: str | None
+    objects: ListRef
+    run: str
+
+
+def stub_document(vault: str, root: Root, run: str) -> bytes:
+    """Return what takes the place of a root."""
+    return write_document(
+        {
+            "type": "stub",
+            "format": FORMAT,
+            "features": [],
+            "vault": vault,
+            "registry": {"id": root.registry_id, "name": root.name.registry},
+            "sequence": root.name.sequence,
+            "previous": root.previous,
+            "objects": root.objects.to_json(),
+            "root": root.sha256,
+            "root_run": root.run,
+            "run": run,
+            "at": to_time(time.time_ns()),
+        }
+    )[0]
+
+
+def parse_stub(data: bytes, name: RootName, vault: str) -> Stub | None:
+    """Parse what is in a slot; None for a root or a void.
+
+    Raises:
+        VaultDamagedError: it is none of these, or a stub of another slot.
+        UnknownFormatError: a newer regvault wrote it.
+    """
+    body = read_document(data, name.key, types=("root", "void", "stub"), vault=vault).body
+    if body["type"] != "stub":
+        return None
+    try:
+        if (body["registry"]["name"], body["sequence"]) != (name.registry, name.sequence):
+            raise VaultDamagedError(f"{name.key} is the stub of another slot")
+        return Stub(
+            name,
+            text(body["root"]),
+            None if body["previous"] is None else text(body["previous"]),
+            ListRef.from_json(body["objects"]),
+            text(body.get("root_run", "")),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise VaultDamagedError(f"{name.key} is damaged: {error!r}") from None
+
+
+def forget_root(store: ObjectStore, vault: str, root: Root, run: str) -> bool:
+    """Put a stub in the place of a root, by compare-and-swap.
+
+    Returns:
+        False where the slot does not hold this root any more: someone else forgot it.
+    """
+    try:
+        etag = store.head(root.name.key).etag
+        found = parse_root(store.get(root.name.key), root.name, vault)
+        if found is None or found.sha256 != root.sha256:
+            return False
+        store.put(root.name.key, stub_document(vault, root, run), if_match=etag)
+    except (ObjectNotFoundError, PreconditionError):
+        return False
+    return True
