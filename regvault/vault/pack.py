@@ -99,10 +99,36 @@ def _padding(size: int) -> bytes:
     return b"\0" * (-size % _BLOCK)
 
 
+class _Broken:
+    """Remembers that an object could not be published: what it held is lost to this run.
+
+    So the run fails, whoever it was that met the error; nothing is stored half a second time.
+    """
+
+    def __init__(self) -> None:
+        self._error: BaseException | None = None
+
+    def check(self) -> None:
+        """Raise the error, if there was one."""
+        if self._error is not None:
+            raise self._error
+
+    @contextlib.contextmanager
+    def remembered(self, stage: Stage) -> Iterator[None]:
+        """Let an error of the block be the end of `stage` and of all that would follow it."""
+        try:
+            yield
+        except BaseException as error:
+            self._error = error
+            stage.abort()
+            raise
+
+
 class PackWriter:
     """Appends small blobs to packs; a full one is published. Thread-safe.
 
-    `done` is told of each blob once its pack is published.
+    `done` is told of each blob once its pack is published. Once one could not be published, every
+    further call raises that error again.
     """
 
     def __init__(
@@ -119,16 +145,19 @@ class PackWriter:
         self._stage: Stage | None = None
         self._members: list[tuple[str, int, int]] = []
         self._size = 0
+        self._broken = _Broken()
 
     def add(self, digest: str, data: bytes) -> None:
         """Append one blob whose bytes the caller has proven."""
         header = member_header(digest, len(data))
         with self._lock:
+            self._broken.check()
             if self._stage is None:
                 self._stage = self._writer.stage()
-            self._stage.write(header)
-            self._stage.write(data)
-            self._stage.write(_padding(len(data)))
+            with self._broken.remembered(self._stage):
+                self._stage.write(header)
+                self._stage.write(data)
+                self._stage.write(_padding(len(data)))
             self._members.append((digest, self._size + len(header), len(data)))
             self._size += len(header) + len(data) + -len(data) % _BLOCK
             full = self._take() if self._size >= self._limit else None
@@ -142,13 +171,15 @@ class PackWriter:
         return taken
 
     def _publish(self, stage: Stage, members: list[tuple[str, int, int]], size: int) -> None:
-        stage.write(_END)
-        ref = self._writer.publish(stage, pack_key, size + len(_END))
+        with self._broken.remembered(stage):
+            stage.write(_END)
+            ref = self._writer.publish(stage, pack_key, size + len(_END))
         self._done([Placed(digest, ref, at, length, length) for digest, at, length in members])
 
     def flush(self) -> None:
         """Publish the pack that is open, if any."""
         with self._lock:
+            self._broken.check()
             taken = self._take() if self._stage is not None else None
         if taken is not None:
             self._publish(*taken)
@@ -161,7 +192,10 @@ class PackWriter:
 
 
 class MetaWriter:
-    """Appends manifests and configs to meta objects, in zstd frames. Thread-safe."""
+    """Appends manifests and configs to meta objects, in zstd frames. Thread-safe.
+
+    Once one could not be published, every further call raises that error again.
+    """
 
     def __init__(
         self,
@@ -179,10 +213,12 @@ class MetaWriter:
         self._frame = bytearray()
         self._in_frame: list[tuple[str, int]] = []
         self._members: list[tuple[str, int, int, int]] = []
+        self._broken = _Broken()
 
     def add(self, digest: str, data: bytes) -> None:
         """Append one blob whose bytes the caller has proven."""
         with self._lock:
+            self._broken.check()
             self._frame += member_header(digest, len(data)) + data + _padding(len(data))
             self._in_frame.append((digest, len(data)))
             if len(self._frame) >= FRAME_BYTES:
@@ -196,7 +232,8 @@ class MetaWriter:
         frame = compress(bytes(self._frame))
         if self._stage is None:
             self._stage = self._writer.stage()
-        self._stage.write(frame)
+        with self._broken.remembered(self._stage):
+            self._stage.write(frame)
         self._members += [(d, self._stored, len(frame), size) for d, size in self._in_frame]
         self._stored += len(frame)
         self._frame.clear()
@@ -207,8 +244,9 @@ class MetaWriter:
         if stage is None:
             return
         end = compress(_END)
-        stage.write(end)
-        ref = self._writer.publish(stage, meta_key, self._stored + len(end))
+        with self._broken.remembered(stage):
+            stage.write(end)
+            ref = self._writer.publish(stage, meta_key, self._stored + len(end))
         members = self._members
         self._stage, self._stored, self._members = None, 0, []
         self._done([Placed(d, ref, at, length, size) for d, at, length, size in members])
@@ -216,6 +254,7 @@ class MetaWriter:
     def flush(self) -> None:
         """Publish the object that is open, if any."""
         with self._lock:
+            self._broken.check()
             self._close_frame()
             self._publish()
 

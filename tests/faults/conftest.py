@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+# The worlds that the tests of the verbs act in.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "ops"))
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Objects of a few bytes, so that a small registry takes hundreds of operations."""
+    monkeypatch.setattr("regvault.ops.snapshot.capture.IN_PLACE_S", 0)
+    monkeypatch.setattr("regvault.ops.snapshot.storer.RAW_BLOB_BYTES", 400)
+    monkeypatch.setattr("regvault.vault.tree._MASK", 7)
+    monkeypatch.setattr("regvault.vault.pack.FRAME_BYTES", 400)
+    from regvault.vault.pack import MetaWriter, PackWriter
+
+    for kind in (PackWriter, MetaWriter):
+        monkeypatch.setitem(kind.__init__.__kwdefaults__, "limit", 1500)
