@@ -43,6 +43,12 @@ ERRORS = {
 }
 
 
+#: Forget and prune write no streams that could be cut off.
+CASES = [
+    (name, error) for name in VERBS for error in ERRORS if error != "cut off" or "snapshot" in name
+]
+
+
 def exit_code(verb: Verb, scene: Scene, store: ObjectStore) -> int:
     try:
         verb.run(scene, store)
@@ -53,8 +59,7 @@ def exit_code(verb: Verb, scene: Scene, store: ObjectStore) -> int:
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("times", [1, 1_000_000], ids=["once", "for ever"])
-@pytest.mark.parametrize("error", ERRORS)
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize(("name", "error"), CASES)
 def test_an_error_at_any_operation(name, error, times):
     verb = VERBS[name]
     fault, when, verbs, codes = ERRORS[error]
