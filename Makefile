@@ -5,8 +5,6 @@ PYTHON ?= python3
 ARGS ?=
 # Seconds that the whole of `make test` may take.
 TEST_BUDGET ?= 300
-# Seconds that the whole of `make test-faults` may take.
-FAULTS_BUDGET ?= 600
 
 BIN := .venv/bin
 
@@ -46,10 +44,6 @@ demo: .venv/.installed ## Take the guided tour: back up, lose and recover a thro
 .PHONY: test
 test: .venv/.installed ## Run the tests that need no server (at most 5 minutes)
 	$(BIN)/pytest -n 2 --session-timeout=$(TEST_BUDGET) --ignore=tests/services --ignore=tests/faults tests $(ARGS)
-
-.PHONY: test-faults
-test-faults: .venv/.installed ## Crash and fail every verb at every operation (at most 10 minutes)
-	$(BIN)/pytest -n 2 --session-timeout=$(FAULTS_BUDGET) tests/faults $(ARGS)
 
 .PHONY: check
 check: .venv/.installed ## Lint, formatting, types, layers, generated pages

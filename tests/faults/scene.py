@@ -58,6 +58,7 @@ class Scene(World):
 
     def copy(self) -> Scene:
         made = Scene(clone(self.registry), clone(self.store))
+        made.store.clock_ns = max(made.store.clock_ns, time.time_ns())
         made.held = dict(self.held)
         made.right = self.right
         return made
