@@ -79,6 +79,7 @@ def snapshot(
     --repo reads the repositories that match, and inherits the others from the newest snapshot.
     """
     from regvault.assemble import open_source, open_vault, threads_for
+    from regvault.errors import UsageError
     from regvault.model.location import Role
     from regvault.ops.snapshot import SnapshotOptions
     from regvault.ops.snapshot import snapshot as take
@@ -94,7 +95,12 @@ def snapshot(
         fail_on=fail_on or place.fail_on,
         wait_s=retry_lock,
     )
-    with closing(open_source(place, threads=count)) as live:
+    try:
+        source_opened = open_source(place, threads=count)
+    except UsageError:
+        open_vault(where, beside=place)  # which says it better where the two are swapped
+        raise
+    with closing(source_opened) as live:
         if not options.globs:
             live.look_ahead()
         opened = open_vault(
