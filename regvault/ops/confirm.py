@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from regvault.vault.root import Root
     from regvault.vault.vault import Vault
 
-__all__ = ["ConfirmPlan", "ConfirmResult", "confirm", "plan_confirm", "who"]
+__all__ = ["ConfirmPlan", "ConfirmResult", "check_reason", "confirm", "plan_confirm", "who"]
 
 MAX_REASON = 1000
 
@@ -83,6 +83,18 @@ def who() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
+def check_reason(reason: str) -> None:
+    """Refuse a reason that is too long to be kept in a record.
+
+    Raises:
+        UsageError: it is.
+    """
+    if len(reason) > MAX_REASON:
+        raise UsageError(
+            f"the reason has {len(reason)} characters", hint=f"Use at most {MAX_REASON}."
+        )
+
+
 def plan_confirm(vault: Vault, root: Root) -> ConfirmPlan:
     """Say what confirming a snapshot would accept.
 
@@ -110,10 +122,7 @@ def confirm(vault: Vault, plan: ConfirmPlan, *, by: str, reason: str = "") -> Co
         UsageError: the reason is too long.
         ReadOnlyStoreError, StoreAccessError: the vault cannot be written.
     """
-    if len(reason) > MAX_REASON:
-        raise UsageError(
-            f"the reason has {len(reason)} characters", hint=f"Use at most {MAX_REASON}."
-        )
+    check_reason(reason)
     if not plan.needed:
         return ConfirmResult(plan, None, by)
     name = plan.root.name

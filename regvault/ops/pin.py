@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from regvault.errors import UsageError
-from regvault.ops.confirm import MAX_REASON, who
+from regvault.ops.confirm import check_reason, who
 from regvault.vault.keys import new_run_id
-from regvault.vault.records import read_records, write_record
+from regvault.vault.records import is_of, read_records, write_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,15 +33,7 @@ def active_pins(vault: Vault) -> list[dict[str, Any]]:
 
 def is_pinned(root: Root, pins: Sequence[dict[str, Any]]) -> bool:
     """Return whether one of `pins` is of this snapshot."""
-    return any(_is_of(record, root) for record in pins)
-
-
-def _is_of(record: dict[str, Any], root: Root) -> bool:
-    return (record.get("registry"), record.get("sequence"), record.get("root")) == (
-        root.name.registry,
-        root.name.sequence,
-        root.sha256,
-    )
+    return any(is_of(record, root) for record in pins)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +62,7 @@ def pin(vault: Vault, root: Root, *, reason: str = "", by: Callable[[], str] = w
         UsageError: the reason is too long.
         ReadOnlyStoreError, StoreAccessError: the vault cannot be written.
     """
-    if len(reason) > MAX_REASON:
-        raise UsageError(
-            f"the reason has {len(reason)} characters", hint=f"Use at most {MAX_REASON}."
-        )
+    check_reason(reason)
     if is_pinned(root, active_pins(vault)):
         return PinResult(str(root.name), pinned=True, changed=False)
     fields = {
@@ -91,7 +79,7 @@ def pin(vault: Vault, root: Root, *, reason: str = "", by: Callable[[], str] = w
 
 def unpin(vault: Vault, root: Root, *, by: Callable[[], str] = who) -> PinResult:
     """Take all pins of a snapshot away; nothing where it has none."""
-    pins = [record for record in active_pins(vault) if _is_of(record, root)]
+    pins = [record for record in active_pins(vault) if is_of(record, root)]
     if pins:
         fields = {"revokes": [record["run"] for record in pins], "by": by()}
         write_record(vault.store, vault.id, "pins", new_run_id(), fields)

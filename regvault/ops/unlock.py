@@ -10,11 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from regvault.errors import ObjectNotFoundError
 from regvault.vault.certain import CLAIM_DEAD_AFTER_S
-from regvault.vault.envelope import read_document
 from regvault.vault.keys import LEASES, PRUNE_LOCK
-from regvault.vault.parties import DEAD_AFTER_S, end, seen_dead
+from regvault.vault.parties import DEAD_AFTER_S, end, read_held, seen_dead
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -77,20 +75,13 @@ def parties(vault: Vault) -> Iterator[Party]:
 
 
 def _read(vault: Vault, key: str) -> Party | None:
-    store = vault.store
-    try:
-        while True:
-            entry = store.head(key)
-            data = store.get(key)
-            if store.head(key).etag == entry.etag:
-                break
-    except ObjectNotFoundError:
+    found = read_held(vault.store, vault.id, key)
+    if found is None:
         return None
-    body = read_document(data, key, types=("lease", "lock"), vault=vault.id).body
+    body, etag, idle_s = found
     role = "pruner" if key == PRUNE_LOCK else str(body.get("role"))
     if body.get("state") not in ("live", "held", "requested"):
         return None
-    idle_s = (store.now_ns() - entry.modified_ns) / 1e9
     limit_s = CLAIM_DEAD_AFTER_S if role == "reader" else DEAD_AFTER_S
     who = body.get("holder")
     who = who if isinstance(who, dict) else {}
@@ -103,7 +94,7 @@ def _read(vault: Vault, key: str) -> Party | None:
         idle_s,
         seen_dead(who) or idle_s >= limit_s,
         body,
-        entry.etag,
+        etag,
     )
 
 

@@ -88,9 +88,13 @@ def read_chain(vault: Vault, registry: str) -> Iterator[Filled]:
             data = vault.store.get(name.key)
         except ObjectNotFoundError:
             raise VaultDamagedError(f"{name.key} is gone since it was listed") from None
-        root = parse_root(data, name, vault.id)
-        stub = None if root is not None else parse_stub(data, name, vault.id)
-        yield Filled(name, entry.modified_ns, root, stub)
+        yield Filled(name, entry.modified_ns, *_parse(data, name, vault.id))
+
+
+def _parse(data: bytes, name: RootName, vault: str) -> tuple[Root | None, Stub | None]:
+    """Return the root or the stub that is in a slot; neither for a void."""
+    root = parse_root(data, name, vault)
+    return root, None if root is not None else parse_stub(data, name, vault)
 
 
 def _leases(vault: Vault) -> Iterator[tuple[Entry, dict[str, Any]]]:
@@ -144,8 +148,7 @@ def _claimed(vault: Vault, key: str, body: dict[str, Any]) -> Iterator[ObjectLis
             data = vault.store.get(name.key)
         except ObjectNotFoundError:
             continue  # its reader finds that too, and stops
-        root = parse_root(data, name, vault.id)
-        stub = None if root is not None else parse_stub(data, name, vault.id)
+        root, stub = _parse(data, name, vault.id)
         if root is not None:
             yield vault.object_list(root)
         elif stub is not None:

@@ -15,8 +15,8 @@ import threading
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from regvault.errors import LeaseLostError, ObjectNotFoundError, PreconditionError, StoreError
-from regvault.vault.envelope import write_document
-from regvault.vault.keys import AMENDMENTS, CONDEMNED, FORMAT, SNAPSHOTS, sequence_of
+from regvault.vault.envelope import read_document, write_document
+from regvault.vault.keys import AMENDMENTS, CONDEMNED, FORMAT, PRUNE_LOCK, SNAPSHOTS, sequence_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -29,6 +29,7 @@ __all__ = [
     "Holding",
     "end",
     "process_identity",
+    "read_held",
     "seen_dead",
     "void_document",
 ]
@@ -191,6 +192,28 @@ class Holding:
         tb: TracebackType | None,
     ) -> None:
         self.release(failed=error is not None)
+
+
+def read_held(store: ObjectStore, vault: str, key: str) -> tuple[dict[str, Any], str, float] | None:
+    """Return the body of a lease or the lock with the etag that it has, to swap it by.
+
+    Returns:
+        body, etag, and the seconds since it was written by the store's times; None: not there.
+
+    Raises:
+        VaultDamagedError: it cannot be read.
+    """
+    kind = "lock" if key == PRUNE_LOCK else "lease"
+    while True:
+        try:
+            entry = store.head(key)
+            data = store.get(key)
+            if store.head(key).etag != entry.etag:
+                continue  # swapped meanwhile: what was read may be of another holder
+        except ObjectNotFoundError:
+            return None
+        body = read_document(data, key, types=(kind,), vault=vault).body
+        return body, entry.etag, (store.now_ns() - entry.modified_ns) / 1e9
 
 
 def void_document(vault: str, slot: str, run: str) -> bytes:

@@ -20,6 +20,7 @@ from regvault.vault.parties import (
     Holding,
     end,
     process_identity,
+    read_held,
     seen_dead,
 )
 
@@ -48,20 +49,6 @@ def prune_decides(store: ObjectStore, vault: str) -> bool:
     return body.get("state") == "held"
 
 
-def _read(store: ObjectStore, vault: str) -> tuple[dict[str, Any], str, float] | None:
-    """Return the lock's body, its etag, and the seconds since it was written; None: no lock yet."""
-    while True:
-        try:
-            entry = store.head(PRUNE_LOCK)
-            data = store.get(PRUNE_LOCK)
-            if store.head(PRUNE_LOCK).etag != entry.etag:
-                continue  # swapped meanwhile: what was read may be of another holder
-        except ObjectNotFoundError:
-            return None
-        body = read_document(data, PRUNE_LOCK, types=("lock",), vault=vault).body
-        return body, entry.etag, (store.now_ns() - entry.modified_ns) / 1e9
-
-
 def wait_for_prune(
     store: ObjectStore,
     vault: str,
@@ -77,7 +64,7 @@ def wait_for_prune(
     """
     deadline = time.monotonic() + wait_s
     said = False
-    while (found := _read(store, vault)) is not None:
+    while (found := read_held(store, vault, PRUNE_LOCK)) is not None:
         body, etag, idle_s = found
         dead = seen_dead(body.get("holder", {}))
         if body.get("state") == "held":
@@ -167,7 +154,7 @@ class PruneLock(Holding):
         """Write `held`: over nothing, over what was given back or ended, over one's own request."""
         while True:
             data, _ = write_document({**self._body, "state": "held"})
-            found = _read(self._store, self._vault)
+            found = read_held(self._store, self._vault, self.key)
             try:
                 if found is None:
                     self._etag = self._store.put(self.key, data, if_none_match=True).etag

@@ -49,7 +49,7 @@ def needed_keys(
         bases.add(each.base)
         if each.delta_tree is not None:
             deltas.add(each.delta_tree)
-        own.update(check(chunk) for chunk in each.own_chunks())
+        own.update(_checked(chunk.key) for chunk in each.own_chunks())
     rows = heapq.merge(
         bases.rows(delta=False), deltas.rows(delta=True), ((key, 1) for key in sorted(own))
     )
@@ -59,10 +59,10 @@ def needed_keys(
             yield key
 
 
-def check(chunk: ChunkRef) -> str:
-    """Return the key of a chunk of an object list. Raises VaultDamagedError where it is none."""
+def _checked(key: str) -> str:
+    """Return a key of an object list. Raises VaultDamagedError where it is none."""
     try:
-        return check_key(chunk.key)
+        return check_key(key)
     except ValueError as error:
         raise VaultDamagedError(f"an object list is damaged: {error}") from None
 
@@ -116,10 +116,7 @@ def _key(line: bytes) -> str:
 def _weighed(lines: list[bytes], count: int, *, delta: bool) -> Iterator[tuple[str, int]]:
     for line in lines:
         key, _, rest = line.decode("ascii", "replace").partition(" ")
-        try:
-            check_key(key)
-        except ValueError as error:
-            raise VaultDamagedError(f"an object list is damaged: {error}") from None
+        _checked(key)
         if delta and rest == "-":
             yield key, -count
         elif not delta or rest.startswith("+ "):

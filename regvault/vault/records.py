@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from regvault.model.store import ObjectStore
     from regvault.vault.root import Root
 
-__all__ = ["is_held", "parse_changes", "read_amendments", "read_records", "write_record"]
+__all__ = ["is_held", "is_of", "parse_changes", "read_amendments", "read_records", "write_record"]
 
 
 def write_record(
@@ -102,9 +102,11 @@ def parse_changes(changes: Any, key: str) -> Amendments:
 
 def is_held(root: Root, confirmations: list[dict[str, Any]]) -> bool:
     """Return whether a snapshot still waits to be confirmed."""
-    return root.held is not None and not any(
-        record.get("registry") == root.name.registry
-        and record.get("sequence") == root.name.sequence
-        and record.get("root") == root.sha256
-        for record in confirmations
-    )
+    return root.held is not None and not any(is_of(record, root) for record in confirmations)
+
+
+def is_of(record: dict[str, Any], root: Root) -> bool:
+    """Return whether a record names this snapshot, with this body."""
+    name = root.name
+    named = record.get("registry"), record.get("sequence"), record.get("root")
+    return named == (name.registry, name.sequence, root.sha256)
