@@ -8,10 +8,19 @@ import pytest
 # The worlds that the tests of the verbs act in.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "ops"))
 
+from inline import no_threads
+from scene import CHANCE, CLOCK_NS
+
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Objects of a few bytes, so that a small registry takes hundreds of operations."""
+    """Objects of a few bytes, so that a small registry takes hundreds of operations.
+
+    And nothing is left to chance, to the clock, or to threads.
+    """
+    no_threads(monkeypatch)
+    monkeypatch.setattr("secrets.token_hex", CHANCE.token_hex)
+    monkeypatch.setattr("time.time_ns", lambda: CLOCK_NS)
     monkeypatch.setattr("regvault.ops.snapshot.capture.IN_PLACE_S", 0)
     monkeypatch.setattr("regvault.ops.snapshot.storer.RAW_BLOB_BYTES", 400)
     monkeypatch.setattr("regvault.vault.tree._MASK", 7)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from world import World, noise, tree
@@ -13,6 +13,7 @@ from regvault.model.progress import NO_PROGRESS
 from regvault.ops.forget import forget, plan_forget_named
 from regvault.ops.prune import plan_prune, prune
 from regvault.storage.memory import MemoryStore
+from regvault.storage.wrappers import Wrapper
 from regvault.vault.keys import root_key
 from regvault.vault.parties import process_identity
 from regvault.vault.vault import Vault
@@ -24,6 +25,31 @@ if TYPE_CHECKING:
 
 #: A grace time that lets everything go that is there.
 NOW = -1.0
+#: What the clock shows, always: 26 November 2026.
+CLOCK_NS = 1_795_000_000_000_000_000
+
+
+class Chance:
+    """Instead of `secrets`: the same ids whenever the same thing happens again.
+
+    So two trials that leave the same state behind leave the same bytes behind, and what follows
+    from a state is looked at once.
+    """
+
+    def __init__(self) -> None:
+        self.begin("")
+
+    def begin(self, *words: object) -> None:
+        """Begin a series of numbers of its own."""
+        self._words, self._count = words, 0
+
+    def token_hex(self, size: int) -> str:
+        self._count += 1
+        text = f"{self._words} {self._count}".encode()
+        return hashlib.shake_128(text).hexdigest(size)
+
+
+CHANCE = Chance()
 
 
 def clone(store: MemoryStore) -> MemoryStore:
@@ -34,10 +60,60 @@ def clone(store: MemoryStore) -> MemoryStore:
     return made
 
 
-_READ_BY_RESTORES = (
-    *("vault.json", "attachments/", "blobs/", "catalog/", "meta/", "packs/", "trees/"),
-    "records/amendments/",
-)
+class Reads(Wrapper):
+    """A store that notes what is read of it."""
+
+    def __init__(self, inner: ObjectStore) -> None:
+        super().__init__(inner)
+        self.keys: set[str] = set()
+        self.prefixes: set[str] = set()
+
+    def _run(self, verb: str, key: str, call: Any) -> Any:
+        if verb in {"list", "list_prefixes"}:
+            self.prefixes.add(key)
+        elif key:
+            self.keys.add(key)
+        return call()
+
+
+class Seen:
+    """What was looked at already: states of stores, and what restores read."""
+
+    def __init__(self) -> None:
+        self.states: set[int] = set()
+        self._restores: dict[int, list[tuple[Reads, int]]] = {}
+
+    def new(self, *parts: object) -> bool:
+        """Say whether this state was not seen before; it is from now on."""
+        state = hash(parts)
+        if state in self.states:
+            return False
+        self.states.add(state)
+        return True
+
+    def restored(self, sequence: int, store: MemoryStore) -> bool:
+        """Say whether a restore that went well read exactly what is there now."""
+        known = self._restores.get(sequence, [])
+        return any(_what(reads, store) == found for reads, found in known)
+
+    def remember(self, sequence: int, reads: Reads, store: MemoryStore) -> None:
+        self._restores.setdefault(sequence, []).append((reads, _what(reads, store)))
+
+
+def _what(reads: Reads, store: MemoryStore) -> int:
+    """Return what a run got that reads these keys and prefixes."""
+    objects = store._objects
+    names = tuple(key for key in sorted(objects) if key.startswith(tuple(reads.prefixes)))
+    return hash((names, tuple((key, data_of(objects.get(key))) for key in sorted(reads.keys))))
+
+
+def data_of(item: Any) -> bytes | None:
+    return None if item is None else item.data
+
+
+def contents(store: MemoryStore) -> int:
+    """Return a hash of all keys and bytes."""
+    return hash(tuple((key, item.data) for key, item in sorted(store._objects.items())))
 
 
 class Scene(World):
@@ -45,22 +121,21 @@ class Scene(World):
 
     Attributes:
         held: sequence -> key -> bytes.
-        right: what was found right already, shared by all copies.
+        seen: what was found right already, shared by all copies.
     """
 
     def __init__(self, registry: Any = None, store: Any = None) -> None:
         if store is None:
             store = MemoryStore("vault")
-            store.clock_ns = time.time_ns()
+            store.clock_ns = CLOCK_NS
         super().__init__(registry, store)
         self.held: dict[int, dict[str, bytes]] = {}
-        self.right: set[int] = set()
+        self.seen = Seen()
 
     def copy(self) -> Scene:
         made = Scene(clone(self.registry), clone(self.store))
-        made.store.clock_ns = max(made.store.clock_ns, time.time_ns())
         made.held = dict(self.held)
-        made.right = self.right
+        made.seen = self.seen
         return made
 
     def day(self, number: int, *, images: int = 12, large: int = 8) -> None:
@@ -103,28 +178,25 @@ class Scene(World):
 
     def check(self, where: object) -> None:
         """Every committed snapshot restores byte for byte, and verify has nothing to say."""
+        if not self.seen.new("checked", contents(self.store)):
+            return
         for root in self.roots():
             self.check_snapshot(root.name.sequence, where)
         problems = [p for p in self.verify().report.problems if p.what != "uncatalogued"]
         assert problems == [], where
 
     def check_snapshot(self, sequence: int, where: object) -> None:
-        """One of them; not again where all that a restore may read is as it was when it was right.
-
-        Copies of a scene share etags, so equal etags mean equal bytes.
-        """
-        read = (root_key(self.name, sequence), *_READ_BY_RESTORES)
-        seen = hash(
-            (sequence, *((e.key, e.etag) for e in self.store.list() if e.key.startswith(read)))
-        )
-        if seen in self.right:
+        """One of them; not again where all that its restore reads is as it was then."""
+        if self.seen.restored(sequence, self.store):
             return
+        reads = Reads(self.store)
+        reads.keys.add(root_key(self.name, sequence))
         then = self.held[sequence]
-        got = self.restored(sequence)
+        got = self.restored(sequence, store=reads)
         assert all(then[key] == data for key, data in got.items()), where
         links = {key for key in then if "/repositories/" in key}
         assert links <= got.keys(), where
-        self.right.add(seen)
+        self.seen.remember(sequence, reads, self.store)
 
 
 class Dying:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from scene import Scene
+from scene import CHANCE, Scene
 from world import tree
 
 from regvault.storage.wrappers import WRITES, CountingStore
@@ -41,6 +41,7 @@ class Verb(NamedTuple):
 
 @lru_cache
 def first_day(large: bool) -> Scene:
+    CHANCE.begin("before")
     scene = Scene()
     for number in range(1, 4):
         scene.day(number, images=30 if large else 2, large=60 if large else 4)
@@ -50,6 +51,7 @@ def first_day(large: bool) -> Scene:
 @lru_cache
 def eighth_day(large: bool) -> Scene:
     """The next snapshot merges segments, and a lot is new."""
+    CHANCE.begin("before")
     scene = Scene()
     for number in range(1, 8):
         scene.day(number, images=2, large=2)
@@ -61,6 +63,7 @@ def eighth_day(large: bool) -> Scene:
 @lru_cache
 def many_days(large: bool) -> Scene:
     """Many small snapshots, to be forgotten."""
+    CHANCE.begin("before")
     scene = Scene()
     for number in range(1, DAYS + 1 if large else 7):
         if number > 1:
@@ -73,6 +76,7 @@ def many_days(large: bool) -> Scene:
 @lru_cache
 def after_forget(large: bool) -> Scene:
     """Much that nothing needs any more."""
+    CHANCE.begin("before")
     scene = Scene()
     last = 11 if large else 4
     for number in range(1, last + 1):
@@ -148,6 +152,7 @@ def operations(name: str, large: bool) -> int:
     """Count the operations of a verb that nothing disturbs."""
     verb = VERBS[name]
     scene = verb.before(large).copy()
+    CHANCE.begin("first")
     counting = CountingStore(scene.store)
     verb.run(scene, counting)
     return sum(counting.counts[each] for each in verb.verbs)
