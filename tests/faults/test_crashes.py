@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import pytest
 from scene import CHANCE, Dying, contents
-from verbs import VERBS, eighth_day, operations
+from verbs import VERBS, check_and_converge, eighth_day, operations
 from world import tree
 
 from regvault.storage.memory import MemoryStore
@@ -53,11 +53,7 @@ def test_a_crash_at_any_operation(name, part):
                     assert at == count, where
             if not scene.seen.new(name, contents(scene.store)):
                 continue  # as the crash before left it
-            scene.check(where)
-            CHANCE.begin("second")
-            verb.run(scene, scene.store)
-            scene.check(where)
-            verb.again(scene, where)
+            check_and_converge(verb, scene, where)
 
 
 @pytest.mark.timeout(1200)

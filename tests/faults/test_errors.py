@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from scene import CHANCE, Dying, contents
-from verbs import ALL, VERBS
+from verbs import ALL, VERBS, check_and_converge
 from verbs import operations as count_operations
 
 from regvault.errors import (
@@ -83,9 +83,5 @@ def test_an_error_at_any_operation(name, error, times):
         failed += code != 0
         if not scene.seen.new(name, "small", contents(scene.store)):
             continue
-        scene.check(where)
-        CHANCE.begin("second")
-        verb.run(scene, scene.store)
-        scene.check(where)
-        verb.again(scene, where)
+        check_and_converge(verb, scene, where)
     assert failed, "an error that nobody notices is swallowed"

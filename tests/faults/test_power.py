@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from disk import Disk
 from scene import CHANCE, Dying
-from verbs import VERBS, first_day
+from verbs import VERBS, check_and_converge, first_day
 from world import tree
 
 from regvault.storage.local import LocalStore
@@ -69,7 +69,7 @@ def fill(root: Path, store: MemoryStore) -> None:
 
 
 def memory_of(name: str, files: dict[str, bytes]) -> MemoryStore:
-    store = MemoryStore(name, clock_ns=MemoryStore("").clock_ns)
+    store = MemoryStore(name)
     for key, data in files.items():
         store.put(key, data)
     return store
@@ -104,11 +104,7 @@ def test_the_vault_after_the_power_was_cut(name, share, tmp_path):
         scene.store = memory_of("vault", files)
         scene.store.clock_ns = clock
         CHANCE.begin("between")
-        scene.check(where)
-        CHANCE.begin("second")
-        verb.run(scene, scene.store)
-        scene.check(where)
-        verb.again(scene, where)
+        check_and_converge(verb, scene, where)
 
 
 @pytest.mark.timeout(1200)

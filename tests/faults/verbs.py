@@ -147,6 +147,15 @@ VERBS = {
 }
 
 
+def check_and_converge(verb: Verb, scene: Scene, where: object) -> None:
+    """Say what must be true after a fault, and after the same command ran again."""
+    scene.check(where)
+    CHANCE.begin("second")
+    verb.run(scene, scene.store)
+    scene.check(where)
+    verb.again(scene, where)
+
+
 @lru_cache
 def operations(name: str, large: bool) -> int:
     """Count the operations of a verb that nothing disturbs."""
