@@ -225,13 +225,25 @@ def store_stream(
         temporary.bypass_cache()
     try:
         digest = pump(reader, temporary.write, key=temporary.key, size=size, sha256=sha256)
-        status = temporary.finish(sync=False)
+        status = temporary.finish(sync=taken(name, temporary.directory))
         with translated("write", temporary.location, key=temporary.key, write=True):
             temporary.publish(name)
     except BaseException:
         temporary.discard()
         raise
     return Stored(etag_of(status), size, digest, "regvault")
+
+
+def taken(name: str, directory: int) -> bool:
+    """Return whether something has a name: what replaces it must be on the disk before.
+
+    Else a power cut could leave the new name without its bytes, and the old bytes gone.
+    """
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except OSError:  # whatever else is wrong, the rename will say
+        return False
+    return True
 
 
 @contextmanager
@@ -322,9 +334,9 @@ class FileStage:
         path, _, name = key.rpartition("/")
         try:
             self._flush(temporary)
-            status = temporary.finish(sync=False)
             with translated("write", self._tree.location, key=key, write=True):
                 with self._tree.directory(path, create=True) as directory:
+                    status = temporary.finish(sync=taken(name, directory))
                     try:
                         temporary.publish(name, directory)
                     except OSError as error:

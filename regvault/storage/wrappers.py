@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from regvault.errors import StoreError
 from regvault.storage.delegate import ReaderWrapper, Wrapper, unwrap
 from regvault.storage.streams import BytesReader, check_range
 
@@ -313,7 +315,8 @@ class FaultyStore(Wrapper):
         if fault.when == "during":
             self._during.fault = fault
             return call()
-        call()
+        with suppress(StoreError):  # an answer that is lost may have been a refusal
+            call()
         raise self._strike(fault)
 
     def _strike(self, fault: _Fault) -> BaseException:

@@ -1,7 +1,9 @@
 """What is really in the vault: this run's LIST, compared with what the newest root needs.
 
 A snapshot counts an object as present only if this run saw it with the right size and nothing
-condemned it (invariant 3).
+condemned it (invariant 3). That is enough where a root or a segment names the object: whoever wrote
+those waited until it was stored for good. What only LIST shows may be left from a run that a power
+cut ended, and then a file system may give it its name and its size, but not its bytes.
 """
 
 from __future__ import annotations
@@ -78,6 +80,7 @@ class Presence:
     def __init__(self, base: ObjectList | None, bad: set[str] | None = None) -> None:
         self._base = base
         self._seen = KeySizes()
+        self._sure = KeySizes()
         self.missing: dict[str, ObjectRef] = {}
         self.bad = set() if bad is None else bad
 
@@ -107,7 +110,7 @@ class Presence:
                     self.missing[wanted.key] = wanted
                     self._seen[entry.key] = entry.size
                 elif entry.key in own_keys:  # `size` does not find it in the list
-                    self._seen[entry.key] = entry.size
+                    self.add(entry.key, entry.size)
                 wanted = next(needed, None)
             else:
                 self._seen[entry.key] = entry.size
@@ -121,20 +124,26 @@ class Presence:
 
     def add(self, key: str, size: int) -> None:
         """Note an object that this run stored."""
-        self._seen[key] = size
+        self._sure[key] = size
 
-    def size(self, key: str) -> int | None:
-        """Return the size of what is under `key`, or None where nothing is."""
-        size = self._seen.get(key)
+    def sure_size(self, key: str) -> int | None:
+        """Return the size of what this run stored or the newest root needs and LIST shows."""
+        size = self._sure.get(key)
         if size is None and self._base is not None and key not in self.missing:
             ref = self._base.get(key)
             if ref is not None and ref.key == key:
                 return ref.size
         return size
 
+    def size(self, key: str) -> int | None:
+        """Return the size of what is under `key`, or None where nothing is."""
+        size = self.sure_size(key)
+        return self._seen.get(key) if size is None else size
+
     def close(self) -> None:
         """Free what is held."""
         self._seen.close()
+        self._sure.close()
 
 
 def list_objects(store: ObjectStore, threads: int = 8) -> Iterator[Entry]:

@@ -98,7 +98,11 @@ def write_segment(
     run: str,
     supersedes: Iterable[str] = (),
 ) -> str | None:
-    """Write one segment of ascending lines; return its key, or None where there are no lines."""
+    """Write one segment of ascending lines; return its key, or None where there are no lines.
+
+    Everything stored before is durable before the segment has its name, and so are its own bytes:
+    else a power cut could leave a damaged segment that nobody ever takes away.
+    """
     stage = store.stage()
     try:
         firsts: list[bytes] = []
@@ -140,6 +144,7 @@ def write_segment(
         stage.write(_SKIPPABLE.to_bytes(4, "little") + len(payload).to_bytes(4, "little") + payload)
         first, end = firsts[0].decode(), last.partition(b" ")[0].decode()
         key = segment_key(level, first, end, run, stage.sha256())
+        store.barrier()
         stage.commit(key)
     except BaseException:
         stage.abort()

@@ -1,4 +1,4 @@
-"""How a run stores objects: reuse what this run saw, never touch what is condemned."""
+"""How a run stores objects: reuse what is surely there, never touch what is condemned."""
 
 from __future__ import annotations
 
@@ -40,28 +40,27 @@ class ObjectWriter:
         self.written_bytes = 0
 
     def reusable(self, key: str, size: int) -> bool:
-        """Return whether this run saw `key` with this size, and nothing condemned it."""
-        with self._lock:
-            return (
-                key not in self._condemned
-                and key not in self._presence.bad
-                and self._presence.size(key) == size
-            )
+        """Return whether this run stored `key`, or saw what the newest root needs there.
 
-    def _free_key(self, key: str) -> str:
-        """Return `key`, or its renamed form where it is condemned or holds other bytes."""
+        With this size, and nothing condemned it. What is there otherwise is not reused: it may be
+        left from a run that never came to its barrier.
+        """
         with self._lock:
-            if key not in self._condemned and self._presence.size(key) is None:
+            return not self._spoilt(key) and self._presence.sure_size(key) == size
+
+    def _spoilt(self, key: str) -> bool:
+        return key in self._condemned or key in self._presence.bad
+
+    def _key_for(self, key: str, size: int) -> str:
+        """Return where `size` bytes go: over a leftover of that size, which are the same bytes.
+
+        A condemned key, and one that holds other bytes, are left alone: these get a renamed form.
+        """
+        with self._lock:
+            if not self._spoilt(key) and self._presence.size(key) in (None, size):
                 return key
             self._renamed += 1
             return f"{key}.{self._run}-{self._renamed}"
-
-    def _raw_key(self, key: str, size: int) -> str:
-        """Return where a raw blob goes: over what an interrupted run left there uncatalogued.
-
-        The same bytes, proven again: only another size, or a condemned key, needs another name.
-        """
-        return key if self.reusable(key, size) else self._free_key(key)
 
     def _note(self, key: str, size: int) -> None:
         with self._lock:
@@ -70,11 +69,11 @@ class ObjectWriter:
             self.written_bytes += size
 
     def put_bytes(self, name: Callable[[str], str], data: bytes) -> ObjectRef:
-        """Store small bytes under a name made of their SHA-256; reuse what is there."""
+        """Store small bytes under a name made of their SHA-256; reuse what is surely there."""
         sha256 = hashlib.sha256(data).hexdigest()
         key = name(sha256)
         if not self.reusable(key, len(data)):
-            key = self._free_key(key)
+            key = self._key_for(key, len(data))
             self._store.put_stream(key, io.BytesIO(data), size=len(data), sha256=sha256)
             self._note(key, len(data))
         return ObjectRef(key, len(data), sha256)
@@ -99,7 +98,7 @@ class ObjectWriter:
         Raises:
             DigestMismatchError: the bytes are not that.
         """
-        key = self._raw_key(key, size)
+        key = self._key_for(key, size)
         stored = self._store.put_stream(key, reader, size=size, sha256=sha256)
         self._note(key, size)
         return ObjectRef(key, size, stored.sha256), stored.proof
@@ -113,7 +112,7 @@ class ObjectWriter:
             DigestMismatchError: what was copied is not that.
             ObjectNotFoundError: there is no such source.
         """
-        key = self._raw_key(key, size)
+        key = self._key_for(key, size)
         stored = self._store.copy_in(source, source_key, key, size=size, sha256=sha256)
         if stored is None:
             return None
@@ -131,7 +130,7 @@ class ObjectWriter:
         if self.reusable(key, size):
             stage.abort()
         else:
-            key = self._free_key(key)
+            key = self._key_for(key, size)
             stage.commit(key)
             self._note(key, size)
         return ObjectRef(key, size, sha256)

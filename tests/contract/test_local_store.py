@@ -416,6 +416,32 @@ class TestDurability:
         store.put("a/b/k2", b"x")
         assert [os.path.basename(path) for path in synced][1:] == ["b"]
 
+    @pytest.mark.parametrize("by", ["stream", "stage"])
+    def test_what_replaces_a_file_is_on_the_disk_before_it_has_its_name(
+        self, store, synced, monkeypatch, by
+    ):
+        def write(data):
+            if by == "stream":
+                store.put_stream("a/k", io.BytesIO(data), size=len(data))
+            else:
+                stage = store.stage()
+                stage.write(data)
+                stage.commit("a/k")
+
+        write(b"old")
+        assert not synced
+        there = []
+        rename = os.rename
+
+        def renamed(*args, **kwargs):
+            there.append((len(synced), store.get("a/k")))
+            rename(*args, **kwargs)
+
+        monkeypatch.setattr(os, "rename", renamed)
+        write(b"new")
+        assert there == [(1, b"old")]
+        assert store.get("a/k") == b"new"
+
     def test_a_barrier_that_fails_is_an_error(self, store, monkeypatch):
         def broken(_):
             raise OSError(errno.EIO, "")

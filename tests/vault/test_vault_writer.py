@@ -154,6 +154,27 @@ def test_what_this_run_saw_is_not_written_again():
     assert (writer.written, writer.written_bytes) == (0, 0)
 
 
+def test_what_no_root_needs_is_written_again_under_its_name():
+    """Rule 8: a run that a power cut ended may have left names and sizes without the bytes."""
+    store, refs, _ = stored()
+    for ref in refs:
+        store.put(ref.key, bytes(ref.size))
+    data = b"chunk of a pack"
+    pack = pack_key(digest_of(data)[7:])
+    store.put(pack, bytes(len(data)))
+    before = list(store.list())
+    writer = new_writer(store, compared(store, None))
+    assert sorted(writer.put_bytes(tree_key, data) for data in SOME) == refs
+    stage = writer.stage()
+    stage.write(data)
+    assert writer.publish(stage, pack_key, len(data)).key == pack
+    assert writer.written == len(refs) + 1
+    assert store.get(pack) == data
+    for ref in refs:
+        assert hashlib.sha256(store.get(ref.key)).hexdigest() == ref.sha256
+    assert [entry.key for entry in store.list()] == [entry.key for entry in before]
+
+
 def test_what_this_run_did_not_see_is_written_again():
     store, refs, _ = stored()
     writer = new_writer(store, Presence(None))

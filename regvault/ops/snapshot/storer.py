@@ -80,7 +80,6 @@ class BlobStorer:
         dry_run: bool = False,
     ) -> None:
         self._source = source
-        self._store = store
         self._writer = writer
         self._needs = needs
         self._catalog = catalog
@@ -379,7 +378,6 @@ class BlobStorer:
             if not self._lines or not (final or late or len(self._lines) >= CHECKPOINT_LINES):
                 return
             lines, self._lines = self._lines, []
-        self._store.barrier()
         # What was stored again may have come to lie in the very same object.
         self._catalog.write(sorted(set(lines)), self._run)
         self._last_checkpoint = time.monotonic()
