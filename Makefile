@@ -3,8 +3,9 @@
 PYTHON ?= python3
 # Words passed on to pytest, e.g. make test ARGS='-k retention -x'
 ARGS ?=
-# Seconds that the whole of `make test` may take.
+# Seconds that the whole of `make test` and of `make test-faults` may take.
 TEST_BUDGET ?= 300
+FAULTS_BUDGET ?= 600
 
 BIN := .venv/bin
 
@@ -44,6 +45,10 @@ demo: .venv/.installed ## Take the guided tour: back up, lose and recover a thro
 .PHONY: test
 test: .venv/.installed ## Run the tests that need no server (at most 5 minutes)
 	$(BIN)/pytest -n 2 --session-timeout=$(TEST_BUDGET) --ignore=tests/services --ignore=tests/faults tests $(ARGS)
+
+.PHONY: test-faults
+test-faults: .venv/.installed ## Crash, fail and cut the power at every operation (at most 10 minutes)
+	$(BIN)/pytest -n 2 --dist worksteal --session-timeout=$(FAULTS_BUDGET) tests/faults $(ARGS)
 
 .PHONY: check
 check: .venv/.installed ## Lint, formatting, types, layers, generated pages

@@ -81,7 +81,8 @@ class Seen:
 
     def __init__(self) -> None:
         self.states: set[int] = set()
-        self._restores: dict[int, list[tuple[Reads, int]]] = {}
+        # sequence -> what a restore read: its keys, its prefixes, and a hash of what was there
+        self._restores: dict[int, set[tuple[frozenset[str], frozenset[str], int]]] = {}
 
     def new(self, *parts: object) -> bool:
         """Say whether this state was not seen before; it is from now on."""
@@ -93,18 +94,20 @@ class Seen:
 
     def restored(self, sequence: int, store: MemoryStore) -> bool:
         """Say whether a restore that went well read exactly what is there now."""
-        known = self._restores.get(sequence, [])
-        return any(_what(reads, store) == found for reads, found in known)
+        known = self._restores.get(sequence, ())
+        return any(_what(keys, prefixes, store) == found for keys, prefixes, found in known)
 
     def remember(self, sequence: int, reads: Reads, store: MemoryStore) -> None:
-        self._restores.setdefault(sequence, []).append((reads, _what(reads, store)))
+        keys, prefixes = frozenset(reads.keys), frozenset(reads.prefixes)
+        found = (keys, prefixes, _what(keys, prefixes, store))
+        self._restores.setdefault(sequence, set()).add(found)
 
 
-def _what(reads: Reads, store: MemoryStore) -> int:
+def _what(keys: frozenset[str], prefixes: frozenset[str], store: MemoryStore) -> int:
     """Return what a run got that reads these keys and prefixes."""
     objects = store._objects
-    names = tuple(key for key in sorted(objects) if key.startswith(tuple(reads.prefixes)))
-    return hash((names, tuple((key, data_of(objects.get(key))) for key in sorted(reads.keys))))
+    names = tuple(key for key in sorted(objects) if key.startswith(tuple(prefixes)))
+    return hash((names, tuple((key, data_of(objects.get(key))) for key in sorted(keys))))
 
 
 def data_of(item: Any) -> bytes | None:

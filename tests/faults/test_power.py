@@ -1,19 +1,20 @@
 """The power is cut at any moment, and anything that was not synced may be gone.
 
-Invariants 1 and 2, rule 8. At every call that changes a file: nothing lost, all lost, each change
-alone; where the most is at stake, just before each sync, each pair; and 1,000 subsets by seed.
+Invariants 1 and 2, rule 8. At every call that changes a file: nothing lost, all lost; where the
+most is at stake, just before each sync, each change alone and each pair; and 1,000 subsets by seed.
 Whatever the disk shows then, every snapshot restores, and the same command again converges.
 """
 
 from __future__ import annotations
 
+import os
 import random
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import pytest
 from disk import Disk
-from scene import CHANCE, Dying
+from scene import CHANCE, CLOCK_NS, Dying
 from verbs import VERBS, check_and_converge, first_day
 from world import tree
 
@@ -37,10 +38,10 @@ def losses(moments: Sequence[Moment]) -> Iterator[tuple[Moment, tuple[int, ...]]
         everything = tuple(range(len(moment.pending)))
         yield moment, ()
         yield moment, everything
-        for one in everything:
-            yield moment, (one,)
         later = moments[number + 1].pending if number + 1 < len(moments) else ()
         if len(later) < len(everything):
+            for one in everything:
+                yield moment, (one,)
             for pair in combinations(everything, 2):
                 yield moment, pair
     dice = random.Random(7)
@@ -66,6 +67,7 @@ def fill(root: Path, store: MemoryStore) -> None:
         path = root / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
+        os.utime(path, ns=(CLOCK_NS, CLOCK_NS))  # old enough for prune
 
 
 def memory_of(name: str, files: dict[str, bytes]) -> MemoryStore:
@@ -79,6 +81,7 @@ def recorded(scene: Scene, name: str, root: Path) -> list[Moment]:
     fill(root, scene.store)
     with pytest.MonkeyPatch.context() as patch, Dying():
         store = LocalStore(str(root))
+        patch.setattr(store, "now_ns", lambda: CLOCK_NS)
         disk = Disk(root, patch)
         VERBS[name].run(scene, store)
         store.close()
@@ -95,6 +98,11 @@ def test_the_vault_after_the_power_was_cut(name, share, tmp_path):
     CHANCE.begin("first")
     moments = recorded(scene, name, tmp_path)
     held = scene.held
+    # The verb did what it is for, on this disk as well.
+    done = scene.copy()
+    done.store = memory_of("vault", moments[-1].after(()))
+    done.store.clock_ns = before.store.clock_ns
+    verb.again(done, "undisturbed")
     for number, (where, files) in enumerate(states(moments)):
         if number % SHARES != share:
             continue
@@ -123,7 +131,8 @@ def test_a_restored_registry_after_the_power_was_cut(tmp_path):
         inner = memory_of("target", files)
         # A tag is there only with all that it reaches, and with its right content.
         for key, data in files.items():
-            if key.endswith("/current/link") and data:
+            # (Of the link itself the bytes may be lost: then nobody takes it for one.)
+            if key.endswith("/current/link") and data.strip(b"\0"):
                 assert data == whole[key], where
         CHANCE.begin("second")
         scene.restore(sequence, inner, threads=1)

@@ -43,8 +43,8 @@ class Verb(NamedTuple):
 def first_day(large: bool) -> Scene:
     CHANCE.begin("before")
     scene = Scene()
-    for number in range(1, 4):
-        scene.day(number, images=30 if large else 2, large=60 if large else 4)
+    for number in range(1, 4 if large else 3):
+        scene.day(number, images=30 if large else 1, large=60 if large else 2)
     return scene
 
 
@@ -54,9 +54,9 @@ def eighth_day(large: bool) -> Scene:
     CHANCE.begin("before")
     scene = Scene()
     for number in range(1, 8):
-        scene.day(number, images=2, large=2)
+        scene.day(number, images=2 if large else 1, large=2)
         scene.take()
-    scene.day(8, images=40 if large else 3, large=120 if large else 4)
+    scene.day(8, images=40 if large else 2, large=120 if large else 2)
     return scene
 
 
