@@ -183,10 +183,14 @@ class Scene(World):
         """Every committed snapshot restores byte for byte, and verify has nothing to say."""
         if not self.seen.new("checked", contents(self.store)):
             return
-        for root in self.roots():
-            self.check_snapshot(root.name.sequence, where)
+        self.check_snapshots(where)
         problems = [p for p in self.verify().report.problems if p.what != "uncatalogued"]
         assert problems == [], where
+
+    def check_snapshots(self, where: object) -> None:
+        """Every committed snapshot restores byte for byte."""
+        for root in self.roots():
+            self.check_snapshot(root.name.sequence, where)
 
     def check_snapshot(self, sequence: int, where: object) -> None:
         """One of them; not again where all that its restore reads is as it was then."""

@@ -10,8 +10,8 @@ import os
 from contextlib import suppress
 
 import pytest
-from scene import CHANCE, Dying, contents
-from verbs import VERBS, check_and_converge, eighth_day, operations
+from scene import CHANCE, Dying, Scene, contents
+from verbs import VERBS, check_and_converge, operations
 from world import tree
 
 from regvault.storage.memory import MemoryStore
@@ -59,8 +59,9 @@ def test_a_crash_at_any_operation(name, part):
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_crash_of_a_restore_at_any_write_of_its_target(part):
-    scene = eighth_day(True).copy()
     CHANCE.begin("first")
+    scene = Scene()
+    scene.day(1, images=20, large=20)
     scene.take()
     sequence = scene.roots()[-1].name.sequence
     whole = scene.restored(sequence)

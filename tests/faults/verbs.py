@@ -44,7 +44,7 @@ def first_day(large: bool) -> Scene:
     CHANCE.begin("before")
     scene = Scene()
     for number in range(1, 4 if large else 3):
-        scene.day(number, images=30 if large else 1, large=60 if large else 2)
+        scene.day(number, images=18 if large else 1, large=32 if large else 2)
     return scene
 
 
@@ -78,11 +78,11 @@ def after_forget(large: bool) -> Scene:
     """Much that nothing needs any more."""
     CHANCE.begin("before")
     scene = Scene()
-    last = 11 if large else 4
+    last = 10 if large else 4
     for number in range(1, last + 1):
         if number > 1:
             scene.remove("big")
-        scene.day(number, images=8 if large else 2, large=20 if large else 4)
+        scene.day(number, images=6 if large else 2, large=10 if large else 4)
         scene.take()
     scene.forget_named(range(1, last))
     return scene
