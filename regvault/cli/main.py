@@ -86,6 +86,10 @@ COMMANDS: dict[str, LazyCommand] = {
         "regvault.cli.commands.prune:prune",
         "Delete what no snapshot needs, after `forget` has dropped some.",
     ),
+    "copy": LazyCommand(
+        "regvault.cli.commands.copy:copy",
+        "Copy what other vaults lack of this vault's snapshots; each byte is proven.",
+    ),
     "unlock": LazyCommand(
         "regvault.cli.commands.unlock:unlock",
         "End the leases of runs that are dead, and a prune lock that one left.",

@@ -185,3 +185,8 @@ def brought(root: Root) -> set[str]:
         return set()
     changes = parse_changes(root.amendment.get("changes"), root.name.key)
     return {ref.key for ref in changes.values() if ref is not None}
+
+
+def copied_by(root: Root) -> str:
+    """Return the run that copied a root into this vault; "" where it was made here."""
+    return str(root.amendment.get("run", "")) if root.amendment is not None else ""

@@ -145,12 +145,15 @@ class ObjectList:
             amendments: of the vault; applied to every line.
         """
         self.ref = ref
-        self.base = Tree(ref.base.top, lambda chunk: load(BASE_KIND, chunk))
-        self.delta_tree = (
-            Tree(ref.delta.top, lambda chunk: load(DELTA_KIND, chunk)) if ref.delta else None
-        )
         self._amendments = amendments or {}
+        self.base = Tree(ref.base.top, lambda chunk: load(BASE_KIND, self._here(chunk)))
+        self.delta_tree = (
+            Tree(ref.delta.top, lambda chunk: load(DELTA_KIND, self._here(chunk)))
+            if ref.delta
+            else None
+        )
         self._delta: dict[str, ObjectRef | None] | None = None
+        self._brought: dict[str, ObjectRef] | None = None
 
     def delta(self) -> dict[str, ObjectRef | None]:
         """Return the delta: key to what is there instead, None for a removed one."""
@@ -181,12 +184,13 @@ class ObjectList:
             yield from self.original()
             return
         replaced = sorted(
-            {ref for ref in map(self._amended, filter(self._listed, amendments)) if ref is not None}
+            {ref for ref in map(self._amended, filter(self.lists, amendments)) if ref is not None}
         )
         kept = (ref for ref in self.original() if ref.key not in amendments)
         yield from heapq.merge(kept, replaced)
 
-    def _listed(self, key: str) -> bool:
+    def lists(self, key: str) -> bool:
+        """Return whether the root named `key`, whatever became of it since."""
         return self._original(key) is not None
 
     def _amended(self, key: str) -> ObjectRef | None:
@@ -211,10 +215,18 @@ class ObjectList:
         return None
 
     def get(self, key: str) -> ObjectRef | None:
-        """Return the object that the list has under `key` (amended: what took its place)."""
-        if key in self._amendments and self._listed(key):
+        """Return the object that the list has under `key` (amended: what took its place).
+
+        A key that an amendment brought in is one of the list's too.
+        """
+        if not self._amendments:
+            return self._original(key)
+        if key in self._amendments and self.lists(key):
             return self._amended(key)
-        return self._original(key)
+        if self._brought is None:
+            changed = map(self._amended, filter(self.lists, self._amendments))
+            self._brought = {ref.key: ref for ref in changed if ref is not None}
+        return self._original(key) or self._brought.get(key)
 
     def with_prefix(self, prefix: str) -> Iterator[ObjectRef]:
         """Yield the objects whose keys begin with `prefix`, as amended."""
@@ -240,11 +252,28 @@ class ObjectList:
         refs = [self.get(name) for name in found]
         return [ref for ref in refs if ref is not None]
 
-    def own_chunks(self) -> Iterator[ChunkRef]:
-        """Yield the references of the list's own chunks."""
+    def original_chunks(self) -> Iterator[ChunkRef]:
+        """Yield the references of the list's own chunks as the root names them."""
         yield from self.base.chunks()
         if self.delta_tree is not None:
             yield from self.delta_tree.chunks()
+
+    def own_chunks(self) -> Iterator[ChunkRef]:
+        """Yield the references of the list's own chunks, as amended."""
+        return map(self._here, self.original_chunks())
+
+    def _here(self, chunk: ChunkRef) -> ChunkRef:
+        ref = self._amended(chunk.key) if chunk.key in self._amendments else None
+        return chunk if ref is None else chunk._replace(key=ref.key)
+
+    def changes(self) -> Amendments:
+        """Return those amendments that are about this list: of its lines and of its own chunks."""
+        if not self._amendments:
+            return {}
+        own = {chunk.key for chunk in self.original_chunks()}
+        return {
+            key: self._amended(key) for key in self._amendments if key in own or self.lists(key)
+        }
 
 
 def _parse(line: bytes) -> ObjectRef:

@@ -14,7 +14,14 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
-from regvault.errors import LeaseLostError, ObjectNotFoundError, PreconditionError, StoreError
+from regvault.errors import (
+    LeaseLostError,
+    ObjectNotFoundError,
+    PreconditionError,
+    StoreError,
+    UnknownFormatError,
+    VaultDamagedError,
+)
 from regvault.vault.envelope import read_document, write_document
 from regvault.vault.keys import AMENDMENTS, CONDEMNED, FORMAT, PRUNE_LOCK, SNAPSHOTS, sequence_of
 
@@ -28,6 +35,7 @@ __all__ = [
     "RENEW_EVERY_S",
     "Holding",
     "end",
+    "fill_with_void",
     "process_identity",
     "read_held",
     "seen_dead",
@@ -175,9 +183,7 @@ class Holding:
         try:
             slot = self._body["slot"]
             if failed and slot is not None:
-                void = void_document(self._body["vault"], slot, self._body["run"])
-                with contextlib.suppress(PreconditionError):  # filled: by this run or another
-                    self._store.put(slot, void, if_none_match=True)
+                fill_with_void(self._store, self._body["vault"], slot, self._body["run"])
             self._swap(state="released")
         except (LeaseLostError, StoreError):
             return
@@ -231,6 +237,32 @@ def void_document(vault: str, slot: str, run: str) -> bytes:
     )[0]
 
 
+def fill_with_void(store: ObjectStore, vault: str, slot: str, run: str) -> None:
+    """Let no late PUT of a dead party fill a slot: a void, unless something was committed there.
+
+    A copier replaces voids by compare-and-swap, so a void in a chain is replaced by a fresh one.
+    """
+    void = void_document(vault, slot, run)
+    with contextlib.suppress(PreconditionError):
+        store.put(slot, void, if_none_match=True)
+        return
+    while slot.startswith(SNAPSHOTS):
+        with contextlib.suppress(PreconditionError):
+            etag = store.head(slot).etag
+            if not _is_void(store.get(slot), slot, vault):
+                return  # that commit counts
+            store.put(slot, void, if_match=etag)
+            return
+
+
+def _is_void(data: bytes, slot: str, vault: str) -> bool:
+    try:
+        read_document(data, slot, types=("void",), vault=vault)
+    except (VaultDamagedError, UnknownFormatError):
+        return False
+    return True
+
+
 def end(store: ObjectStore, vault: str, key: str, body: dict[str, Any], etag: str) -> bool:
     """End a dead party: fill the slot that it names, then swap its document to `ended`.
 
@@ -246,8 +278,7 @@ def end(store: ObjectStore, vault: str, key: str, body: dict[str, Any], etag: st
     """
     slot = body.get("slot")
     if isinstance(slot, str) and _is_slot(slot):
-        with contextlib.suppress(PreconditionError):  # filled already: that commit counts
-            store.put(slot, void_document(vault, slot, body["run"]), if_none_match=True)
+        fill_with_void(store, vault, slot, body["run"])
     try:
         store.put(key, write_document({**body, "state": "ended"})[0], if_match=etag)
     except (PreconditionError, ObjectNotFoundError):

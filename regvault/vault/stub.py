@@ -44,6 +44,7 @@ class Stub(NamedTuple):
 
 def stub_document(vault: str, root: Root, run: str) -> bytes:
     """Return what takes the place of a root."""
+    copier = None if root.amendment is None else root.amendment.get("run")
     return write_document(
         {
             "type": "stub",
@@ -55,7 +56,8 @@ def stub_document(vault: str, root: Root, run: str) -> bytes:
             "previous": root.previous,
             "objects": root.objects.to_json(),
             "root": root.sha256,
-            "root_run": root.run,
+            # Of a copied root, the run that copied it: that is who was at work in this vault.
+            "root_run": copier or root.run,
             "run": run,
             "at": to_time(time.time_ns()),
         }

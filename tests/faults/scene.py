@@ -10,6 +10,7 @@ from world import World, noise, tree
 import regvault.vault.lease as lease_module
 import regvault.vault.prune_lock as prune_lock_module
 from regvault.model.progress import NO_PROGRESS
+from regvault.ops.copy import CopyOptions, copy
 from regvault.ops.forget import forget, plan_forget_named
 from regvault.ops.prune import plan_prune, prune
 from regvault.storage.memory import MemoryStore
@@ -124,6 +125,7 @@ class Scene(World):
 
     Attributes:
         held: sequence -> key -> bytes.
+        origin: the vault that this one is a copy of, or None.
         seen: what was found right already, shared by all copies.
     """
 
@@ -133,11 +135,13 @@ class Scene(World):
             store.clock_ns = CLOCK_NS
         super().__init__(registry, store)
         self.held: dict[int, dict[str, bytes]] = {}
+        self.origin: Any = None
         self.seen = Seen()
 
     def copy(self) -> Scene:
         made = Scene(clone(self.registry), clone(self.store))
         made.held = dict(self.held)
+        made.origin = None if self.origin is None else clone(self.origin)
         made.seen = self.seen
         return made
 
@@ -177,6 +181,10 @@ class Scene(World):
         finally:
             plan.close()
 
+    def copy_from_origin(self, store: ObjectStore | None = None) -> None:
+        target = Vault(store or self.store)
+        copy(Vault(self.origin), [target], CopyOptions(threads=1), progress=NO_PROGRESS)
+
     # -- what must be true ----------------------------------------------------------------------
 
     def check(self, where: object) -> None:
@@ -185,7 +193,7 @@ class Scene(World):
             return
         self.check_snapshots(where)
         problems = [p for p in self.verify().report.problems if p.what != "uncatalogued"]
-        assert problems == [], where
+        assert problems == [], (where, problems)
 
     def check_snapshots(self, where: object) -> None:
         """Every committed snapshot restores byte for byte."""

@@ -45,8 +45,13 @@ ERRORS = {
 
 #: Forget and prune write no streams that could be cut off.
 CASES = [
-    (name, error) for name in VERBS for error in ERRORS if error != "cut off" or "snapshot" in name
+    (name, error)
+    for name in VERBS
+    for error in ERRORS
+    if error != "cut off" or name not in {"forget", "prune"}
 ]
+#: A stream that is cut off once is begun again.
+RETRIED = {("copy", "cut off", 1)}
 
 
 def exit_code(verb: Verb, scene: Scene, store: ObjectStore) -> int:
@@ -84,4 +89,7 @@ def test_an_error_at_any_operation(name, error, times):
         if not scene.seen.new(name, "small", contents(scene.store)):
             continue
         check_and_converge(verb, scene, where)
-    assert failed, "an error that nobody notices is swallowed"
+    if (name, error, times) in RETRIED:
+        assert not failed
+    else:
+        assert failed, "an error that nobody notices is swallowed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from scene import CHANCE, Scene
+from scene import CHANCE, Scene, contents
 from world import tree
 
 from regvault.storage.wrappers import WRITES, CountingStore
@@ -88,6 +88,24 @@ def after_forget(large: bool) -> Scene:
     return scene
 
 
+@lru_cache
+def before_copy(large: bool) -> Scene:
+    """Two days were copied; two more are to be."""
+    CHANCE.begin("before")
+    origin = Scene()
+    for number in range(1, 3):
+        origin.day(number, images=2, large=2)
+        origin.take()
+    scene = Scene(origin.registry)
+    scene.origin = origin.store
+    scene.copy_from_origin()
+    for number in range(3, 5):
+        origin.day(number, images=16 if large else 1, large=90 if large else 2)
+        origin.take()
+    scene.held = dict(origin.held)
+    return scene
+
+
 # -- the verbs -----------------------------------------------------------------------------------
 
 
@@ -139,11 +157,25 @@ def prune_again(scene: Scene, where: object) -> None:
     scene.verified()
 
 
+def copy_run(scene: Scene, store: ObjectStore) -> None:
+    scene.copy_from_origin(store)
+
+
+def copy_again(scene: Scene, where: object) -> None:
+    assert [root.name.sequence for root in scene.roots()] == [1, 2, 3, 4], where
+    scene.verified()
+    before = set(scene.keys(""))
+    scene.copy_from_origin()
+    new = {key for key in scene.keys("") if key not in before}
+    assert all(key.startswith("records/copies/") for key in new), where
+
+
 VERBS = {
     "first snapshot": Verb(first_day, snapshot_run, snapshot_again),
     "snapshot": Verb(eighth_day, snapshot_run, snapshot_again),
     "forget": Verb(many_days, forget_run, forget_again, ALL),
     "prune": Verb(after_forget, prune_run, prune_again),
+    "copy": Verb(before_copy, copy_run, copy_again),
 }
 
 
@@ -152,7 +184,9 @@ def check_and_converge(verb: Verb, scene: Scene, where: object) -> None:
     scene.check(where)
     CHANCE.begin("second")
     verb.run(scene, scene.store)
-    scene.check(where)
+    if not scene.seen.new("again", verb.again, contents(scene.store)):
+        return  # most states converge to the same one
+    scene.check_snapshots(where)
     verb.again(scene, where)
 
 

@@ -143,6 +143,28 @@ def test_every_void_is_another(store):
     assert void_document(VAULT, SLOT, "r") != void_document(VAULT, SLOT, "r")
 
 
+@pytest.mark.parametrize("by", ["another party", "itself"])
+def test_a_void_that_a_copier_meant_to_replace_is_another_void_then(store, by):
+    """Design, the dead: its late compare-and-swap on the old void fails."""
+    store.put(SLOT, void_document(VAULT, SLOT, "0" * 24))
+    etag = store.head(SLOT).etag
+    lease = writer(store)
+    lease.renew(slot=SLOT)
+    if by == "itself":  # it came to no end: no answer to its PUT, say
+        lease.release(failed=True)
+        assert body_of(store, lease.key)["state"] == "released"
+    else:
+        elsewhere(store, lease)
+        later(store, DEAD_AFTER_S + 1)
+        end_dead_writers(store, VAULT, new_run_id(), registry="r")
+        assert body_of(store, lease.key)["state"] == "ended"
+        lease.release()
+    with pytest.raises(PreconditionError):
+        store.put(SLOT, b"late", if_match=etag)
+    assert body_of(store, SLOT)["type"] == "void"
+    assert body_of(store, SLOT)["run"] == lease.key[7:-5]
+
+
 def test_a_hostile_lease_does_not_have_a_void_put_anywhere_else(store):
     for key in ("blobs/sha256/aa/" + "a" * 64, "vault.json", "snapshots/../x/00000001.json"):
         lease = writer(store)

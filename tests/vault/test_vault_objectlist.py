@@ -155,3 +155,25 @@ def test_a_hostile_line_is_refused(kind, line):
     )
     with pytest.raises(VaultDamagedError):
         list(objects)
+
+
+def test_a_key_that_an_amendment_brought_in_is_found_under_both_names():
+    """A copied root's amendment, or one of the vault: catalog lines name the new key only."""
+    store = MemoryStore()
+    refs = [ObjectRef(f"packs/{n:064x}.tar", n, f"{n:064x}") for n in range(5)]
+    new = ObjectRef(f"{refs[2].key}.{'a' * 24}-1", 2, refs[2].sha256)
+    alien = ObjectRef(f"packs/{9:064x}.tar.{'a' * 24}-2", 9, f"{9:064x}")
+    writer = new_writer(store)
+    base, count, nbytes = build_base(refs, writer.chunk_putter(tree_key))
+
+    def load(kind, chunk):
+        return parse(store.get(chunk.key), chunk.key, kind, keyed=True)
+
+    amendments = {refs[2].key: new, refs[3].key: None, f"packs/{9:064x}.tar": alien}
+    objects = ObjectList(ListRef(base, None, count, nbytes), load, amendments)
+    assert objects.get(refs[2].key) == objects.get(new.key) == new
+    assert objects.get(refs[3].key) is None
+    assert objects.get(alien.key) is None
+    assert objects.get(refs[4].key) == refs[4]
+    assert list(objects) == sorted([refs[0], refs[1], new, refs[4]])
+    assert objects.changes() == {refs[2].key: new, refs[3].key: None}

@@ -16,6 +16,7 @@ from regvault.vault.certain import (
     brought,
     check_clock,
     claimed_lists,
+    copied_by,
     read_chain,
     unfinished_since,
 )
@@ -173,7 +174,7 @@ def read_needs(vault: Vault, *, claims: bool) -> Needs:
             if slot.root is not None:
                 lists.append(vault.object_list(slot.root))
                 also |= brought(slot.root)
-                committed.add(slot.root.run)
+                committed |= {slot.root.run, copied_by(slot.root)}
             elif slot.stub is not None:
                 committed.add(slot.stub.run)
     amendments = read_amendments(vault.store, vault.id)

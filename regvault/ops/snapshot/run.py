@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -12,15 +11,14 @@ from regvault.ops.snapshot.session import (
     choose_registry,
 )
 from regvault.ops.snapshot.take import Run
+from regvault.ops.writing import writing
 from regvault.vault.cache import discard_database
 from regvault.vault.catalog import vault_cache
 from regvault.vault.keys import OBJECT_PREFIXES, new_run_id
-from regvault.vault.lease import Lease, end_dead_writers
 from regvault.vault.needs import needs_file
-from regvault.vault.prune_lock import prune_decides, wait_for_prune
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from regvault.model.progress import Progress
     from regvault.model.registry import RegistrySource
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["snapshot"]
 
-#: A prune decides within minutes; so long a snapshot waits for one in any case.
-PRUNE_WAIT_S = 600.0
 #: After so many bad objects a snapshot gives up: it is not one that rots, but the whole vault.
 _BAD_AT_MOST = 20
 
@@ -69,8 +65,9 @@ def snapshot(
             bad,
             progress,
         )
-    with _lease(vault, registry, options, progress, renew_every_s) as (run, lease):
-        end_dead_writers(vault.store, vault.id, run, registry=registry, retry_for_s=options.wait_s)
+    with writing(
+        vault, registry, wait_s=options.wait_s, say=progress.note, renew_every_s=renew_every_s
+    ) as (run, lease):
 
         def take() -> SnapshotResult:
             this = Run(vault, source, options, registry, run, progress, cache_base, bad)
@@ -106,29 +103,3 @@ def _healing(
                 hint="See what it means for older snapshots: regvault verify --read-data",
             )
             bad.add(str(error.key))
-
-
-@contextlib.contextmanager
-def _lease(
-    vault: Vault,
-    registry: str,
-    options: SnapshotOptions,
-    progress: Progress,
-    renew_every_s: float,
-) -> Iterator[tuple[str, Lease]]:
-    """Take a lease while no prune decides; give it back, and wait, where one does."""
-    wait_s = max(options.wait_s, PRUNE_WAIT_S)
-    while True:
-        wait_for_prune(vault.store, vault.id, wait_s=wait_s, say=progress.note)
-        run = new_run_id()
-        with Lease(
-            vault.store,
-            vault.id,
-            run,
-            role="writer",
-            registry=registry,
-            renew_every_s=renew_every_s,
-        ) as lease:
-            if not prune_decides(vault.store, vault.id):
-                yield run, lease
-                return

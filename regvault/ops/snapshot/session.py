@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import (
     NotFoundError,
+    RefusedError,
     SourceUnavailableError,
     UsageError,
     VaultDamagedError,
@@ -154,6 +155,9 @@ class Session:
             threads: for LIST.
             progress: is told of roots that cannot be read.
             bad: objects whose bytes turned out to be wrong.
+
+        Raises:
+            RefusedError: the chain is fed by copies from another vault.
         """
         self.vault = vault
         self.registry = registry
@@ -171,6 +175,13 @@ class Session:
             if not is_held(root, confirmations):
                 self.accepted = root
                 break
+        if self.previous is not None and self.previous.amendment is not None:
+            raise RefusedError(
+                f"{registry} of {vault.store.location} is a copy from another vault"
+                f" ({self.previous.amendment.get('origin')})",
+                hint="Snapshot into that one, and copy again; or give this registry another name: "
+                "--registry NAME",
+            )
         self.objects: ObjectList | None = (
             vault.object_list(self.previous) if self.previous else None
         )

@@ -1,0 +1,131 @@
+"""`regvault copy`: the snapshots of one vault, in others too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from regvault.cli import text as fmt
+from regvault.cli.group import command
+from regvault.cli.options import (
+    LOCATION,
+    dry_run_option,
+    endpoint_option,
+    retry_lock_option,
+    transfer_options,
+)
+
+if TYPE_CHECKING:
+    from regvault.cli.app import App
+    from regvault.config.places import VaultPlace
+    from regvault.ops.copy import CopyResult
+    from regvault.vault.vault import Vault
+
+
+@command(
+    "copy",
+    examples=[
+        (
+            "Every day, after the snapshot, to another place",
+            "regvault copy --from /backup/vault --to s3://offsite/vault",
+        ),
+        ("To two places, and read once", "regvault copy --from main --to offsite --to cold"),
+        ("What is missing there?", "regvault copy --from main --to offsite --dry-run"),
+    ],
+    exit_codes=(0, 1, 2, 4, 5, 6, 10, 11, 12),
+)
+@click.option(
+    "--from",
+    "source",
+    metavar="VAULT",
+    type=LOCATION,
+    envvar="REGVAULT_VAULT",
+    show_envvar=True,
+    help="The vault to copy. May be left out where the configuration has only one.",
+)
+@click.option(
+    "--to",
+    "targets",
+    metavar="VAULT",
+    type=LOCATION,
+    multiple=True,
+    required=True,
+    help="The vault to copy to, made by `regvault init`; may be repeated.",
+)
+@click.option(
+    "--registry",
+    "registries",
+    metavar="NAME",
+    multiple=True,
+    help="Only snapshots of this registry; may be repeated. Else of all.",
+)
+@dry_run_option
+@endpoint_option
+@retry_lock_option
+@transfer_options
+@click.pass_obj
+def copy(
+    app: App,
+    source: str | None,
+    targets: tuple[str, ...],
+    registries: tuple[str, ...],
+    dry_run: bool,
+    endpoint_url: str | None,
+    retry_lock: float,
+    threads: int | None,
+    limit_upload: float | None,
+    limit_download: float | None,
+) -> int:
+    """Copy what other vaults lack of this vault's snapshots; each byte is proven.
+
+    Snapshots keep their number, their bytes and their place in the chain. Only what is missing is
+    read, once for all targets; from one bucket to another of the same server it does not pass
+    through this machine. An interrupted copy goes on where it was. What a target has forgotten by
+    its own rules is not copied again. A registry that is fed by copies takes no snapshots itself.
+    """
+    from regvault.assemble import open_vault, threads_for
+    from regvault.ops.copy import CopyOptions
+    from regvault.ops.copy import copy as execute
+
+    place = app.vault(source, endpoint_url=endpoint_url)
+    others = [app.vault(text, endpoint_url=endpoint_url) for text in targets]
+
+    def opened(where: VaultPlace) -> Vault:
+        return open_vault(where, limit_upload=limit_upload, limit_download=limit_download)
+
+    options = CopyOptions(
+        registries=tuple(dict.fromkeys(registries)),
+        dry_run=dry_run,
+        threads=threads_for(place, *others, asked=threads),
+        wait_s=retry_lock,
+        cache_base=app.cache_base(),
+    )
+    vault, copies = opened(place), [opened(other) for other in others]
+    with app.progress() as progress:
+        result = execute(vault, copies, options, progress=progress)
+    app.console.document(result.to_json())
+    _show(app, result)
+    return result.exit_code()
+
+
+def _show(app: App, result: CopyResult) -> None:
+    would = "Would copy" if result.dry_run else "Copied"
+    for target in result.targets:
+        stored = f"{fmt.count(target.objects, 'object')}, {fmt.size(target.nbytes)}"
+        if not target.snapshots and not target.objects:
+            app.console.say(f"{target.target} has all of it.")
+            continue
+        what = fmt.count(len(target.snapshots), "snapshot")
+        app.console.say(f"{would} {what} to {target.target}: {stored}.")
+        if target.healed:
+            app.console.say(f"  {fmt.count(target.healed, 'object')} that it had lost, too.")
+    if result.problems:
+        app.console.table(
+            ("snapshot", "why it is not copied"),
+            [(problem.snapshot, problem.detail) for problem in result.problems],
+        )
+        app.console.warn(
+            "the vault that was to be copied is damaged; all that is whole was copied",
+            hint="See all of it with: regvault verify. Once it is mended, copy again.",
+        )
