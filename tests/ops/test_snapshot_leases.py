@@ -9,7 +9,7 @@ import time
 import pytest
 from world import World, noise, tree
 
-import regvault.ops.snapshot.run as run_module
+import regvault.ops.writing as writing_module
 import regvault.vault.prune_lock as prune_lock_module
 from regvault.errors import LeaseHeldError, LeaseLostError, TemporaryError
 from regvault.storage.delegate import Wrapper
@@ -195,7 +195,7 @@ def test_a_narrowed_run_does_not_publish_over_a_newer_root(small):
 def test_a_prune_that_decides_is_waited_for(small, state, monkeypatch):
     """Design, condemn: a writer looks at the prune lock, and waits while it is held."""
     write_lock(small, state)
-    monkeypatch.setattr(run_module, "PRUNE_WAIT_S", 0.2)
+    monkeypatch.setattr(writing_module, "PRUNE_WAIT_S", 0.2)
     with pytest.raises(LeaseHeldError) as caught:
         small.snapshot()
     assert caught.value.exit_code == 11

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from programs import program
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 RegistryVersion = Literal["3", "2.8"]
 
@@ -264,8 +264,12 @@ class MinIO(Server):
     def create_bucket(self, name: str, *, object_lock: bool = False) -> None:
         self.client().create_bucket(Bucket=name, ObjectLockEnabledForBucket=object_lock)
 
-    def allow(self, bucket: str, *actions: str) -> tuple[str, str, str]:
+    def allow(
+        self, bucket: str, *actions: str, also: Mapping[str, Iterable[str]] | None = None
+    ) -> tuple[str, str, str]:
         """Access key, secret and session token that may do this in one bucket, and nothing else.
+
+        Else than what is `also` allowed: bucket -> actions.
 
         They come from STS: MinIO's own API for lasting users wants a library of its own.
         """
@@ -276,9 +280,10 @@ class MinIO(Server):
             "Statement": [
                 {
                     "Effect": "Allow",
-                    "Action": [f"s3:{action}" for action in actions],
-                    "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"],
+                    "Action": [f"s3:{action}" for action in may],
+                    "Resource": [f"arn:aws:s3:::{where}", f"arn:aws:s3:::{where}/*"],
                 }
+                for where, may in {bucket: actions, **(also or {})}.items()
             ],
         }
         sts = boto3.client(
