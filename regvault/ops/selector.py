@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from regvault.errors import NotFoundError, VaultDamagedError
@@ -100,7 +101,8 @@ def states_ahead(
         return iter(entries)
 
     def fetch(entry: RepositoryEntry) -> RepositoryEntry:
-        vault.tree("state", ChunkRef(entry.state), objects).fetch()
+        with contextlib.suppress(VaultDamagedError):  # who reads it next says so
+            vault.tree("state", ChunkRef(entry.state), objects).fetch()
         return entry
 
     return look(entries, fetch, vault)

@@ -72,8 +72,7 @@ class BlobReader:
             found.sort(key=lambda place: objects.get(place.key) is None)
         if not found:
             # A raw blob is its own catalog line, also when every segment is gone.
-            refs = self._objects.variants(blob_key(digest)) if self._objects is not None else []
-            found = [Location(digest, r.key, 0, r.size, r.size, "regvault") for r in refs]
+            found = [] if self._objects is None else self._raw(self._objects, digest)
         if not found and self._objects is not None and not self._recovered:
             # A segment is gone. What lies in a pack or a meta object they tell themselves.
             self._recovered = True
@@ -81,15 +80,29 @@ class BlobReader:
                 return self.locate(digest)
         return found
 
+    @staticmethod
+    def _raw(objects: ObjectList, digest: str) -> list[Location]:
+        """Return the objects of a list that are this blob by their names."""
+        refs = objects.variants(blob_key(digest))
+        return [Location(digest, ref.key, 0, ref.size, ref.size, "regvault") for ref in refs]
+
     def places(self, digest: str) -> Iterator[Location]:
         """Yield where a blob may lie; who asks for more than one has found the others wrong.
 
-        After the last, the local cache of the catalog is doubted, and loaded anew once.
+        After the last, the local cache of the catalog is doubted, and loaded anew once; then the
+        catalog itself.
         """
         found = self.locate(digest)
         yield from found
         if self._catalog.renew():
             yield from (place for place in self.locate(digest) if place not in found)
+        if self._objects is not None:
+            # No line may tell of an object that an amendment brought in.
+            yield from self._raw(self._objects, digest)
+            if not self._recovered:
+                self._recovered = True
+                self._catalog.recover(self._objects)
+                yield from (place for place in self._catalog.find(digest) if place not in found)
 
     def read(self, digest: str, *, limit: int = 8 << 20) -> bytes:
         """Return a small blob (a manifest, a config), proven.

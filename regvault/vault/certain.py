@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import ObjectNotFoundError, RefusedError, VaultDamagedError
 from regvault.vault.envelope import from_time, read_document
-from regvault.vault.keys import LEASES, SNAPSHOTS, sequence_of
+from regvault.vault.keys import LEASES, REGISTRY_NAME, SNAPSHOTS, root_key, sequence_of
 from regvault.vault.parties import end, seen_dead
 from regvault.vault.records import parse_changes
 from regvault.vault.root import RootName, parse_root
+from regvault.vault.slots import filled_after
 from regvault.vault.stub import parse_stub
 
 if TYPE_CHECKING:
@@ -23,7 +24,15 @@ if TYPE_CHECKING:
     from regvault.vault.stub import Stub
     from regvault.vault.vault import Vault
 
-__all__ = ["MAX_SKEW_S", "Filled", "check_clock", "claimed_lists", "read_chain", "unfinished_since"]
+__all__ = [
+    "MAX_SKEW_S",
+    "Filled",
+    "check_clock",
+    "claimed_lists",
+    "known_registries",
+    "read_chain",
+    "unfinished_since",
+]
 
 MAX_SKEW_S = 5 * 60
 #: A claim that was not renewed for so long is ended.
@@ -72,7 +81,7 @@ def read_chain(vault: Vault, registry: str) -> Iterator[Filled]:
         UnknownFormatError: a newer regvault wrote one.
     """
     expected = 1
-    for entry in vault.store.list(f"{SNAPSHOTS}{registry}/"):
+    for entry in _slots(vault, registry):
         number = sequence_of(entry.key)
         if number is None:
             continue
@@ -86,9 +95,24 @@ def read_chain(vault: Vault, registry: str) -> Iterator[Filled]:
         name = RootName(registry, number)
         try:
             data = vault.store.get(name.key)
+            # A root may have been forgotten since; else an old version, or another's bytes, came.
+            if len(data) != entry.size and len(data) != vault.store.head(name.key).size:
+                raise VaultDamagedError(
+                    f"{name.key} has {len(data)} bytes, and is said to have {entry.size}",
+                    hint="The store shows something else than it lists. Nothing was deleted.",
+                )
         except ObjectNotFoundError:
             raise VaultDamagedError(f"{name.key} is gone since it was listed") from None
         yield Filled(name, entry.modified_ns, *_parse(data, name, vault.id))
+
+
+def _slots(vault: Vault, registry: str) -> Iterator[Entry]:
+    """Yield the entries of a chain, also those that LIST does not show at its end."""
+    last = 0
+    for entry in vault.store.list(f"{SNAPSHOTS}{registry}/"):
+        last = max(last, sequence_of(entry.key) or 0)
+        yield entry
+    yield from filled_after(vault.store, lambda number: root_key(registry, number), last)
 
 
 def _parse(data: bytes, name: RootName, vault: str) -> tuple[Root | None, Stub | None]:
@@ -190,3 +214,12 @@ def brought(root: Root) -> set[str]:
 def copied_by(root: Root) -> str:
     """Return the run that copied a root into this vault; "" where it was made here."""
     return str(root.amendment.get("run", "")) if root.amendment is not None else ""
+
+
+def known_registries(vault: Vault) -> list[str]:
+    """Return the names of all registries, also of those that only the leases of writers tell."""
+    names = set(vault.registries())
+    for _, body in _leases(vault):
+        if body.get("role") == "writer" and isinstance(body.get("registry"), str):
+            names.add(body["registry"])
+    return sorted(name for name in names if REGISTRY_NAME.fullmatch(name))

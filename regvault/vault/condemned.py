@@ -12,17 +12,26 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from regvault.errors import UnknownFormatError, VaultDamagedError
+from regvault.errors import TemporaryError, UnknownFormatError, VaultDamagedError
 from regvault.vault.envelope import read_document, to_time
 from regvault.vault.frames import compress, decompress
 from regvault.vault.keys import CONDEMNED, FORMAT, condemned_key, sequence_of
+from regvault.vault.slots import filled_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from regvault.model.store import ObjectStore
 
-__all__ = ["REPEAT_EVERY", "condemned_document", "newest_slot", "parse_condemned", "read_condemned"]
+__all__ = [
+    "REPEAT_EVERY",
+    "condemned_document",
+    "newest_slot",
+    "parse_condemned",
+    "read_condemned",
+    "read_condemned_to",
+    "refuse_if_condemned_since",
+]
 
 REPEAT_EVERY = 100
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -30,7 +39,12 @@ _MAX_BYTES = 1 << 30
 
 
 def read_condemned(store: ObjectStore, vault: str) -> set[str]:
-    """Return every key that any condemned list of the vault names.
+    """Return every key that any condemned list of the vault names; see `read_condemned_to`."""
+    return read_condemned_to(store, vault)[0]
+
+
+def read_condemned_to(store: ObjectStore, vault: str) -> tuple[set[str], int]:
+    """Return every key that any condemned list of the vault names, and the newest list's number.
 
     Raises:
         VaultDamagedError: a list cannot be read, or one is gone: without all of them nothing may
@@ -39,8 +53,10 @@ def read_condemned(store: ObjectStore, vault: str) -> set[str]:
     slots = sorted(
         number for entry in store.list(CONDEMNED) if (number := sequence_of(entry.key)) is not None
     )
+    last = slots[-1] if slots else 0
+    slots += [last + 1 + n for n, _ in enumerate(filled_after(store, condemned_key, last))]
     if not slots:
-        return set()
+        return set(), 0
     there = set(slots)
     condemned: set[str] = set()
     for number in range(slots[-1], 0, -1):
@@ -55,7 +71,7 @@ def read_condemned(store: ObjectStore, vault: str) -> set[str]:
         # A void in the slot of a list that would have repeated the earlier ones repeats nothing.
         if number % REPEAT_EVERY == 0 and keys is not None:
             break
-    return condemned
+    return condemned, slots[-1]
 
 
 def parse_condemned(data: bytes, number: int, vault: str) -> list[str] | None:
@@ -83,6 +99,25 @@ def parse_condemned(data: bytes, number: int, vault: str) -> list[str] | None:
     if (kind, slot, owner) != ("condemned", number, vault):
         raise VaultDamagedError(f"{key} is damaged: it is list {slot!r} of vault {owner!r}")
     return lines
+
+
+def refuse_if_condemned_since(store: ObjectStore, number: int) -> None:
+    """Refuse to commit beside a prune that did not see this run's lease.
+
+    Args:
+        store: the vault's store.
+        number: of the newest condemned list when this run began to look.
+
+    Raises:
+        TemporaryError: there is a newer one; this run may have reused what it names.
+    """
+    newer = next(filled_after(store, condemned_key, number), None)
+    if newer is not None:
+        raise TemporaryError(
+            f"a prune has written {newer.key} beside this run, whose lease it did not see",
+            hint="Nothing was committed. Run the same command again; if that goes on, the store's "
+            "LIST does not show what was just written, and it cannot hold a vault.",
+        )
 
 
 def newest_slot(store: ObjectStore) -> int:

@@ -61,7 +61,7 @@ def decompress(data: bytes, key: str, limit: int) -> bytes:
         size = zstandard.frame_content_size(data)
         if not 0 <= size <= limit:
             raise VaultDamagedError(f"{key} is damaged: a frame of it declares {size} bytes")
-        text = _tools()[1].decompress(data, max_output_size=limit)
+        text = _tools()[1].decompress(data, max_output_size=limit, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise VaultDamagedError(f"{key} is damaged: {error}") from None
     if len(text) != size:

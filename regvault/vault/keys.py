@@ -16,6 +16,7 @@ __all__ = [
     "OBJECT_PREFIXES",
     "PRUNE_LOCK",
     "RAW_BLOB_BYTES",
+    "RECORDS",
     "REGISTRY_NAME",
     "SNAPSHOTS",
     "VAULT_JSON",
@@ -43,6 +44,7 @@ SNAPSHOTS = "snapshots/"
 CATALOG = "catalog/"
 LEASES = "leases/"
 CONDEMNED = "condemned/"
+RECORDS = "records/"
 AMENDMENTS = "records/amendments/"
 PRUNE_LOCK = "locks/prune.json"
 

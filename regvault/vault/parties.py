@@ -36,6 +36,7 @@ __all__ = [
     "Holding",
     "end",
     "fill_with_void",
+    "is_slot",
     "process_identity",
     "read_held",
     "seen_dead",
@@ -277,7 +278,7 @@ def end(store: ObjectStore, vault: str, key: str, body: dict[str, Any], etag: st
         False where it changed since: its holder lives.
     """
     slot = body.get("slot")
-    if isinstance(slot, str) and _is_slot(slot):
+    if isinstance(slot, str) and is_slot(slot):
         fill_with_void(store, vault, slot, body["run"])
     try:
         store.put(key, write_document({**body, "state": "ended"})[0], if_match=etag)
@@ -286,7 +287,7 @@ def end(store: ObjectStore, vault: str, key: str, body: dict[str, Any], etag: st
     return True
 
 
-def _is_slot(key: str) -> bool:
+def is_slot(key: str) -> bool:
     """Return whether a key is a slot: a hostile lease must not have a void put anywhere else."""
     prefixes = (SNAPSHOTS, CONDEMNED, AMENDMENTS)
     return key.startswith(prefixes) and sequence_of(key) is not None and ".." not in key

@@ -63,13 +63,13 @@ def wait_for_prune(
         LeaseHeldError: it still does after `wait_s` seconds.
     """
     deadline = time.monotonic() + wait_s
-    said = False
+    said = ended = False
     while (found := read_held(store, vault, PRUNE_LOCK)) is not None:
         body, etag, idle_s = found
         dead = seen_dead(body.get("holder", {}))
         if body.get("state") == "held":
-            if dead or idle_s >= DEAD_AFTER_S:
-                end(store, vault, PRUNE_LOCK, body, etag)
+            if (dead or idle_s >= DEAD_AFTER_S) and not ended:
+                ended = end(store, vault, PRUNE_LOCK, body, etag)
                 continue
         elif body.get("state") != "requested" or idle_s >= PRUNE_REQUEST_S or dead:
             return
@@ -152,6 +152,7 @@ class PruneLock(Holding):
 
     def _take(self, deadline: float, poll_s: float) -> None:
         """Write `held`: over nothing, over what was given back or ended, over one's own request."""
+        ended = False
         while True:
             data, _ = write_document({**self._body, "state": "held"})
             found = read_held(self._store, self._vault, self.key)
@@ -165,8 +166,8 @@ class PruneLock(Holding):
                     break
             except (PreconditionError, ObjectNotFoundError):
                 continue  # another one was quicker
-            if seen_dead(body.get("holder", {})) or idle_s >= DEAD_AFTER_S:
-                end(self._store, self._vault, self.key, body, etag)
+            if (seen_dead(body.get("holder", {})) or idle_s >= DEAD_AFTER_S) and not ended:
+                ended = end(self._store, self._vault, self.key, body, etag)
                 continue
             self._say("Another prune decides; waiting for it.")
             if time.monotonic() >= deadline:

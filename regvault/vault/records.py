@@ -5,17 +5,26 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from regvault.errors import VaultDamagedError
+from regvault.errors import ObjectNotFoundError, VaultDamagedError
 from regvault.vault.envelope import read_document, to_time, write_document
 from regvault.vault.fields import count, text
-from regvault.vault.keys import AMENDMENTS, FORMAT, record_key, sequence_of
+from regvault.vault.keys import AMENDMENTS, FORMAT, amendment_key, record_key, sequence_of
 from regvault.vault.objectlist import Amendments, ObjectRef, check_key
+from regvault.vault.slots import filled_after
 
 if TYPE_CHECKING:
     from regvault.model.store import ObjectStore
     from regvault.vault.root import Root
 
-__all__ = ["is_held", "is_of", "parse_changes", "read_amendments", "read_records", "write_record"]
+__all__ = [
+    "is_held",
+    "is_of",
+    "parse_amendment",
+    "parse_changes",
+    "read_amendments",
+    "read_records",
+    "write_record",
+]
 
 
 def write_record(
@@ -62,22 +71,43 @@ def read_records(
     return found
 
 
-def read_amendments(store: ObjectStore, vault: str) -> Amendments:
+def read_amendments(store: ObjectStore, vault: str, *, leave_damaged: bool = False) -> Amendments:
     """Return what became of keys that roots name: another object, or None: purged.
+
+    Args:
+        store: the vault's store.
+        vault: its id.
+        leave_damaged: leave out what cannot be read, or is gone, instead of raising.
 
     Raises:
         VaultDamagedError: an amendment cannot be read, or one is gone.
     """
     numbers = [n for entry in store.list(AMENDMENTS) if (n := sequence_of(entry.key)) is not None]
+    last = max(numbers, default=0)
+    numbers += [last + 1 + n for n, _ in enumerate(filled_after(store, amendment_key, last))]
     found: Amendments = {}
     for expected, number in enumerate(sorted(numbers), start=1):
-        key = f"{AMENDMENTS}{number:08d}.json"
-        if number != expected:
-            raise VaultDamagedError(f"{AMENDMENTS}{expected:08d}.json is gone")
-        body = read_document(store.get(key), key, types=("amendment", "void"), vault=vault).body
-        if body["type"] == "amendment":
-            found.update(parse_changes(body.get("changes"), key))
+        if number != expected and not leave_damaged:
+            raise VaultDamagedError(f"{amendment_key(expected)} is gone")
+        key = amendment_key(number)
+        try:
+            found.update(parse_amendment(store.get(key), key, vault))
+        except (VaultDamagedError, ObjectNotFoundError):
+            if not leave_damaged:
+                raise
     return found
+
+
+def parse_amendment(data: bytes, key: str, vault: str) -> Amendments:
+    """Parse what is in a slot of an amendment; a void changes nothing.
+
+    Raises:
+        VaultDamagedError: it is neither, or of another slot.
+    """
+    body = read_document(data, key, types=("amendment", "void"), vault=vault).body
+    if body.get("slot", key) != key:
+        raise VaultDamagedError(f"{key} is damaged: it is of another slot")
+    return parse_changes(body.get("changes"), key) if body["type"] == "amendment" else {}
 
 
 def parse_changes(changes: Any, key: str) -> Amendments:

@@ -156,6 +156,13 @@ def parse_root(data: bytes, name: RootName, vault: str) -> Root | None:
     """
     document = read_document(data, name.key, types=("root", "void", "stub"), vault=vault)
     body = document.body
+    if body["type"] == "void" and body.get("slot") != name.key:
+        raise VaultDamagedError(f"{name.key} is the void of another slot")
+    if body["type"] == "stub":
+        of = body.get("registry")
+        where = (of.get("name") if isinstance(of, dict) else None, body.get("sequence"))
+        if where != (name.registry, name.sequence):
+            raise VaultDamagedError(f"{name.key} is the stub of another slot")
     if body["type"] != "root":
         return None
 

@@ -29,12 +29,14 @@ from regvault.vault.keys import (
     OBJECT_PREFIXES,
     SNAPSHOTS,
     VAULT_JSON,
+    root_key,
     sequence_of,
     tree_key,
 )
 from regvault.vault.objectlist import Amendments, ObjectList
 from regvault.vault.records import parse_changes, read_amendments, read_records
 from regvault.vault.root import Root, RootName, parse_root
+from regvault.vault.slots import filled_after
 from regvault.vault.tree import ChunkRef, Node, Tree, parse
 
 if TYPE_CHECKING:
@@ -186,10 +188,22 @@ class Vault:
 
     @property
     def amendments(self) -> Amendments:
-        """What became of keys that roots name; read once."""
+        """What became of keys that roots name; read once.
+
+        What cannot be read of them is left out (`verify` names it): a reader proves each blob by
+        its digest, so it gets all the others. Who writes calls `require_amendments` first.
+        """
         if self._amendments is None:
-            self._amendments = read_amendments(self.store, self.id)
+            self._amendments = read_amendments(self.store, self.id, leave_damaged=True)
         return self._amendments
+
+    def require_amendments(self) -> None:
+        """Read all of the amendments.
+
+        Raises:
+            VaultDamagedError: one cannot be read, or is gone.
+        """
+        self._amendments = read_amendments(self.store, self.id)
 
     @property
     def confirmations(self) -> list[dict[str, Any]]:
@@ -210,7 +224,10 @@ class Vault:
     def slots(self, registry: str) -> list[int]:
         """Return the numbers of all filled slots of a chain, ascending: roots, stubs and voids."""
         found = (sequence_of(entry.key) for entry in self.store.list(f"{SNAPSHOTS}{registry}/"))
-        return sorted(number for number in found if number is not None)
+        numbers = sorted(number for number in found if number is not None)
+        last = numbers[-1] if numbers else 0
+        more = filled_after(self.store, lambda number: root_key(registry, number), last)
+        return numbers + [number for number, _ in enumerate(more, start=last + 1)]
 
     def read_slot(self, name: RootName) -> Root | None:
         """Return the root in a slot, or None where there is a void or a stub.

@@ -16,7 +16,7 @@ from regvault.errors import (
 )
 from regvault.vault.catalog import Catalog, vault_cache
 from regvault.vault.certain import read_chain
-from regvault.vault.condemned import read_condemned
+from regvault.vault.condemned import read_condemned_to, refuse_if_condemned_since
 from regvault.vault.copied import copied_document, origin_of
 from regvault.vault.keys import RAW_BLOB_BYTES, digest_of_key
 from regvault.vault.parties import void_document
@@ -61,6 +61,7 @@ class Feed:
         Raises:
             VaultDamagedError: the chain cannot be read.
         """
+        vault.require_amendments()
         self.vault = vault
         self._registry = registry
         self._run = run
@@ -72,6 +73,7 @@ class Feed:
             changes = self.newest.amendment.get("changes")
             self._moved = parse_changes(changes, self.newest.name.key)
         self._condemned: set[str] = set()
+        self._condemned_to = 0
         self._others: list[ObjectList] = []
         self.missing: list[str] = []
         self.lost: list[ObjectRef] = []
@@ -91,7 +93,7 @@ class Feed:
         """
         vault = self.vault
         self._others = [vault.object_list(root) for root in self._newest_of_others()]
-        self._condemned = read_condemned(vault.store, vault.id)
+        self._condemned, self._condemned_to = read_condemned_to(vault.store, vault.id)
         self._presence.compare(list_objects(vault.store, threads))
         self.missing = list(self._presence.missing)
         self.lost = [
@@ -178,6 +180,7 @@ class Feed:
     def _put(self, lease: Lease, name: RootName, document: bytes) -> None:
         store = self.vault.store
         lease.renew(slot=name.key)
+        refuse_if_condemned_since(store, self._condemned_to)
         try:
             if self.is_empty(name.sequence):
                 store.put(name.key, document, if_none_match=True)

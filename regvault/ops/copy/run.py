@@ -80,6 +80,7 @@ def copy(
                 f"{target.store.location} is the same vault as {source.store.location}",
                 hint="Make another one with: regvault init VAULT",
             )
+    source.require_amendments()
     known = source.registries()
     for name in options.registries:
         if name not in known:

@@ -17,6 +17,7 @@ from regvault.vault.certain import (
     check_clock,
     claimed_lists,
     copied_by,
+    known_registries,
     read_chain,
     unfinished_since,
 )
@@ -77,8 +78,9 @@ class Keys:
         self.nbytes = 0
 
     def add(self, seen: Seen) -> None:
-        """Add one that is not there yet."""
-        self._db.execute("INSERT INTO keys VALUES (?, ?, ?)", seen)
+        """Add one; a LIST that shows it twice counts once."""
+        if not self._db.execute("INSERT OR IGNORE INTO keys VALUES (?, ?, ?)", seen).rowcount:
+            return
         self.count += 1
         self.nbytes += seen.size
 
@@ -169,7 +171,7 @@ def read_needs(vault: Vault, *, claims: bool) -> Needs:
     lists: list[ObjectList] = []
     also: set[str] = set()
     committed: set[str] = set()
-    for registry in vault.registries():
+    for registry in known_registries(vault):
         for slot in read_chain(vault, registry):
             if slot.root is not None:
                 lists.append(vault.object_list(slot.root))
@@ -214,7 +216,7 @@ def plan_prune(
         condemned = read_condemned(store, vault.id)
         before_ns = settled_before(vault, needs, grace_s)
         plan.objects = (listing.count, listing.nbytes)
-        for seen, needed in _with_needs(listing, needs.keys()):
+        for seen, needed in with_needs(listing, needs.keys()):
             _judge(plan, seen, before_ns, needed=needed, condemned=seen.key in condemned)
         for seen in _superseded(vault, segments):
             _judge(plan, seen, before_ns, needed=False, condemned=seen.key in condemned)
@@ -241,7 +243,7 @@ def still_unneeded(
     plan: PrunePlan, needs: Needs, condemned: Container[str], before_ns: int
 ) -> Iterator[Seen]:
     """Yield those candidates of a plan of which all that was said is still true."""
-    for seen, needed in _with_needs(plan.candidates, needs.keys()):
+    for seen, needed in with_needs(plan.candidates, needs.keys()):
         if not needed and seen.key not in condemned and seen.modified_ns < before_ns:
             yield seen
 
@@ -259,7 +261,7 @@ def _judge(plan: PrunePlan, seen: Seen, before_ns: int, *, needed: bool, condemn
         plan.kept_young = count + 1, nbytes + seen.size
 
 
-def _with_needs(objects: Iterable[Seen], needed: Iterator[str]) -> Iterator[tuple[Seen, bool]]:
+def with_needs(objects: Iterable[Seen], needed: Iterator[str]) -> Iterator[tuple[Seen, bool]]:
     """Yield each object, and whether it is needed; both come in byte order."""
     wanted = next(needed, None)
     for seen in objects:

@@ -6,7 +6,7 @@ done again by the next prune.
 
 from __future__ import annotations
 
-import itertools
+import heapq
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from regvault.ops.prune.plan import (
     read_needs,
     settled_before,
     still_unneeded,
+    with_needs,
 )
 from regvault.vault.certain import check_clock
 from regvault.vault.condemned import (
@@ -40,6 +41,8 @@ from regvault.vault.keys import condemned_key, new_run_id
 from regvault.vault.prune_lock import PruneLock
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from regvault.model.progress import Progress
     from regvault.vault.vault import Vault
 
@@ -176,10 +179,24 @@ def _delete(
     progress: Progress,
     threads: int,
 ) -> None:
-    """Delete what is condemned by lists that are there now, and that LIST showed."""
+    """Delete what is condemned by lists that are there now, that LIST showed, and nothing needs.
+
+    Nothing can come to need what is condemned; unless a snapshot did not see the lock.
+    """
+    if not plan.leftovers.count and not final.count:
+        return
     store = vault.store
     condemned = read_condemned(store, vault.id)
-    doomed = (seen for seen in itertools.chain(plan.leftovers, final) if seen.key in condemned)
+    needs = read_needs(vault, claims=False)
+
+    def chosen() -> Iterator[Seen]:
+        for seen, needed in with_needs(heapq.merge(plan.leftovers, final), needs.keys()):
+            if needed:
+                plan.needed.append(seen.key)
+            elif seen.key in condemned:
+                yield seen
+
+    doomed = chosen()
     progress.phase("Deleting", total_items=plan.leftovers.count + final.count)
 
     def one(seen: Seen) -> tuple[Seen, bool]:

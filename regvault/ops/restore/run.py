@@ -24,7 +24,7 @@ from regvault.ops.restore.select import (
 )
 from regvault.ops.restore.worklist import Worklist
 from regvault.ops.selector import states_ahead
-from regvault.ops.snapshot.session import parse_damage, parse_entry
+from regvault.ops.snapshot.session import RepositoryEntry, parse_damage, parse_entry
 from regvault.vault.kept import KeptChunks
 from regvault.vault.tree import ChunkRef
 
@@ -101,6 +101,8 @@ class Restorer:
             vault.kept = KeptChunks()
         self._failed: dict[str, str] = {}
         self._lock = threading.Lock()
+        #: repository -> why its state cannot be read; "": a part of the list of all, or of damage.
+        self._lost: dict[str, str] = {}
 
     # -- planning -------------------------------------------------------------------------------
 
@@ -138,6 +140,7 @@ class Restorer:
         renamed.check()
         self._worklist.exists(self._existing)
         plan.blobs, plan.nbytes, plan.present, plan.present_bytes = self._worklist.totals()
+        plan.add(Problem(name, "", "damaged", why) for name, why in sorted(self._lost.items()))
         return plan
 
     def _check_found(self, plan: RestorePlan, tags: set[str], digests: set[str]) -> None:
@@ -147,6 +150,12 @@ class Restorer:
         if lost or (plan.repositories == 0 and (options.globs or options.tags or options.digests)):
             where = f" in repositories {', '.join(options.globs)}" if options.globs else ""
             what = ", ".join(lost) or "nothing to restore"
+            if self._lost:
+                raise VaultDamagedError(
+                    f"{what}{where} of {self._root.name} cannot be restored:"
+                    f" {next(iter(self._lost.values()))}",
+                    hint="Take another snapshot. See all that is damaged: regvault verify",
+                )
             raise NotFoundError(
                 f"snapshot {self._root.name} has {'no ' if lost else ''}{what}{where}",
                 hint=f"See what it has: regvault ls {self._root.name}",
@@ -157,7 +166,12 @@ class Restorer:
         found: dict[str, list[Problem]] = {}
         if self._root.damage is not None:
             tree = self._vault.tree("damage", self._root.damage, self._objects)
-            for line in tree.lines():
+            try:
+                lines = list(tree.lines())
+            except VaultDamagedError as error:
+                self._lost[""] = error.message
+                lines = []
+            for line in lines:
                 name, kind, subject, image, _ = parse_damage(line)
                 if kind in _HARMLESS:
                     continue
@@ -183,8 +197,7 @@ class Restorer:
         Raises:
             NotFoundError: a glob matches no repository of the snapshot.
         """
-        tree = self._vault.tree("repositories", self._root.repositories, self._objects)
-        names = (parse_entry(line).name for line in tree.lines())
+        names = (entry.name for entry in self._entries())
         missing = unmatched(self._options.globs, names)
         if missing:
             raise NotFoundError(
@@ -192,15 +205,29 @@ class Restorer:
                 hint=f"See what it has: regvault ls {self._root.name}",
             )
 
+    def _entries(self) -> Iterator[RepositoryEntry]:
+        """Yield the repositories; what cannot be read of their list is left out, and noted."""
+        tree = self._vault.tree("repositories", self._root.repositories, self._objects)
+        for leaf, first in tree.leaves_from():
+            try:
+                lines = tree.leaf_lines(leaf, first)
+            except VaultDamagedError as error:
+                self._lost[""] = error.message
+                continue
+            yield from map(parse_entry, lines)
+
     def _selections(self) -> Iterator[tuple[str, Selection]]:
         options = self._options
         matches = glob_matcher(options.globs) if options.globs else None
-        tree = self._vault.tree("repositories", self._root.repositories, self._objects)
-        entries = (parse_entry(line) for line in tree.lines())
-        wanted = (entry for entry in entries if matches is None or matches(entry.name))
+        wanted = (e for e in self._entries() if matches is None or matches(e.name))
 
         for entry in states_ahead(wanted, self._objects, self._vault):
-            lines = self._vault.tree("state", ChunkRef(entry.state), self._objects).lines()
+            tree = self._vault.tree("state", ChunkRef(entry.state), self._objects)
+            try:
+                lines = list(tree.lines())
+            except VaultDamagedError as error:
+                self._lost[entry.name] = error.message
+                continue
             images = Images(parse_state(lines), self._read_manifest)
             selection = select(
                 entry.name,
@@ -233,6 +260,7 @@ class Restorer:
         """
         result = RestoreResult(plan)
         self._check_space(plan)
+        result.damaged = bool(self._lost)
         for digest in self._worklist.locate(self._reader):
             self._failed[digest] = "no catalog line says where it lies"
         self._progress.phase(

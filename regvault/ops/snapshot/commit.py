@@ -12,6 +12,7 @@ from regvault.errors import (
     StoreUnavailableError,
     TemporaryError,
 )
+from regvault.vault.condemned import refuse_if_condemned_since
 from regvault.vault.envelope import to_time
 from regvault.vault.keys import tree_key
 from regvault.vault.objectlist import REBASE_SHARE, ListRef, build_base, build_delta
@@ -101,7 +102,8 @@ def commit_root(
 
     Raises:
         LeaseLostError: this run was declared dead.
-        TemporaryError: another run committed while this narrowed one was at work.
+        TemporaryError: another run committed while this narrowed one was at work, or a prune
+            that did not see this run.
     """
     vault = session.vault
     sequence = session.next_sequence()
@@ -117,6 +119,7 @@ def commit_root(
         data, sha256 = candidate.to_document(vault.id)
         assert len(data) <= MAX_ROOT_BYTES
         lease.renew(slot=name.key)
+        refuse_if_condemned_since(vault.store, session.condemned_to)
         try:
             vault.store.put(name.key, data, if_none_match=True)
         except StoreUnavailableError:

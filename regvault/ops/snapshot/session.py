@@ -18,7 +18,7 @@ from regvault.oci.grammar import is_digest, is_repository
 from regvault.ops.snapshot.scope import is_from, place_text
 from regvault.vault.blobs import BlobReader
 from regvault.vault.catalog import Catalog, vault_cache
-from regvault.vault.condemned import read_condemned
+from regvault.vault.condemned import read_condemned_to
 from regvault.vault.keys import REGISTRY_NAME
 from regvault.vault.presence import Presence, list_objects
 from regvault.vault.records import is_held
@@ -182,10 +182,11 @@ class Session:
                 hint="Snapshot into that one, and copy again; or give this registry another name: "
                 "--registry NAME",
             )
+        vault.require_amendments()
         self.objects: ObjectList | None = (
             vault.object_list(self.previous) if self.previous else None
         )
-        self.condemned = read_condemned(vault.store, vault.id)
+        self.condemned, self.condemned_to = read_condemned_to(vault.store, vault.id)
         self.presence = Presence(self.objects, bad)
         self.catalog = Catalog(vault.store, self.directory)
         self.blobs = BlobReader(vault.store, self.catalog, self.objects)

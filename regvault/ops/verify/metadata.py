@@ -20,16 +20,30 @@ from regvault.oci.media import MANIFESTS
 from regvault.oci.verify import matches_manifest
 from regvault.ops.bounded import in_order
 from regvault.vault.cache import digest_bytes
-from regvault.vault.condemned import read_condemned
+from regvault.vault.condemned import parse_condemned
 from regvault.vault.envelope import read_document
 from regvault.vault.frames import decompress
-from regvault.vault.keys import LEASES, digest_of_key
+from regvault.vault.keys import (
+    AMENDMENTS,
+    CONDEMNED,
+    LEASES,
+    PRUNE_LOCK,
+    RECORDS,
+    SNAPSHOTS,
+    amendment_key,
+    condemned_key,
+    digest_of_key,
+    sequence_of,
+)
 from regvault.vault.pack import MAX_FRAME_BYTES, iter_members
+from regvault.vault.parties import is_slot
 from regvault.vault.presence import KeySizes
+from regvault.vault.records import parse_amendment
 from regvault.vault.root import RootName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
 
     from regvault.model.progress import Progress
     from regvault.ops.verify.report import Report
@@ -86,24 +100,86 @@ def check_chains(vault: Vault, registry: str, report: Report) -> list[Root]:
 
 
 def check_documents(vault: Vault, report: Report) -> None:
-    """Read amendments, condemned lists, records and leases."""
-    for what, read in (
-        ("records/amendments/", lambda: vault.amendments),
-        ("condemned/", lambda: read_condemned(vault.store, vault.id)),
-    ):
+    """Read amendments, condemned lists, records, leases and the prune lock."""
+    store = vault.store
+    slots = {entry.key for entry in store.list(SNAPSHOTS)}
+    slots |= _check_slots(
+        vault,
+        CONDEMNED,
+        condemned_key,
+        lambda data, number: parse_condemned(data, number, vault.id),
+        report,
+    )
+    slots |= _check_slots(
+        vault,
+        AMENDMENTS,
+        amendment_key,
+        lambda data, number: parse_amendment(data, amendment_key(number), vault.id),
+        report,
+    )
+    for kind in store.list_prefixes(RECORDS):
+        if f"{RECORDS}{kind}/" != AMENDMENTS:
+            for entry in store.list(f"{RECORDS}{kind}/"):
+                _check_document(vault, entry.key, kind, report)
+    for entry in store.list(LEASES):
+        _check_slot_of(vault, _check_document(vault, entry.key, "lease", report), slots, report)
+    _check_slot_of(vault, _check_document(vault, PRUNE_LOCK, "lock", report), slots, report)
+
+
+def _check_slots(
+    vault: Vault,
+    prefix: str,
+    key_of: Callable[[int], str],
+    parse: Callable[[bytes, int], object],
+    report: Report,
+) -> set[str]:
+    """Read everything in numbered slots, each under its own name; return their keys."""
+    found: dict[int, str] = {}
+    for entry in vault.store.list(prefix):
+        number = sequence_of(entry.key)
+        if number is None:
+            continue
+        found[number] = entry.key
         try:
-            read()
+            parse(vault.store.get(entry.key), number)
+        except ObjectNotFoundError:
+            report.add(entry.key, "missing", "it is gone since it was listed")
         except VaultDamagedError as error:
-            report.add(what, "damaged", error.message)
-    records = [(f"records/{kind}/", kind) for kind in ("confirmations", "verifications")]
-    for prefix, kind in (*records, (LEASES, "lease")):
-        for entry in vault.store.list(prefix):
-            try:
-                read_document(vault.store.get(entry.key), entry.key, types=(kind,), vault=vault.id)
-            except ObjectNotFoundError:
-                continue
-            except VaultDamagedError as error:
-                report.add(entry.key, "damaged", error.message)
+            report.add(entry.key, "damaged", error.message)
+    for number in range(1, max(found, default=0)):
+        if number not in found:
+            report.add(key_of(number), "gap", "there are later ones, but this slot is empty")
+    return set(found.values())
+
+
+def _check_document(vault: Vault, key: str, kind: str, report: Report) -> dict[str, Any]:
+    """Read one document; return its body, or nothing where there is none that is right."""
+    try:
+        body = read_document(vault.store.get(key), key, types=(kind,), vault=vault.id).body
+    except ObjectNotFoundError:
+        return {}
+    except VaultDamagedError as error:
+        report.add(key, "damaged", error.message)
+        return {}
+    if key != PRUNE_LOCK and key.rpartition("/")[2] != f"{body.get('run')}.json":
+        report.add(key, "damaged", f"it is that of run {body.get('run')!r}")
+        return {}
+    return body
+
+
+def _check_slot_of(vault: Vault, body: dict[str, Any], slots: set[str], report: Report) -> None:
+    """See that the slot is filled which a lease or the lock named before it was given back.
+
+    So the newest root, or condemned list, cannot go without a trace.
+    """
+    slot = body.get("slot")
+    if body.get("state") not in ("released", "ended") or not isinstance(slot, str):
+        return
+    if is_slot(slot) and slot not in slots:
+        try:
+            vault.store.head(slot)
+        except ObjectNotFoundError:
+            report.add(slot, "gap", f"run {body.get('run')} filled this slot, and it is empty")
 
 
 def check_segments(vault: Vault, roots: list[Root], catalog: Catalog, report: Report) -> None:
@@ -279,11 +355,11 @@ def named_keys(roots: Iterable[Root], vault: Vault, prefix: str) -> Iterator[str
     seen = KeySizes()
     bases: set[str] = set()
     for root in roots:
-        objects = vault.object_list(root)
         digest = root.objects.base.top.digest
         try:
+            objects = vault.object_list(root)
             refs: Iterable[ObjectRef | None] = (
-                objects.delta().values() if digest in bases else objects
+                map(objects.get, objects.delta()) if digest in bases else objects
             )
             bases.add(digest)
             for ref in refs:
@@ -292,3 +368,16 @@ def named_keys(roots: Iterable[Root], vault: Vault, prefix: str) -> Iterator[str
                     yield ref.key
         except VaultDamagedError:
             continue  # of the object list: the quick depth has named it
+
+
+def list_chunks(roots: Iterable[Root], vault: Vault) -> Iterator[str]:
+    """Yield the keys of the chunks of the object lists themselves, each once."""
+    seen: set[str] = set()
+    for root in roots:
+        try:
+            for chunk in vault.object_list(root).own_chunks():
+                if chunk.key not in seen:
+                    seen.add(chunk.key)
+                    yield chunk.key
+        except VaultDamagedError:
+            continue  # the quick depth has named it

@@ -37,11 +37,7 @@ def check_presence(
     progress.phase("Comparing snapshots", total_items=len(roots))
     bases: dict[str, dict[str, ObjectRef]] = {}
     for root in roots:
-        names = (str(root.name),)
-        try:
-            _check_root(vault, root, seen, bases, report)
-        except VaultDamagedError as error:
-            report.add(root.objects.base.top.key, "damaged", error.message, names)
+        _check_root(vault, root, seen, bases, report)
         progress.advance(1)
     return seen
 
@@ -55,16 +51,24 @@ def _check_root(
 ) -> None:
     objects = vault.object_list(root)
     names = (str(root.name),)
-    for chunk in objects.own_chunks():
-        if seen.get(chunk.key) != chunk.size:
-            report.add(chunk.key, "missing", "a chunk of an object list is not there", names)
-    if vault.amendments or root.amendment:
-        _report(_absent(objects, seen), seen, report, names)
+    lost = False
+    try:
+        for chunk in objects.own_chunks():
+            if seen.get(chunk.key) != chunk.size:
+                lost = True
+                report.add(chunk.key, "missing", "a chunk of an object list is not there", names)
+        if vault.amendments or root.amendment:
+            _report(_absent(objects, seen), seen, report, names)
+            return
+        digest = root.objects.base.top.digest
+        if digest not in bases:
+            bases[digest] = {ref.key: ref for ref in _absent(objects.base_refs(), seen)}
+        delta = objects.delta()
+    except VaultDamagedError as error:
+        if error.key is not None or not lost:  # else it is what was named just now
+            key = error.key or root.objects.base.top.key
+            report.add(key, "damaged", error.message, names)
         return
-    digest = root.objects.base.top.digest
-    if digest not in bases:
-        bases[digest] = {ref.key: ref for ref in _absent(objects.base_refs(), seen)}
-    delta = objects.delta()
     absent = [ref for key, ref in bases[digest].items() if key not in delta]
     absent += _absent((ref for ref in delta.values() if ref is not None), seen)
     _report(absent, seen, report, names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from regvault.ops.verify.metadata import (
     check_meta,
     check_segments,
     check_trees,
+    list_chunks,
     named_keys,
 )
 from regvault.ops.verify.presence import check_presence
@@ -155,7 +157,7 @@ def _check(
         vault.on_proof = proven.add
         try:
             _walk_and_read(vault, roots, catalog, manifests, options, report, progress)
-            trees = named_keys(roots, vault, "trees/")
+            trees = itertools.chain(named_keys(roots, vault, "trees/"), list_chunks(roots, vault))
             check_trees(vault, trees, proven, report, options.threads)
         finally:
             vault.on_proof = None
