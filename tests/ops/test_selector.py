@@ -10,6 +10,9 @@ from regvault.ops.confirm import confirm, plan_confirm
 from regvault.ops.sample import change_sample
 from regvault.vault.envelope import write_document
 from regvault.vault.keys import root_key
+from regvault.vault.parties import void_document
+from regvault.vault.root import RootName
+from regvault.vault.stub import stub_document
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +95,10 @@ def test_voids_and_forgotten_ones_are_told_apart():
     lab = Lab()
     lab.snapshot()
     lab.snapshot()
-    body = {"format": 1, "features": [], "vault": lab.vault.id}
-    lab.store.put(root_key("prod", 1), write_document({"type": "stub", **body})[0])
-    lab.store.put(root_key("prod", 3), write_document({"type": "void", **body})[0])
+    root = lab.vault.read_slot(RootName("prod", 1))
+    lab.store.put(root_key("prod", 1), stub_document(lab.vault.id, root, "0" * 24))
+    void = void_document(lab.vault.id, root_key("prod", 3), "0" * 24)
+    lab.store.put(root_key("prod", 3), void)
     with pytest.raises(NotFoundError, match="forgotten"):
         lab.resolve("1")
     with pytest.raises(NotFoundError, match="ended before"):
