@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
+from copy import copy
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from regvault.errors import StoreError
@@ -320,7 +321,8 @@ class FaultyStore(Wrapper):
         raise self._strike(fault)
 
     def _strike(self, fault: _Fault) -> BaseException:
-        error = fault.error() if isinstance(fault.error, type) else fault.error
+        # Each time a new one: an error that is raised again keeps the frames of all times alive.
+        error = fault.error() if isinstance(fault.error, type) else copy(fault.error)
         if isinstance(error, CrashError):
             self.crashed = True
         return error
