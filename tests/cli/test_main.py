@@ -299,7 +299,13 @@ sys.exit(main.main())
 """
 
 
+def hear_signals() -> None:
+    """Whoever runs these tests in the background of a script had SIGINT ignored for them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(*args: str, **options: object) -> subprocess.Popen[str]:
+    options.setdefault("preexec_fn", hear_signals)
     return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
         [sys.executable, "-c", HANG, *args],
         stdout=subprocess.PIPE,
