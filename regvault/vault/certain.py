@@ -11,7 +11,7 @@ from regvault.vault.keys import LEASES, REGISTRY_NAME, SNAPSHOTS, root_key, sequ
 from regvault.vault.parties import end, seen_dead
 from regvault.vault.records import parse_changes
 from regvault.vault.root import RootName, parse_root
-from regvault.vault.slots import filled_after
+from regvault.vault.slots import filled
 from regvault.vault.stub import parse_stub
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ def read_chain(vault: Vault, registry: str) -> Iterator[Filled]:
         UnknownFormatError: a newer regvault wrote one.
     """
     expected = 1
-    for entry in _slots(vault, registry):
+    prefix = f"{SNAPSHOTS}{registry}/"
+    for entry in filled(vault.store, prefix, lambda number: root_key(registry, number)):
         number = sequence_of(entry.key)
         if number is None:
             continue
@@ -104,15 +105,6 @@ def read_chain(vault: Vault, registry: str) -> Iterator[Filled]:
         except ObjectNotFoundError:
             raise VaultDamagedError(f"{name.key} is gone since it was listed") from None
         yield Filled(name, entry.modified_ns, *_parse(data, name, vault.id))
-
-
-def _slots(vault: Vault, registry: str) -> Iterator[Entry]:
-    """Yield the entries of a chain, also those that LIST does not show at its end."""
-    last = 0
-    for entry in vault.store.list(f"{SNAPSHOTS}{registry}/"):
-        last = max(last, sequence_of(entry.key) or 0)
-        yield entry
-    yield from filled_after(vault.store, lambda number: root_key(registry, number), last)
 
 
 def _parse(data: bytes, name: RootName, vault: str) -> tuple[Root | None, Stub | None]:

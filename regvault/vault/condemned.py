@@ -16,7 +16,7 @@ from regvault.errors import TemporaryError, UnknownFormatError, VaultDamagedErro
 from regvault.vault.envelope import read_document, to_time
 from regvault.vault.frames import compress, decompress
 from regvault.vault.keys import CONDEMNED, FORMAT, condemned_key, sequence_of
-from regvault.vault.slots import filled_after
+from regvault.vault.slots import filled_after, numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,11 +50,7 @@ def read_condemned_to(store: ObjectStore, vault: str) -> tuple[set[str], int]:
         VaultDamagedError: a list cannot be read, or one is gone: without all of them nothing may
             be reused.
     """
-    slots = sorted(
-        number for entry in store.list(CONDEMNED) if (number := sequence_of(entry.key)) is not None
-    )
-    last = slots[-1] if slots else 0
-    slots += [last + 1 + n for n, _ in enumerate(filled_after(store, condemned_key, last))]
+    slots = numbers(store, CONDEMNED, condemned_key)
     if not slots:
         return set(), 0
     there = set(slots)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from regvault.errors import ObjectNotFoundError, VaultDamagedError
 from regvault.vault.envelope import read_document, to_time, write_document
 from regvault.vault.fields import count, text
-from regvault.vault.keys import AMENDMENTS, FORMAT, amendment_key, record_key, sequence_of
+from regvault.vault.keys import AMENDMENTS, FORMAT, amendment_key, record_key
 from regvault.vault.objectlist import Amendments, ObjectRef, check_key
-from regvault.vault.slots import filled_after
+from regvault.vault.slots import numbers
 
 if TYPE_CHECKING:
     from regvault.model.store import ObjectStore
@@ -82,11 +82,8 @@ def read_amendments(store: ObjectStore, vault: str, *, leave_damaged: bool = Fal
     Raises:
         VaultDamagedError: an amendment cannot be read, or one is gone.
     """
-    numbers = [n for entry in store.list(AMENDMENTS) if (n := sequence_of(entry.key)) is not None]
-    last = max(numbers, default=0)
-    numbers += [last + 1 + n for n, _ in enumerate(filled_after(store, amendment_key, last))]
     found: Amendments = {}
-    for expected, number in enumerate(sorted(numbers), start=1):
+    for expected, number in enumerate(numbers(store, AMENDMENTS, amendment_key), start=1):
         if number != expected and not leave_damaged:
             raise VaultDamagedError(f"{amendment_key(expected)} is gone")
         key = amendment_key(number)

@@ -10,13 +10,14 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from regvault.errors import ObjectNotFoundError
+from regvault.vault.keys import sequence_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from regvault.model.store import Entry, ObjectStore
 
-__all__ = ["filled_after"]
+__all__ = ["filled", "filled_after", "holds", "numbers"]
 
 
 def filled_after(store: ObjectStore, key_of: Callable[[int], str], number: int) -> Iterator[Entry]:
@@ -32,3 +33,26 @@ def filled_after(store: ObjectStore, key_of: Callable[[int], str], number: int) 
             yield store.head(key_of(following))
         except ObjectNotFoundError:
             return
+
+
+def filled(store: ObjectStore, prefix: str, key_of: Callable[[int], str]) -> Iterator[Entry]:
+    """Yield all filled slots: what LIST shows below `prefix`, then those after it that it hides."""
+    last = 0
+    for entry in store.list(prefix):
+        last = max(last, sequence_of(entry.key) or 0)
+        yield entry
+    yield from filled_after(store, key_of, last)
+
+
+def numbers(store: ObjectStore, prefix: str, key_of: Callable[[int], str]) -> list[int]:
+    """Return the numbers of all filled slots, ascending; keys that are no slots are passed over."""
+    found = (sequence_of(entry.key) for entry in filled(store, prefix, key_of))
+    return sorted(number for number in found if number is not None)
+
+
+def holds(store: ObjectStore, key: str, data: bytes) -> bool:
+    """Return whether these very bytes are under `key`: what came of a PUT without an answer."""
+    try:
+        return store.get(key) == data
+    except ObjectNotFoundError:
+        return False

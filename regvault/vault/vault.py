@@ -30,13 +30,12 @@ from regvault.vault.keys import (
     SNAPSHOTS,
     VAULT_JSON,
     root_key,
-    sequence_of,
     tree_key,
 )
 from regvault.vault.objectlist import Amendments, ObjectList
 from regvault.vault.records import parse_changes, read_amendments, read_records
 from regvault.vault.root import Root, RootName, parse_root
-from regvault.vault.slots import filled_after
+from regvault.vault.slots import numbers
 from regvault.vault.tree import ChunkRef, Node, Tree, parse
 
 if TYPE_CHECKING:
@@ -223,11 +222,8 @@ class Vault:
 
     def slots(self, registry: str) -> list[int]:
         """Return the numbers of all filled slots of a chain, ascending: roots, stubs and voids."""
-        found = (sequence_of(entry.key) for entry in self.store.list(f"{SNAPSHOTS}{registry}/"))
-        numbers = sorted(number for number in found if number is not None)
-        last = numbers[-1] if numbers else 0
-        more = filled_after(self.store, lambda number: root_key(registry, number), last)
-        return numbers + [number for number, _ in enumerate(more, start=last + 1)]
+        prefix = f"{SNAPSHOTS}{registry}/"
+        return numbers(self.store, prefix, lambda number: root_key(registry, number))
 
     def read_slot(self, name: RootName) -> Root | None:
         """Return the root in a slot, or None where there is a void or a stub.

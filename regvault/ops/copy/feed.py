@@ -24,6 +24,8 @@ from regvault.vault.presence import Presence, list_objects
 from regvault.vault.records import parse_changes
 from regvault.vault.root import RootName, parse_root
 from regvault.vault.segment import Location
+from regvault.vault.slots import holds
+from regvault.vault.stub import parse_stub
 from regvault.vault.writer import ObjectWriter
 
 if TYPE_CHECKING:
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from regvault.vault.lease import Lease
     from regvault.vault.objectlist import Amendments, ObjectList, ObjectRef
     from regvault.vault.root import Root
-    from regvault.vault.stub import Stub
     from regvault.vault.vault import Vault
 
 __all__ = ["Feed"]
@@ -188,10 +189,10 @@ class Feed:
                 store.put(name.key, document, if_match=_etag_of_void(self.vault, name))
         except StoreUnavailableError:
             # Its outcome is not known. (The lease fills the slot before it is let go.)
-            if not _holds(store, name.key, document):
+            if not holds(store, name.key, document):
                 raise
         except PreconditionError:
-            if not _holds(store, name.key, document):
+            if not holds(store, name.key, document):
                 raise TemporaryError(
                     f"another run filled the slot {name} of {store.location} meanwhile",
                     hint="Run the same command again.",
@@ -299,14 +300,12 @@ class Feed:
 
 def _in_slot(vault: Vault, name: RootName) -> str | None:
     """Return the SHA-256 of the root that is, or was, in a slot; None: void, empty or damaged."""
-    from regvault.vault.stub import parse_stub
-
     try:
         data = vault.store.get(name.key)
         root = parse_root(data, name, vault.id)
         if root is not None:
             return root.sha256
-        stub: Stub | None = parse_stub(data, name, vault.id)
+        stub = parse_stub(data, name, vault.id)
     except (ObjectNotFoundError, VaultDamagedError):
         return None
     return None if stub is None else stub.root
@@ -323,10 +322,3 @@ def _etag_of_void(vault: Vault, name: RootName) -> str:
     if root is not None or vault.store.head(name.key).etag != entry.etag:
         raise PreconditionError(f"{name.key} was filled", key=name.key)
     return entry.etag
-
-
-def _holds(store: ObjectStore, key: str, data: bytes) -> bool:
-    try:
-        return store.get(key) == data
-    except ObjectNotFoundError:
-        return False

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from regvault.errors import (
-    ObjectNotFoundError,
     PreconditionError,
     StoreUnavailableError,
     TemporaryError,
@@ -17,6 +16,7 @@ from regvault.vault.envelope import to_time
 from regvault.vault.keys import tree_key
 from regvault.vault.objectlist import REBASE_SHARE, ListRef, build_base, build_delta
 from regvault.vault.root import MAX_ROOT_BYTES, RootName
+from regvault.vault.slots import holds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from regvault.vault.needs import NeedIndex
     from regvault.vault.objectlist import ObjectList, ObjectRef
     from regvault.vault.root import Root
-    from regvault.vault.vault import Vault
 
 __all__ = ["commit_root", "write_object_list"]
 
@@ -124,7 +123,7 @@ def commit_root(
             vault.store.put(name.key, data, if_none_match=True)
         except StoreUnavailableError:
             # Its outcome is not known. (The lease fills the slot before it is let go.)
-            if not _is_there(vault, name, data):
+            if not holds(vault.store, name.key, data):
                 raise
         except PreconditionError:
             there = vault.store.get(name.key)
@@ -146,11 +145,3 @@ def commit_root(
         f"{_MAX_SLOTS} slots of {session.registry} in a row were filled by others",
         hint="Several hosts snapshot this registry at once; let one of them do it.",
     )
-
-
-def _is_there(vault: Vault, name: RootName, data: bytes) -> bool:
-    """Return whether a slot holds these bytes."""
-    try:
-        return vault.store.get(name.key) == data
-    except ObjectNotFoundError:
-        return False
