@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from regvault.errors import (
@@ -15,7 +14,7 @@ from regvault.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from types import TracebackType
 
 __all__ = ["ends_scan", "source_error", "source_errors"]
 
@@ -31,10 +30,26 @@ def source_error(error: StoreError) -> RegvaultError:
     return kind(error.message, hint=error.hint)
 
 
-@contextmanager
-def source_errors() -> Iterator[None]:
-    """Turn every StoreError of the block into a SourceError or a SourceUnavailableError."""
-    try:
-        yield
-    except StoreError as error:
-        raise source_error(error) from error
+class source_errors:  # noqa: N801  (a block of this name, as contextlib's are)
+    """Turn every StoreError of the block into a SourceError or a SourceUnavailableError.
+
+    Args:
+        but: errors that are left as they are.
+    """
+
+    __slots__ = ("_but",)
+
+    def __init__(self, *, but: tuple[type[StoreError], ...] = ()) -> None:
+        self._but = but
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        if isinstance(error, StoreError) and not isinstance(error, self._but):
+            raise source_error(error) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from regvault.errors import (
@@ -13,13 +13,14 @@ from regvault.errors import (
     ObjectNotFoundError,
     SourceError,
     SourceTooLargeError,
-    StoreError,
 )
 from regvault.model.store import HierarchicalStore
 from regvault.oci.grammar import InvalidNameError, is_repository
 from regvault.registry.ahead import Glimpse, LookAhead, LookAheadError
-from regvault.registry.failures import source_error, source_errors
+from regvault.registry.failures import source_errors
+from regvault.registry.gather import FRESH_NS, GatheredSurvey, SmallBlobs, gather
 from regvault.registry.layout import BASE, blob_key
+from regvault.registry.pace import Pace
 from regvault.registry.scan_tree import TreeScanner
 from regvault.registry.walk_flat import FlatScanner
 from regvault.registry.walk_tree import tree_blobs, tree_findings, tree_repositories
@@ -31,17 +32,11 @@ if TYPE_CHECKING:
 
     from regvault.model.registry import Finding, Survey
     from regvault.model.store import ByteReader, ObjectStore
+    from regvault.registry.gather import Gathered
 
     Item = TypeVar("Item")
 
 __all__ = ["DistributionSource"]
-
-# A file system that takes longer than this for a link (a network, a cold disk) is asked by several
-# threads at once. On a fast one they would only fight for the interpreter.
-_SLOW_S = 100e-6
-_TRIAL_LINKS = 500
-# What was seen longer ago is not taken for the state of now: the run waited for something.
-_AHEAD_NS = 10_000_000_000
 
 
 class DistributionSource:
@@ -79,6 +74,8 @@ class DistributionSource:
         self._tree: TreeScanner | None = None
         self._flat: FlatScanner | None = None
         self._ahead: LookAhead | None = None
+        self._small = SmallBlobs()
+        self._slow = False
         if isinstance(store, HierarchicalStore):
             self._tree = TreeScanner(store, kind=kind, now=now or time.time_ns, sleep=sleep)
         else:
@@ -103,8 +100,8 @@ class DistributionSource:
 
     @property
     def at_hand(self) -> bool:
-        """Whether it is on a file system."""
-        return self._tree is not None
+        """Whether it is on a file system that answers at once, as far as is known."""
+        return self._tree is not None and not self._slow
 
     def check(self) -> None:
         """Look whether there is a registry.
@@ -163,12 +160,20 @@ class DistributionSource:
         def survey(wanted: Callable[[str], bool]) -> Iterator[Survey]:
             return self._tree_surveys(tree, filter(wanted, tree_repositories(tree.store)))
 
-        self._ahead = LookAhead(survey, processes=self._threads)
+        def read(survey: Survey) -> Gathered:
+            began = time.perf_counter()
+            gathered = gather(survey, lambda digest, limit: self.read_blob(digest, limit=limit))
+            if pace.is_slow(gathered.looked_at, time.perf_counter() - began):
+                raise LookAheadError  # threads, many at once, are better at it
+            return gathered
+
+        pace = Pace()
+        self._ahead = LookAhead(survey, read, processes=self._threads)
 
     def ahead_since_ns(self) -> int | None:
         """Return when it began to look ahead; give up what is too old to compare with, and None."""
         ahead = self._ahead
-        if ahead is not None and ahead.working and time.time_ns() - ahead.began_ns < _AHEAD_NS:
+        if ahead is not None and ahead.working and time.time_ns() - ahead.began_ns < FRESH_NS:
             return ahead.began_ns
         self._end_ahead()
         return None
@@ -189,9 +194,9 @@ class DistributionSource:
             repositories: names; None means all.
             compare: few links will be asked for, so that what was seen ahead may be yielded.
         """
-        if compare and repositories is None and self.ahead_since_ns() is not None:
+        if repositories is None and self.ahead_since_ns() is not None:
             assert self._tree is not None
-            return self._seen_ahead(self._tree)
+            return self._seen_ahead(self._tree) if compare else self._read_ahead(self._tree)
         self._end_ahead()
         names = None if repositories is None else sorted(set(repositories))
         for name in names or ():
@@ -219,20 +224,33 @@ class DistributionSource:
         finally:
             ahead.close()
 
+    def _read_ahead(self, tree: TreeScanner) -> Iterator[Survey]:
+        """Yield what processes read; where one ended early, the rest is surveyed here."""
+        ahead, self._ahead = self._ahead, None
+        assert ahead is not None
+        last = ""
+        try:
+            for gathered in ahead.gathered():
+                last = gathered.repository
+                self._small.put(gathered.blobs)
+                yield GatheredSurvey(gathered, tree.survey)
+        except LookAheadError:
+            names = (name for name in tree_repositories(tree.store) if name > last)
+            yield from self._tree_surveys(tree, names)
+        finally:
+            ahead.close()
+
     def _tree_surveys(self, tree: TreeScanner, names: Iterator[str]) -> Iterator[Survey]:
         """Survey in this thread, or ahead in several if the first few took long."""
-        count = 0
-        spent = 0.0
+        pace = Pace()
         for name in names:
             began = time.perf_counter()
             survey = tree.survey(name)
-            spent += time.perf_counter() - began
+            spent = time.perf_counter() - began
             yield survey
-            count += survey.looked_at
-            if count >= _TRIAL_LINKS:
-                if self._threads > 1 and spent / count > _SLOW_S:
-                    break
-                count, spent = 0, 0.0
+            if pace.is_slow(survey.looked_at, spent) and self._threads > 1:
+                self._slow = True
+                break
         else:
             return
         with ThreadPoolExecutor(self._threads, thread_name_prefix="regvault-survey") as pool:
@@ -266,6 +284,9 @@ class DistributionSource:
             SourceError: it cannot be read, or that is no digest.
         """
         key = _blob_key(digest)
+        small = self._small.take(digest)
+        if small is not None:
+            return BytesIO(small), len(small)
         with _blob_errors():
             reader = self._store.open(key)
             return _SourceReader(reader), reader.size
@@ -282,8 +303,11 @@ class DistributionSource:
             SourceTooLargeError: it is larger than `limit`.
             SourceError: it cannot be read, or that is no digest.
         """
-        with _blob_errors():
-            data = self._store.get(_blob_key(digest), length=limit + 1)
+        key = _blob_key(digest)
+        data = self._small.take(digest)
+        if data is None:
+            with _blob_errors():
+                data = self._store.get(key, length=limit + 1)
         if len(data) > limit:
             raise SourceTooLargeError(f"{digest} in {self.location} has more than {limit} bytes")
         return data
@@ -333,15 +357,9 @@ def _blob_key(digest: str) -> str:
         raise SourceError(str(error)) from error
 
 
-@contextmanager
-def _blob_errors() -> Iterator[None]:
+def _blob_errors() -> source_errors:
     """Translate errors of the store, except that a blob is not there."""
-    try:
-        yield
-    except ObjectNotFoundError:
-        raise
-    except StoreError as error:
-        raise source_error(error) from error
+    return source_errors(but=(ObjectNotFoundError,))
 
 
 def _translated(items: Iterator[Item]) -> Iterator[Item]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from regvault.errors import (
@@ -17,7 +16,7 @@ from regvault.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from types import TracebackType
 
 __all__ = ["MISSING", "os_error", "translated"]
 
@@ -84,10 +83,29 @@ def os_error(
     return StoreError(message, key=key, hint=_HINTS.get(code))
 
 
-@contextmanager
-def translated(what: str, location: str, *, key: str = "", write: bool = False) -> Iterator[None]:
-    """Turn an OSError of the block into an error of the store (see `os_error`)."""
-    try:
-        yield
-    except OSError as error:
-        raise os_error(error, what, location, key=key, write=write) from error
+class translated:  # noqa: N801  (a block of this name, as contextlib's are)
+    """Turn an OSError of the block into an error of the store (see `os_error`).
+
+    A class: around each read and write, a generator would take as long as they do.
+    """
+
+    __slots__ = ("_key", "_location", "_what", "_write")
+
+    def __init__(self, what: str, location: str, *, key: str = "", write: bool = False) -> None:
+        self._what = what
+        self._location = location
+        self._key = key
+        self._write = write
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        if isinstance(error, OSError):
+            what, where = self._what, self._location
+            raise os_error(error, what, where, key=self._key, write=self._write) from error

@@ -77,7 +77,13 @@ class _Filter:
 
     def __contains__(self, key: bytes) -> bool:
         bits = self._bits
-        return all(bits[place >> 3] >> (place & 7) & 1 for place in self._places(key))
+        first, second, third = self._places(key)
+        return bool(
+            bits[first >> 3] >> (first & 7)
+            & bits[second >> 3] >> (second & 7)
+            & bits[third >> 3] >> (third & 7)
+            & 1
+        )
 
 
 def _is_empty(db: sqlite3.Connection) -> bool:

@@ -13,8 +13,11 @@ from registry_build import digest_of
 from registry_place import FailingTree
 from test_registry_scan import TRICKY, A, fill
 
+from regvault.errors import ObjectNotFoundError, SourceTooLargeError
 from regvault.model.registry import Kind
 from regvault.registry.ahead import Glimpse, LookAhead, LookAheadError
+from regvault.registry.gather import GatheredSurvey, SmallBlobs
+from regvault.registry.scan_tree import TreeSurvey
 
 if TYPE_CHECKING:
     from registry_place import Place
@@ -93,10 +96,10 @@ def test_a_line_cut_off_is_no_line(tree: Place):
             fingerprint = "f:1:abc"
 
         yield Seen
-        Seen.fingerprint = "x" * 100_000  # the first part of it fills the pipe
+        Seen.fingerprint = "x" * 3_000_000  # the first part of it fills the pipe
         yield Seen
 
-    ahead = LookAhead(survey)
+    ahead = LookAhead(survey, gather=None)
     assert ahead.working
     seen = ahead.seen()
     assert next(seen) == ("a", "f:1:abc")
@@ -143,7 +146,7 @@ def test_since_when(tree: Place, monkeypatch):
     assert since is not None
     assert before <= since <= time.time_ns()
     pids = processes(source)
-    monkeypatch.setattr("regvault.registry.reader._AHEAD_NS", 0)
+    monkeypatch.setattr("regvault.registry.reader.FRESH_NS", 0)
     assert source.ahead_since_ns() is None
     assert_gone(pids)
 
@@ -154,19 +157,144 @@ def test_what_is_too_old_is_not_compared_with(tree: Place, monkeypatch):
     source.look_ahead()
     time.sleep(0.3)  # it has looked
     tree.build.layer("a", B)
-    monkeypatch.setattr("regvault.registry.reader._AHEAD_NS", 1)
+    monkeypatch.setattr("regvault.registry.reader.FRESH_NS", 1)
     now = source.survey("a").fingerprint
     assert fingerprints(source.surveys(compare=True)) == [("a", now)]
 
 
-@pytest.mark.parametrize("words", [{}, {"repositories": ["a"], "compare": True}])
-def test_who_wants_links_or_names_does_not_get_it(tree: Place, words):
+def test_who_asks_by_name_does_not_get_it(tree: Place):
     fill(tree, ["a"])
     source = tree.source()
     source.look_ahead()
     pids = processes(source)
-    assert fingerprints(source.surveys(**words)) == fingerprints([source.survey("a")])
+    (found,) = source.surveys(["a"], compare=True)
+    assert isinstance(found, TreeSurvey)
     assert_gone(pids)
+
+
+class Opened(FailingTree):
+    """Notes which blobs this process opens."""
+
+    def __init__(self, store):
+        super().__init__(store, "none")
+        self.blobs = []
+
+    def open(self, key, *, start=0, length=None):
+        self.blobs.append(key)
+        return self._store.open(key, start=start, length=length)
+
+    def get(self, key, *, start=0, length=None):
+        self.blobs.append(key)
+        return self._store.get(key, start=start, length=length)
+
+
+def small_blobs(source, image):
+    with source.open_blob(image.config)[0] as reader:
+        return source.read_blob(image.digest, limit=1 << 20), reader.read()
+
+
+def test_who_wants_links_gets_them_with_manifests_and_configs(tree: Place):
+    images = [tree.build.image(f"app{n:02}", "v1", seed=n) for n in range(20)]
+    plain = {s.repository: (s.fingerprint, s.links()) for s in tree.source().surveys()}
+    store = Opened(tree.store)
+    source = tree.source(store)
+    source.look_ahead()
+    pids = processes(source)
+    found = list(source.surveys())
+    assert {type(each) for each in found} == {GatheredSurvey}
+    assert {s.repository: (s.fingerprint, s.links()) for s in found} == plain
+    assert [each.repository for each in found] == sorted(plain)
+    seen = [small_blobs(source, image) for image in images]
+    assert store.blobs == []
+    assert [digest_of(data) for both in seen for data in both] == [
+        digest for image in images for digest in (image.digest, image.config)
+    ]
+    assert [small_blobs(source, image) for image in images] == seen  # once; then they are opened
+    assert len(store.blobs) == 40
+    assert_gone(pids)
+
+
+def test_what_cannot_be_read_ahead_is_left_to_who_needs_it(tree: Place):
+    good = tree.build.image("a", "good", seed=1)
+    large = tree.build.blob(b" " * (64 << 10) + b"{}")
+    lost = digest_of(b"lost")
+    for digest in (large, lost):
+        tree.build.revision("a", digest)
+    store = Opened(tree.store)
+    source = tree.source(store)
+    source.look_ahead()
+    (found,) = source.surveys()
+    assert set(found.links().revisions) == {good.digest, large, lost}
+    small_blobs(source, good)
+    assert store.blobs == []
+    assert len(source.read_blob(large, limit=1 << 20)) == (64 << 10) + 2
+    with pytest.raises(ObjectNotFoundError):
+        source.read_blob(lost, limit=1 << 20)
+    with pytest.raises(SourceTooLargeError):
+        source.read_blob(large, limit=1 << 10)
+
+
+def test_the_bytes_of_one_repository_have_a_bound(tree: Place, monkeypatch):
+    monkeypatch.setattr("regvault.registry.gather._REPOSITORY_BYTES", 2000)
+    images = [tree.build.image("a", f"v{n}", seed=n) for n in range(9)]
+    source = tree.source()
+    source.look_ahead()
+    list(source.surveys())
+    sent = sum(source._small.take(image.digest) is not None for image in images)
+    assert 0 < sent < 9
+
+
+def test_what_is_not_asked_for_has_a_bound(monkeypatch):
+    monkeypatch.setattr("regvault.registry.gather._KEPT_BYTES", 10)
+    small = SmallBlobs()
+    small.put([("a", b"1234"), ("b", b"5678"), ("a", b"1234"), ("c", b"9012")])
+    assert [small.take(name) for name in "aabbcc"] == [None, None, b"5678", None, b"9012", None]
+    small.put([("d", b"x" * 10)])
+    assert small.take("d") == b"x" * 10
+
+
+@pytest.mark.parametrize("killed", [[0], [0, 1, 2]])
+def test_what_a_killed_one_did_not_read_is_read_here(tree: Place, killed):
+    for number in range(200):
+        tree.build.image(f"r{number:03}", "v1", seed=number)
+    source = tree.source()
+    plain = [(s.repository, s.fingerprint, s.links()) for s in source.surveys()]
+    source.look_ahead()
+    pids = processes(source)
+    found = source.surveys()
+    first = next(found)
+    for number in killed:
+        os.kill(pids[number], signal.SIGKILL)
+    seen = [first, *found]
+    assert [(s.repository, s.fingerprint, s.links()) for s in seen] == plain
+    assert_gone(pids)
+
+
+def test_links_that_were_read_long_ago_are_read_again(tree: Place, monkeypatch):
+    fill(tree, ["a"])
+    source = tree.source()
+    source.look_ahead()
+    (found,) = source.surveys()
+    before = found.fingerprint
+    tree.build.layer("a", B)
+    assert found.links().layers == (A,)
+    monkeypatch.setattr("regvault.registry.gather.FRESH_NS", 0)
+    assert found.links().layers == tuple(sorted([A, B]))
+    assert found.fingerprint == before != source.survey("a").fingerprint
+
+
+def test_a_slow_file_system_is_left_to_threads(tree: Place, monkeypatch):
+    monkeypatch.setattr("regvault.registry.pace._SLOW_S", 0.0)
+    monkeypatch.setattr("regvault.registry.pace._TRIAL_FILES", 1)
+    names = [f"r{number}" for number in range(9)]
+    fill(tree, names)
+    source = tree.source(threads=4)
+    assert source.at_hand
+    source.look_ahead()
+    found = list(source.surveys())
+    assert [each.repository for each in found] == names
+    assert GatheredSurvey not in {type(each) for each in found}
+    assert not source.at_hand
 
 
 def test_close_ends_them_whatever_they_do(tree: Place):

@@ -429,8 +429,8 @@ def eager(store, prefix, *, threads, split):
 
 
 def test_a_slow_file_system_is_asked_by_several_threads(tree: Place, monkeypatch):
-    monkeypatch.setattr("regvault.registry.reader._SLOW_S", 0.0)
-    monkeypatch.setattr("regvault.registry.reader._TRIAL_LINKS", 1)
+    monkeypatch.setattr("regvault.registry.pace._SLOW_S", 0.0)
+    monkeypatch.setattr("regvault.registry.pace._TRIAL_FILES", 1)
     names = [f"r{number:03}" for number in range(60)]
     fill(tree, names)
     plain = {s.repository: s.fingerprint for s in tree.source(threads=1).surveys()}

@@ -26,6 +26,9 @@ __all__ = [
 ]
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
 class Parsed(NamedTuple):
     """What matters of one manifest.
 
@@ -45,7 +48,7 @@ class Parsed(NamedTuple):
 
     def pack(self) -> bytes:
         """Return a compact form for the local cache."""
-        return json.dumps(self, separators=(",", ":")).encode()
+        return _encode(self).encode()
 
     @classmethod
     def unpack(cls, data: bytes) -> Parsed:

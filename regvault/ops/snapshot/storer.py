@@ -296,10 +296,11 @@ class BlobStorer:
             else:
                 todo.append(digest)
         fresh: list[tuple[str, bytes]] = []
-        results = [self._pool.submit(self._manifest, digest) for digest in todo[1:]]
-        if todo:
-            self._take(self._manifest(todo[0]), todo[0], found, fresh)
-        for digest, result in zip(todo[1:], results, strict=True):
+        here = len(todo) if self._source.at_hand else 1
+        results = [self._pool.submit(self._manifest, digest) for digest in todo[here:]]
+        for digest in todo[:here]:
+            self._take(self._manifest(digest), digest, found, fresh)
+        for digest, result in zip(todo[here:], results, strict=True):
             self._take(result.result(), digest, found, fresh)
         if fresh and not self.dry_run:
             self._needs.keep_parsed(fresh)
