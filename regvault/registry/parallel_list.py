@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from regvault.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from regvault.model.store import Entry, ObjectStore
 
@@ -48,7 +48,7 @@ def list_in_order(
     threads: int,
     split: Callable[[str], Split],
     serial_keys: int = _SERIAL_KEYS,
-) -> Iterator[list[Entry]]:
+) -> Generator[list[Entry], None, None]:
     """Yield all objects below `prefix` in byte order of their keys, a thousand at a time.
 
     The first few thousand are listed as they come. If there are more, the rest is split into

@@ -152,7 +152,9 @@ class DistributionSource:
             return self._flat.survey(repository)
 
     def look_ahead(self) -> None:
-        """Begin to survey all repositories in other processes, where that helps (a file system)."""
+        """Begin to survey all repositories: a file system in other processes, else by a LIST."""
+        if self._flat is not None:
+            self._flat.look_ahead()
         tree = self._tree
         if tree is None or self._ahead is not None:
             return
@@ -172,13 +174,19 @@ class DistributionSource:
 
     def ahead_since_ns(self) -> int | None:
         """Return when it began to look ahead; give up what is too old to compare with, and None."""
-        ahead = self._ahead
-        if ahead is not None and ahead.working and time.time_ns() - ahead.began_ns < FRESH_NS:
-            return ahead.began_ns
+        if self._flat is not None:
+            began_ns = self._flat.ahead_since_ns()
+        else:
+            working = self._ahead is not None and self._ahead.working
+            began_ns = self._ahead.began_ns if self._ahead is not None and working else None
+        if began_ns is not None and time.time_ns() - began_ns < FRESH_NS:
+            return began_ns
         self._end_ahead()
         return None
 
     def _end_ahead(self) -> None:
+        if self._flat is not None:
+            self._flat.end_ahead()
         if self._ahead is not None:
             self._ahead.close()
             self._ahead = None
@@ -194,10 +202,11 @@ class DistributionSource:
             repositories: names; None means all.
             compare: few links will be asked for, so that what was seen ahead may be yielded.
         """
-        if repositories is None and self.ahead_since_ns() is not None:
-            assert self._tree is not None
+        ahead = repositories is None and self.ahead_since_ns() is not None
+        if ahead and self._tree is not None:
             return self._seen_ahead(self._tree) if compare else self._read_ahead(self._tree)
-        self._end_ahead()
+        if not ahead:
+            self._end_ahead()
         names = None if repositories is None else sorted(set(repositories))
         for name in names or ():
             _check_name(name)

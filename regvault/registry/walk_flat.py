@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from regvault.model.registry import Finding, Kind
 from regvault.registry.layout import BLOBS, REPOSITORIES, What, classify
+from regvault.registry.list_ahead import ListAhead
 from regvault.registry.parallel_list import Split, list_in_order
 from regvault.registry.scan_flat import (
     Block,
@@ -19,10 +20,10 @@ from regvault.registry.scan_flat import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from regvault.errors import StoreError
-    from regvault.model.store import ObjectStore
+    from regvault.model.store import Entry, ObjectStore
 
 __all__ = ["FlatScanner"]
 
@@ -53,21 +54,39 @@ class FlatScanner:
         # What the last complete walk saw; None before there was one.
         self._name_strays: list[Finding] | None = None
         self._blob_strays: list[Finding] | None = None
+        self._ahead: ListAhead | None = None
+
+    def look_ahead(self) -> None:
+        """Begin to LIST what the next `surveys()` will want."""
+        if self._ahead is None:
+            self._ahead = ListAhead(self._chunks, self._now)
+
+    def ahead_since_ns(self) -> int | None:
+        """Return when `look_ahead` began, nanoseconds since the epoch, or None."""
+        return None if self._ahead is None else self._ahead.began_ns
+
+    def end_ahead(self) -> None:
+        """Forget what was listed ahead."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
 
     def close(self) -> None:
         """End the threads."""
+        self.end_ahead()
         self._pool.shutdown(cancel_futures=True)
 
     def repositories(self) -> Iterator[str]:
         """Yield the names of all repositories, in byte order."""
-        for block in self._blocks():
+        for block in self._blocks(self._chunks()):
             yield block.name
 
     def surveys(self) -> Iterator[FlatSurvey]:
-        """Survey all repositories by one LIST."""
-        started_ns = self._now()
-        for block in self._blocks():
-            yield self._survey(block, started_ns)
+        """Survey all repositories by one LIST: that of `look_ahead`, or one of now."""
+        ahead, self._ahead = self._ahead, None
+        ahead = ahead or ListAhead(self._chunks, self._now)
+        for block in self._blocks(ahead.chunks()):
+            yield self._survey(block, ahead.started_ns)
 
     def survey(self, repository: str) -> FlatSurvey:
         """Survey one repository, whose name must be valid."""
@@ -106,7 +125,7 @@ class FlatScanner:
     def findings(self) -> Iterator[Finding]:
         """Yield what belongs to no repository, as the last walks saw it, or walk now."""
         if self._name_strays is None:
-            deque(self._blocks(), maxlen=0)
+            deque(self._blocks(self._chunks()), maxlen=0)
         yield from self._name_strays or ()
         if self._blob_strays is None:
             deque(self.blobs(), maxlen=0)
@@ -131,16 +150,18 @@ class FlatScanner:
         listed = self._store.list(f"{REPOSITORIES}{repository}/_")
         return next(blocks_of([list(listed)], lambda _kind, _path: None), None)
 
-    def _blocks(self) -> Iterator[Block]:
+    def _chunks(self) -> Generator[list[Entry], None, None]:
+        return list_in_order(
+            self._store, REPOSITORIES, threads=self._threads, split=self._split_names
+        )
+
+    def _blocks(self, chunks: Iterator[list[Entry]]) -> Iterator[Block]:
         strays: list[Finding] = []
 
         def stray(kind: Kind, path: str) -> None:
             if len(strays) < _MAX_STRAYS:
                 strays.append(Finding("", kind, path))
 
-        chunks = list_in_order(
-            self._store, REPOSITORIES, threads=self._threads, split=self._split_names
-        )
         yield from in_name_order(blocks_of(chunks, stray), self._pull)
         self._name_strays = strays
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from registry_build import digest_of
-from registry_place import FailingTree
+from registry_place import Failing, FailingTree
 from test_registry_scan import TRICKY, A, fill
 
-from regvault.errors import ObjectNotFoundError, SourceTooLargeError
+from regvault.errors import ObjectNotFoundError, SourceError, SourceTooLargeError
 from regvault.model.registry import Kind
 from regvault.registry.ahead import Glimpse, LookAhead, LookAheadError
 from regvault.registry.gather import GatheredSurvey, SmallBlobs
@@ -360,9 +360,72 @@ def test_no_process_more(tree: Place, monkeypatch):
     assert fingerprints(source.surveys(compare=True)) == fingerprints(source.surveys())
 
 
-def test_object_storage_is_listed_as_before(md5: Place):
+class Listed(Failing):
+    """Counts the LISTs of repositories, and notes in which thread they ran."""
+
+    def __init__(self, store, part="none"):
+        super().__init__(store, part)
+        self.lists = []
+
+    def list(self, prefix="", *, after=""):
+        self.lists.append((prefix, threading.get_ident()))
+        self._check(prefix)
+        return self._store.list(prefix, after=after)
+
+
+def test_object_storage_is_listed_ahead_once(md5: Place):
+    names = sorted(TRICKY)
+    fill(md5, TRICKY)
+    plain = [(s.repository, s.fingerprint, s.links()) for s in md5.source().surveys()]
+    store = Listed(md5.store)
+    source = md5.source(store)
+    before = time.time_ns()
+    source.look_ahead()
+    source.look_ahead()
+    since = source.ahead_since_ns()
+    assert since is not None
+    assert before <= since <= time.time_ns()
+    deadline = time.monotonic() + 20
+    while not store.lists:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    found = source.surveys(compare=True)
+    assert [(s.repository, s.fingerprint, s.links()) for s in found] == plain
+    assert [name for name, _, _ in plain] == names
+    assert len(store.lists) == 1
+    assert store.lists[0][1] != threading.get_ident()
+    assert source.ahead_since_ns() is None
+    assert fingerprints(source.surveys()) == [each[:2] for each in plain]
+    assert len(store.lists) == 2
+
+
+def test_what_was_listed_long_ago_is_listed_again(md5: Place, monkeypatch):
     fill(md5, ["a"])
     source = md5.source()
     source.look_ahead()
-    assert source.ahead_since_ns() is None
-    assert fingerprints(source.surveys(compare=True)) == fingerprints(source.surveys())
+    time.sleep(0.2)  # it has listed
+    md5.build.layer("a", B)
+    monkeypatch.setattr("regvault.registry.reader.FRESH_NS", 0)
+    (found,) = source.surveys(compare=True)
+    assert found.links().layers == tuple(sorted([A, B]))
+
+
+def test_an_error_of_the_list_is_that_of_who_asks(md5: Place):
+    fill(md5, ["a"])
+    source = md5.source(Listed(md5.store, "repositories"))
+    source.look_ahead()
+    with pytest.raises(SourceError, match="denied"):
+        list(source.surveys())
+
+
+def test_close_ends_a_list_that_nobody_wanted(md5: Place, monkeypatch):
+    monkeypatch.setattr("regvault.registry.list_ahead._CHUNKS_AHEAD", 1)
+    monkeypatch.setattr("regvault.registry.parallel_list._CHUNK", 1)
+    fill(md5, [f"r{number}" for number in range(9)])
+    source = md5.source()
+    source.look_ahead()
+    thread = source._flat._ahead._thread
+    time.sleep(0.2)
+    assert thread.is_alive()  # it waits: no more than so much is ahead
+    source.close()
+    assert not thread.is_alive()
