@@ -6,11 +6,12 @@ and the vault's, which is opened meanwhile.
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING
+
+from regvault.registry.handover import Handover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -43,8 +44,8 @@ class ListAhead:
         self.started_ns = 0
         self._chunks = chunks
         self._now = now
-        self._queue: queue.Queue[list[Entry] | BaseException | None] = queue.Queue(_CHUNKS_AHEAD)
         self._stop = threading.Event()
+        self._handover = Handover(_CHUNKS_AHEAD, self._stop)
         self._thread = threading.Thread(target=self._work, name="regvault-ahead", daemon=True)
         self._thread.start()
 
@@ -53,28 +54,16 @@ class ListAhead:
             self.started_ns = self._now()
             with closing(self._chunks()) as chunks:
                 for chunk in chunks:
-                    if not self._put(chunk):
+                    if not self._handover.put(chunk):
                         return
-            self._put(None)
+            self._handover.put(None)
         except BaseException as error:  # noqa: BLE001 - raised again by the consumer, in its thread
-            self._put(error)
-
-    def _put(self, item: list[Entry] | BaseException | None) -> bool:
-        while not self._stop.is_set():
-            try:
-                self._queue.put(item, timeout=0.2)
-            except queue.Full:
-                continue
-            return True
-        return False
+            self._handover.put(error)
 
     def chunks(self) -> Iterator[list[Entry]]:
         """Yield the chunks. Raises what the LIST raises."""
         try:
-            while (got := self._queue.get()) is not None:
-                if isinstance(got, BaseException):
-                    raise got
-                yield got
+            yield from self._handover.chunks()
         finally:
             self.close()
 

@@ -6,7 +6,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
-from regvault.errors import StoreError
+from regvault.registry.handover import Handover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -38,7 +38,7 @@ class _Range(NamedTuple):
     prefix: str
     after: str
     before: str  # "": to the end
-    chunks: queue.Queue[list[Entry] | BaseException | None]
+    handover: Handover
 
 
 def list_in_order(
@@ -87,11 +87,11 @@ def list_in_order(
 def _rest(
     store: ObjectStore, prefix: str, last: str, threads: int, split: Callable[[str], Split]
 ) -> Iterator[list[Entry]]:
-    ranges = _ranges(prefix, last, split(last))
+    stop = threading.Event()
+    ranges = _ranges(prefix, last, split(last), stop)
     waiting: queue.SimpleQueue[_Range] = queue.SimpleQueue()
     for one in ranges:
         waiting.put(one)
-    stop = threading.Event()
 
     def work() -> None:
         while not stop.is_set():
@@ -99,7 +99,7 @@ def _rest(
                 one = waiting.get_nowait()
             except queue.Empty:
                 return
-            _list_range(store, one, stop)
+            _list_range(store, one)
 
     # Ranges are begun in order, so the one that is waited for is always at work.
     workers = [
@@ -110,17 +110,14 @@ def _rest(
         worker.start()
     try:
         for one in ranges:
-            while (got := one.chunks.get()) is not None:
-                if isinstance(got, BaseException):
-                    raise got
-                yield got
+            yield from one.handover.chunks()
     finally:
         stop.set()
         for worker in workers:
             worker.join()
 
 
-def _ranges(prefix: str, last: str, split: Split) -> list[_Range]:
+def _ranges(prefix: str, last: str, split: Split, stop: threading.Event) -> list[_Range]:
     """Return what is left as ranges, in order, each with the longest prefix that all of it has."""
     bounds = sorted({bound for bound in split.bounds if bound > last})
     ranges = []
@@ -129,7 +126,7 @@ def _ranges(prefix: str, last: str, split: Split) -> list[_Range]:
             found = after, "", ""
         else:
             found = (_common(after, before) if before else prefix), after, before
-        ranges.append(_Range(*found, queue.Queue(_QUEUED_CHUNKS)))
+        ranges.append(_Range(*found, Handover(_QUEUED_CHUNKS, stop)))
     return ranges
 
 
@@ -139,16 +136,8 @@ def _common(one: str, other: str) -> str:
     return min(one, other, key=len) if length is None else one[:length]
 
 
-def _list_range(store: ObjectStore, one: _Range, stop: threading.Event) -> None:
-    def put(item: list[Entry] | BaseException | None) -> bool:
-        while not stop.is_set():
-            try:
-                one.chunks.put(item, timeout=0.2)
-            except queue.Full:
-                continue
-            return True
-        return False
-
+def _list_range(store: ObjectStore, one: _Range) -> None:
+    put = one.handover.put
     chunk: list[Entry] = []
     try:
         for entry in store.list(one.prefix, after=one.after):
@@ -162,7 +151,5 @@ def _list_range(store: ObjectStore, one: _Range, stop: threading.Event) -> None:
         if chunk:
             put(chunk)
         put(None)
-    except StoreError as error:
-        put(error)
     except BaseException as error:  # noqa: BLE001 - raised again by the consumer, in its thread
         put(error)
