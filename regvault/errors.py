@@ -118,8 +118,14 @@ class VaultDamagedError(RegvaultError):
     exit_code = 4
     code = "vault-damaged"
 
+    #: Where nothing better is known.
+    HINT = (
+        "See what it takes with it: regvault verify --read-data. The next snapshot stores again "
+        "what the registry still has; a copy of the vault has the rest."
+    )
+
     def __init__(self, message: str, *, hint: str | None = None, key: str | None = None) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, hint=hint or self.HINT)
         self.key = key
 
 

@@ -108,7 +108,7 @@ def _refuse_what_is_there(store: ObjectStore) -> None:
     )
 
 
-#: What helps where `vault.json` is gone.
+#: What helps where `vault.json` is gone or damaged.
 _LOST_VAULT_JSON = (
     "Put vault.json back, from a copy or as `docs/vault-format.md` has it: the id is the `vault` "
     "of every root in snapshots/. A new one would belong to none of them."
@@ -168,14 +168,20 @@ class Vault:
                 hint="Make one with: regvault init VAULT. If there was one: is it mounted, is the "
                 "path right?",
             ) from None
-        body = read_document(data, VAULT_JSON, types=("vault",), vault=None).body
+        try:
+            body = read_document(data, VAULT_JSON, types=("vault",), vault=None).body
+        except VaultDamagedError as error:
+            raise VaultDamagedError(error.message, hint=_LOST_VAULT_JSON) from None
         identity = body.get("vault")
         if (
             not isinstance(identity, str)
             or not _ID.fullmatch(identity)  # it becomes the name of a directory of the cache
             or not isinstance(body.get("created"), str)
         ):
-            raise VaultDamagedError(f"{VAULT_JSON} is damaged: it does not say which vault this is")
+            raise VaultDamagedError(
+                f"{VAULT_JSON} is damaged: it does not say which vault this is",
+                hint=_LOST_VAULT_JSON,
+            )
         self.id: str = identity
         self.created: str = body["created"]
         self.on_proof: Callable[[str, int], None] | None = None

@@ -151,7 +151,8 @@ def test_a_command_ends_with_the_code_that_it_returns(run_command: Run) -> None:
     "error",
     [
         errors.NotFoundError("no such snapshot: 9", hint="See 'regvault snapshots'."),
-        errors.VaultDamagedError("vault.json is damaged"),
+        errors.VaultDamagedError("a pack is damaged"),
+        errors.VaultDamagedError("vault.json is damaged", hint="Put it back."),
         errors.StoreFullError("no space"),
         errors.LeaseHeldError("held"),
     ],
@@ -178,7 +179,8 @@ def test_several_errors_are_all_told_and_the_worst_decides(
 ) -> None:
     group = ExceptionGroup("", [errors.SourceError("one"), errors.VaultDamagedError("two")])
     assert run_command(raises(group)) == 4
-    assert capsys.readouterr().err.splitlines() == ["Error: two", "Error: one"]
+    hint = f"Hint: {errors.VaultDamagedError.HINT}"
+    assert capsys.readouterr().err.splitlines() == ["Error: two", hint, "Error: one"]
     assert run_command(raises(group), "--json") == 4
     error = json.loads(capsys.readouterr().out)["error"]
     assert [error["message"], error["others"][0]["message"]] == ["two", "one"]
