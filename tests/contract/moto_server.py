@@ -2,6 +2,7 @@
 
 - Conditional writes are atomic (moto checks, then writes).
 - A wrong `x-amz-checksum-sha256` is refused in buckets whose name begins with "strict".
+- A replaced object stays readable for the answers that are read from it (moto closes it).
 - Requests can be made to fail: `faults` holds what to do with the next requests.
 """
 
@@ -14,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
-from moto.s3 import responses
+from moto.s3 import models, responses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +80,7 @@ def start() -> tuple[str, Callable[[], None]]:
     """Return the URL of a server, and what stops it."""
     responses.S3Response.put_object = _put
     responses.S3Response.key_response = _key_response
+    models.FakeKey.dispose = lambda _self, _garbage=False: None  # whoever drops it last closes it
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
