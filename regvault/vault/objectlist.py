@@ -31,6 +31,7 @@ __all__ = [
     "build_base",
     "build_delta",
     "check_key",
+    "is_key",
 ]
 
 BASE_KIND = "objects"
@@ -126,6 +127,15 @@ def check_key(key: str) -> str:
     ):
         raise ValueError(f"no key of an object: {key!r}")
     return key
+
+
+def is_key(key: str) -> bool:
+    """Return whether a list may name `key`."""
+    try:
+        check_key(key)
+    except ValueError:
+        return False
+    return True
 
 
 class ObjectList:

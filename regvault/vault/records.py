@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from regvault.errors import ObjectNotFoundError, VaultDamagedError
+from regvault.errors import ObjectNotFoundError, UnknownFormatError, VaultDamagedError
 from regvault.vault.envelope import read_document, to_time, write_document
 from regvault.vault.fields import count, text
 from regvault.vault.keys import AMENDMENTS, FORMAT, amendment_key, record_key
-from regvault.vault.objectlist import Amendments, ObjectRef, check_key
+from regvault.vault.objectlist import Amendments, ObjectRef, check_key, is_key
 from regvault.vault.slots import numbers
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "is_held",
     "is_of",
+    "known_damage",
     "parse_amendment",
     "parse_changes",
     "read_amendments",
@@ -69,6 +70,24 @@ def read_records(
         else:
             found.append(document.body)
     return found
+
+
+def known_damage(store: ObjectStore, vault: str) -> set[str]:
+    """Return the objects whose bytes a verification found wrong, as the newest record has them.
+
+    A record that cannot be read is passed over, as is what is no key of an object: who reads this
+    does more than without it, and never less.
+    """
+    prefix = "records/verifications/"
+    for key in sorted((entry.key for entry in store.list(prefix)), reverse=True):
+        try:
+            document = read_document(store.get(key), key, types=("verifications",), vault=vault)
+        except (VaultDamagedError, UnknownFormatError, ObjectNotFoundError):
+            continue
+        damaged = document.body.get("damaged", [])
+        keys = damaged if isinstance(damaged, list) else []
+        return {key for key in keys if isinstance(key, str) and is_key(key)}
+    return set()
 
 
 def read_amendments(store: ObjectStore, vault: str, *, leave_damaged: bool = False) -> Amendments:

@@ -232,3 +232,46 @@ def test_a_stale_cache_of_another_host_costs_only_time(tmp_path):
     fresh = World(here.registry)
     assert fresh.snapshot().root.counts == counts
     clean.verified()
+
+
+ROTTEN = {
+    "a raw blob": lambda w: w.keys("blobs/")[0],
+    "a pack": lambda w: w.keys("packs/")[0],
+    "a meta object": lambda w: w.keys("meta/")[0],
+    "a state": lambda w: state_chunks(w)[0],
+    "the object list": lambda w: w.root().objects.base.top.key,
+}
+
+
+@pytest.mark.parametrize("what", ROTTEN)
+def test_what_a_verification_found_rotten_is_stored_anew(lossy, what):
+    """Rule 4: rot that keeps its size shows in no LIST, but a verification tells of it."""
+    day = tree(lossy.registry)
+    key = ROTTEN[what](lossy)
+    lossy.store.put(key, flip(lossy.store.get(key)))
+    assert lossy.verify().exit_code() == 4
+    lossy.verify("quick")  # it reads less, and forgets nothing
+    result = lossy.snapshot()
+    assert result.exit_code() in (0, 4)
+    newest = str(result.root.name)
+    report = lossy.verify().report
+    assert key in {problem.key for problem in report.problems}
+    assert all(newest not in problem.snapshots for problem in report.problems)
+    assert lossy.restored(result.root.name.sequence) == day
+    # What it is to the older snapshots stays known; to new ones it is nothing any more.
+    counting = CountingStore(lossy.store, record=True)
+    again = lossy.snapshot(store=counting)
+    assert again.exit_code() == 0
+    assert again.lost == []
+    assert again.read == 0
+
+
+def test_a_verification_that_reads_a_part_forgets_no_damage(lossy):
+    key = lossy.keys("packs/")[0]
+    good = lossy.store.get(key)
+    lossy.store.put(key, flip(good))
+    lossy.verify()
+    assert [p.key for p in lossy.verify("metadata").report.problems] == [key]
+    lossy.store.put(key, good)  # someone put it back
+    lossy.verified()
+    assert lossy.snapshot().lost == []

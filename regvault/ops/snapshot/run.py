@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -91,11 +92,11 @@ def _healing(
     What it held and the registry still has is stored again. A backup is not refused for what an
     older one lost.
     """
-    while True:
+    for tries in itertools.count():
         try:
             return take()
         except VaultDamagedError as error:
-            known = error.key is None or error.key in bad or len(bad) >= _BAD_AT_MOST
+            known = error.key is None or error.key in bad or tries >= _BAD_AT_MOST
             if known or not str(error.key).startswith(OBJECT_PREFIXES):
                 raise
             progress.warn(
@@ -103,3 +104,4 @@ def _healing(
                 hint="See what it means for older snapshots: regvault verify --read-data",
             )
             bad.add(str(error.key))
+    raise AssertionError  # the last try returns or raises

@@ -21,7 +21,7 @@ from regvault.vault.catalog import Catalog, vault_cache
 from regvault.vault.condemned import read_condemned_to
 from regvault.vault.keys import REGISTRY_NAME
 from regvault.vault.presence import Presence, list_objects
-from regvault.vault.records import is_held
+from regvault.vault.records import is_held, known_damage
 from regvault.vault.writer import ObjectWriter
 
 if TYPE_CHECKING:
@@ -186,6 +186,7 @@ class Session:
         self.objects: ObjectList | None = (
             vault.object_list(self.previous) if self.previous else None
         )
+        self._distrust_known()
         self.condemned, self.condemned_to = read_condemned_to(vault.store, vault.id)
         self.presence = Presence(self.objects, bad)
         self.catalog = Catalog(vault.store, self.directory)
@@ -194,6 +195,21 @@ class Session:
         self._threads = 1 if isinstance(vault.store, HierarchicalStore) else threads
         self._lister = ThreadPoolExecutor(1, thread_name_prefix="presence")
         self._listing = self._lister.submit(self._list)
+
+    def _distrust_known(self) -> None:
+        """Count no more on what a verification found rotten: LIST shows it with its size."""
+        if self.objects is None:
+            return
+        known = known_damage(self.vault.store, self.vault.id) - self._bad
+        try:
+            needed = {key for key in known if self.objects.get(key) is not None}
+            needed |= known & {chunk.key for chunk in self.objects.own_chunks()}
+        except VaultDamagedError:
+            return  # it is found when the list is compared with LIST
+        self._bad |= needed
+        if needed:
+            count = f"{len(needed)} object{'s' if len(needed) > 1 else ''}"
+            self._progress.note(f"Storing anew {count} that a verification found damaged.")
 
     def _pass_over(self, error: VaultDamagedError) -> None:
         # The worst day is no day to refuse a backup: the newest root that can be read will do.

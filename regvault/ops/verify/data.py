@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from regvault.model.progress import Progress
     from regvault.ops.verify.report import Report
     from regvault.vault.catalog import Catalog
+    from regvault.vault.root import Root
     from regvault.vault.vault import Vault
 
-__all__ = ["Sample", "check_data", "parse_sample"]
+__all__ = ["Sample", "check_data", "check_known", "parse_sample"]
 
 #: Bytes that are read at once; no member of a pack is larger.
 _PIECE = 2 << 20
@@ -102,6 +103,42 @@ def check_data(
 
     for _ in in_order(chosen, one, threads=threads, name="verify"):
         pass
+
+
+def check_known(vault: Vault, roots: Iterable[Root], report: Report) -> None:
+    """Read again what an earlier verification found damaged, and this one has not read.
+
+    What no snapshot needs any more is dropped from the record.
+    """
+    again = report.carried - report.bad_keys()
+    report.carried = set()
+    for key in sorted(again):
+        if any(_needs(vault, root, key) for root in roots):
+            _prove(vault, key, report)
+
+
+def _needs(vault: Vault, root: Root, key: str) -> bool:
+    try:
+        objects = vault.object_list(root)
+        return objects.get(key) is not None or key in {ref.key for ref in objects.own_chunks()}
+    except VaultDamagedError:
+        return True  # what it needs is not known
+
+
+def _prove(vault: Vault, key: str, report: Report) -> None:
+    """Report an object whose bytes are not what its name says."""
+    digest = digest_of_key(key)
+    if digest is None:
+        return
+    hasher = new_hash(digest.partition(":")[0])
+    try:
+        with vault.store.open(key) as reader:
+            while data := reader.read(_PIECE):
+                hasher.update(data)
+    except ObjectNotFoundError:
+        return  # which LIST has told
+    if hasher.hexdigest() != digest.partition(":")[2]:
+        report.add(key, "damaged", "its bytes are not what its name says")
 
 
 def _chosen(keys: Iterable[str], sample: Sample, dice: random.Random) -> Iterator[str]:

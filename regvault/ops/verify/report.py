@@ -6,9 +6,13 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from regvault.vault.objectlist import is_key
+
 __all__ = ["Problem", "Report"]
 
 _KEPT = 10_000
+#: Damaged objects that a record names.
+_RECORDED = 1000
 
 
 class Problem(NamedTuple):
@@ -37,6 +41,8 @@ class Report:
         count: all of them.
         objects, nbytes: that were read and hashed.
         present: objects that were looked up in LIST.
+        carried: objects that an earlier verification found damaged, and that are still there.
+            Unless they are seen to be good, they go into the record of this one.
         wrong_members: pack or meta object -> its members with other bytes, where they are known.
     """
 
@@ -47,6 +53,7 @@ class Report:
     present: int = 0
     images: list[tuple[str, str, str]] = field(default_factory=list)
     wrong_members: dict[str, set[str]] = field(default_factory=dict)
+    carried: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _seen: set[tuple[str, str]] = field(default_factory=set)
 
@@ -83,6 +90,11 @@ class Report:
     def bad_keys(self) -> set[str]:
         """Return the keys that have problems."""
         return {problem.key for problem in self.problems}
+
+    def damaged_objects(self) -> list[str]:
+        """Return the objects whose bytes are wrong, of this and earlier verifications: 1,000."""
+        found = {p.key for p in self.problems if p.what == "damaged" and is_key(p.key)}
+        return sorted(found | self.carried)[:_RECORDED]
 
     def to_json(self) -> dict[str, Any]:
         """Return the part of the document that is about problems."""

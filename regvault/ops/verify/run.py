@@ -12,7 +12,7 @@ from regvault.errors import RegvaultError
 from regvault.model.progress import NO_PROGRESS
 from regvault.ops.claim import claim
 from regvault.ops.verify.closures import check_closures
-from regvault.ops.verify.data import Sample, check_data
+from regvault.ops.verify.data import Sample, check_data, check_known
 from regvault.ops.verify.images import name_images, name_snapshots
 from regvault.ops.verify.metadata import (
     Proven,
@@ -29,7 +29,7 @@ from regvault.ops.verify.report import Report
 from regvault.vault.catalog import Catalog
 from regvault.vault.envelope import to_time
 from regvault.vault.keys import new_run_id
-from regvault.vault.records import write_record
+from regvault.vault.records import known_damage, write_record
 
 if TYPE_CHECKING:
     from regvault.model.progress import Progress
@@ -126,6 +126,7 @@ def verify(vault: Vault, options: VerifyOptions, *, progress: Progress) -> Verif
                     for registry in {root.name.registry for root in roots}
                 },
                 "problems": report.count,
+                "damaged": report.damaged_objects(),
                 "objects_read": report.objects,
                 "bytes_read": report.nbytes,
                 "seconds": round(result.seconds, 3),
@@ -145,8 +146,10 @@ def _check(
     report: Report,
     progress: Progress,
 ) -> None:
+    known = known_damage(vault.store, vault.id)
     seen = check_presence(vault, roots, report, progress, options.threads)
     try:
+        report.carried = {key for key in known if seen.get(key) is not None}
         if options.quick:
             return
         check_documents(vault, report)
@@ -159,6 +162,7 @@ def _check(
             _walk_and_read(vault, roots, catalog, manifests, options, report, progress)
             trees = itertools.chain(named_keys(roots, vault, "trees/"), list_chunks(roots, vault))
             check_trees(vault, trees, proven, report, options.threads)
+            check_known(vault, roots, report)
         finally:
             vault.on_proof = None
             proven.close()
