@@ -86,6 +86,10 @@ COMMANDS: dict[str, LazyCommand] = {
         "regvault.cli.commands.prune:prune",
         "Delete what no snapshot needs, after `forget` has dropped some.",
     ),
+    "purge": LazyCommand(
+        "regvault.cli.commands.purge:purge",
+        "Remove the content of each DIGEST, a layer, a config or a manifest, from every snapshot.",
+    ),
     "copy": LazyCommand(
         "regvault.cli.commands.copy:copy",
         "Copy what other vaults lack of this vault's snapshots; each byte is proven.",

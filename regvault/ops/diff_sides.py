@@ -70,7 +70,7 @@ class SnapshotSide:
         objects = self.opened.objects
         for digest in digests:
             places = self.opened.catalog.find(digest)
-            place = next((p for p in places if objects.get(p.key) is not None), None)
+            place = next((p for p in places if objects.has(p.key)), None)
             if place is not None:
                 yield place.size
             else:

@@ -66,10 +66,7 @@ class BlobReader:
 
     def locate(self, digest: str) -> list[Location]:
         """Return where a blob lies, the best place first; [] where nothing knows it."""
-        found = self._catalog.find(digest)
-        if len(found) > 1 and self._objects is not None:
-            objects = self._objects
-            found.sort(key=lambda place: objects.get(place.key) is None)
+        found = self._find(digest)
         if not found:
             # A raw blob is its own catalog line, also when every segment is gone.
             found = [] if self._objects is None else self._raw(self._objects, digest)
@@ -78,6 +75,24 @@ class BlobReader:
             self._recovered = True
             if self._catalog.recover(self._objects):
                 return self.locate(digest)
+        return found
+
+    def holds(self, digest: str) -> bool:
+        """Return whether an object of the snapshot's own list holds a blob."""
+        objects = self._objects
+        return objects is not None and (
+            any(objects.has(place.key) for place in self._catalog.find(digest))
+            or bool(objects.variants(blob_key(digest)))
+        )
+
+    def _find(self, digest: str) -> list[Location]:
+        """Return what the catalog says, the snapshot's own objects first, without replaced ones."""
+        found = self._catalog.find(digest)
+        objects = self._objects
+        if objects is not None:
+            found = [place for place in found if not objects.replaced(place.key)]
+            if len(found) > 1:
+                found.sort(key=lambda place: not objects.has(place.key))
         return found
 
     @staticmethod
@@ -102,7 +117,7 @@ class BlobReader:
             if not self._recovered:
                 self._recovered = True
                 self._catalog.recover(self._objects)
-                yield from (place for place in self._catalog.find(digest) if place not in found)
+                yield from (place for place in self._find(digest) if place not in found)
 
     def read(self, digest: str, *, limit: int = 8 << 20) -> bytes:
         """Return a small blob (a manifest, a config), proven.

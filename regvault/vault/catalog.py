@@ -169,6 +169,10 @@ class Catalog:
             if ref.key not in covered
         ]
 
+    def objects(self) -> set[str]:
+        """Return the keys of all packs and meta objects that lines name."""
+        return self._covered()
+
     def _covered(self) -> set[str]:
         if self._directory is not None or self._cache is not None:
             return self._with_cache(lambda cache: cache.objects())

@@ -6,10 +6,10 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import ObjectNotFoundError, RefusedError, VaultDamagedError
+from regvault.vault.amendments import brought_along
 from regvault.vault.envelope import from_time, read_document
 from regvault.vault.keys import LEASES, REGISTRY_NAME, SNAPSHOTS, root_key, sequence_of
 from regvault.vault.parties import end, seen_dead
-from regvault.vault.records import parse_changes
 from regvault.vault.root import RootName, parse_root
 from regvault.vault.slots import filled
 from regvault.vault.stub import parse_stub
@@ -197,10 +197,7 @@ def unfinished_since(vault: Vault, committed: set[str]) -> int | None:
 
 def brought(root: Root) -> set[str]:
     """Return the keys that a copied root's own amendment put in the place of others."""
-    if root.amendment is None:
-        return set()
-    changes = parse_changes(root.amendment.get("changes"), root.name.key)
-    return {ref.key for ref in changes.values() if ref is not None}
+    return {ref.key for ref in brought_along(root).changes.values() if ref is not None}
 
 
 def copied_by(root: Root) -> str:

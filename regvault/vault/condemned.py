@@ -16,17 +16,18 @@ from regvault.errors import TemporaryError, UnknownFormatError, VaultDamagedErro
 from regvault.vault.envelope import read_document, to_time
 from regvault.vault.frames import compress, decompress
 from regvault.vault.keys import CONDEMNED, FORMAT, condemned_key, sequence_of
-from regvault.vault.slots import filled_after, numbers
+from regvault.vault.slots import fill_next, filled_after, numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from regvault.model.store import ObjectStore
+    from regvault.vault.prune_lock import PruneLock
 
 __all__ = [
     "REPEAT_EVERY",
+    "commit_condemned",
     "condemned_document",
-    "newest_slot",
     "parse_condemned",
     "read_condemned",
     "read_condemned_to",
@@ -145,3 +146,35 @@ def condemned_document(vault: str, number: int, run: str, keys: Iterable[str]) -
     content = "".join(f"{line}\n" for line in lines).encode("ascii")
     seal = {"sha256": hashlib.sha256(content).hexdigest(), "signatures": []}
     return compress(content + json.dumps(seal, separators=(",", ":")).encode() + b"\n")
+
+
+def commit_condemned(
+    store: ObjectStore,
+    vault: str,
+    lock: PruneLock,
+    run: str,
+    keys: Sequence[str],
+    condemned: set[str],
+) -> str:
+    """Fill the next slot with a condemned list; return its key.
+
+    Args:
+        store: the vault's store.
+        vault: its id.
+        lock: held; it names the slot.
+        run: who condemns.
+        keys: in byte order, each once.
+        condemned: what earlier lists condemn; what another party condemned meanwhile is added.
+
+    Raises:
+        LeaseLostError: another party took the lock.
+    """
+
+    def document(number: int) -> bytes:
+        every = sorted({*keys, *condemned}) if number % REPEAT_EVERY == 0 else keys
+        return condemned_document(vault, number, run, every)
+
+    def taken(data: bytes, number: int) -> None:
+        condemned.update(parse_condemned(data, number, vault) or ())
+
+    return fill_next(store, condemned_key, newest_slot(store) + 1, document, lock, taken)

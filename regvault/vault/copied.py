@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from regvault.errors import VaultDamagedError
+from regvault.vault.amendments import changes_json
 from regvault.vault.envelope import write_document
 from regvault.vault.keys import FORMAT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from regvault.vault.objectlist import Amendments
     from regvault.vault.root import Root
     from regvault.vault.vault import Vault
@@ -34,7 +37,9 @@ def origin_of(vault: Vault, root: Root) -> str:
     return origin
 
 
-def copied_document(data: bytes, *, vault: str, slot: str, run: str, changes: Amendments) -> bytes:
+def copied_document(
+    data: bytes, *, vault: str, slot: str, run: str, changes: Amendments, purged: Iterable[str] = ()
+) -> bytes:
     """Return what goes into the slot of a copy.
 
     Args:
@@ -44,11 +49,9 @@ def copied_document(data: bytes, *, vault: str, slot: str, run: str, changes: Am
         run: that copies.
         changes: of its object list, what has another key in that vault: key -> object; None for
             what was purged.
+        purged: digests of the contents that were purged from it.
     """
     body, seal = data.split(b"\n")[:2]
-    listed: list[list[Any]] = [
-        [key] if ref is None else [key, *ref] for key, ref in sorted(changes.items())
-    ]
     amendment, _ = write_document(
         {
             "type": "amendment",
@@ -58,7 +61,8 @@ def copied_document(data: bytes, *, vault: str, slot: str, run: str, changes: Am
             "run": run,
             "slot": slot,
             "origin": json.loads(body)["vault"],
-            "changes": listed,
+            "changes": changes_json(changes),
+            **({"purged": sorted(purged)} if purged else {}),
         }
     )
     return b"%s\n%s\n%s" % (body, seal, amendment)

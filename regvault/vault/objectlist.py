@@ -31,6 +31,7 @@ __all__ = [
     "build_base",
     "build_delta",
     "check_key",
+    "followed",
     "is_key",
 ]
 
@@ -138,6 +139,19 @@ def is_key(key: str) -> bool:
     return True
 
 
+def followed(amendments: Amendments, key: str) -> ObjectRef | None:
+    """Return what lies in the place of an amended key in the end; None where it was purged."""
+    seen: set[str] = set()
+    ref: ObjectRef | None = None
+    while key in amendments and key not in seen:
+        seen.add(key)
+        ref = amendments[key]
+        if ref is None:
+            return None
+        key = ref.key
+    return ref
+
+
 class ObjectList:
     """Reads one object list, in order or by key. Holds the delta, and some chunks, in memory."""
 
@@ -201,20 +215,13 @@ class ObjectList:
 
     def lists(self, key: str) -> bool:
         """Return whether the root named `key`, whatever became of it since."""
-        return self._original(key) is not None
+        return self.line(key) is not None
 
     def _amended(self, key: str) -> ObjectRef | None:
-        seen: set[str] = set()
-        ref: ObjectRef | None = None
-        while key in self._amendments and key not in seen:
-            seen.add(key)
-            ref = self._amendments[key]
-            if ref is None:
-                return None
-            key = ref.key
-        return ref
+        return followed(self._amendments, key)
 
-    def _original(self, key: str) -> ObjectRef | None:
+    def line(self, key: str) -> ObjectRef | None:
+        """Return what the root said of a key, whatever became of it since."""
         delta = self.delta()
         return delta[key] if key in delta else self.base_line(key)
 
@@ -230,13 +237,22 @@ class ObjectList:
         A key that an amendment brought in is one of the list's too.
         """
         if not self._amendments:
-            return self._original(key)
+            return self.line(key)
         if key in self._amendments and self.lists(key):
             return self._amended(key)
         if self._brought is None:
             changed = map(self._amended, filter(self.lists, self._amendments))
             self._brought = {ref.key: ref for ref in changed if ref is not None}
-        return self._original(key) or self._brought.get(key)
+        return self.line(key) or self._brought.get(key)
+
+    def has(self, key: str) -> bool:
+        """Return whether an object of the list lies under `key` itself."""
+        ref = self.get(key)
+        return ref is not None and ref.key == key
+
+    def replaced(self, key: str) -> bool:
+        """Return whether an amendment put another object in the place of `key`, or purged it."""
+        return key in self._amendments and not self.has(key)
 
     def with_prefix(self, prefix: str) -> Iterator[ObjectRef]:
         """Yield the objects whose keys begin with `prefix`, as amended."""

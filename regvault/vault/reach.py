@@ -15,7 +15,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from regvault.errors import VaultDamagedError
-from regvault.vault.objectlist import ObjectList, check_key
+from regvault.vault.objectlist import ObjectList, check_key, followed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,7 +44,8 @@ def needed_keys(
     """
     bases: _Leaves = _Leaves()
     deltas: _Leaves = _Leaves()
-    own: set[str] = {ref.key for ref in amendments.values() if ref is not None} | set(also)
+    brought = {ref.key for ref in (followed(amendments, key) for key in amendments) if ref}
+    own: set[str] = brought | set(also)
     for each in lists:
         bases.add(each.base)
         if each.delta_tree is not None:
@@ -53,7 +54,7 @@ def needed_keys(
     rows = heapq.merge(
         bases.rows(delta=False), deltas.rows(delta=True), ((key, 1) for key in sorted(own))
     )
-    replaced = amendments.keys() - {ref.key for ref in amendments.values() if ref is not None}
+    replaced = amendments.keys() - brought
     for key, group in groupby(rows, key=itemgetter(0)):
         if sum(count for _, count in group) > 0 and key not in replaced:
             yield key

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from regvault.errors import ObjectNotFoundError, UnknownFormatError, VaultDamagedError
 from regvault.vault.envelope import read_document, to_time, write_document
-from regvault.vault.fields import count, text
-from regvault.vault.keys import AMENDMENTS, FORMAT, amendment_key, record_key
-from regvault.vault.objectlist import Amendments, ObjectRef, check_key, is_key
-from regvault.vault.slots import numbers
+from regvault.vault.keys import FORMAT, record_key
+from regvault.vault.objectlist import is_key
 
 if TYPE_CHECKING:
     from regvault.model.store import ObjectStore
@@ -20,9 +18,6 @@ __all__ = [
     "is_held",
     "is_of",
     "known_damage",
-    "parse_amendment",
-    "parse_changes",
-    "read_amendments",
     "read_records",
     "write_record",
 ]
@@ -88,62 +83,6 @@ def known_damage(store: ObjectStore, vault: str) -> set[str]:
         keys = damaged if isinstance(damaged, list) else []
         return {key for key in keys if isinstance(key, str) and is_key(key)}
     return set()
-
-
-def read_amendments(store: ObjectStore, vault: str, *, leave_damaged: bool = False) -> Amendments:
-    """Return what became of keys that roots name: another object, or None: purged.
-
-    Args:
-        store: the vault's store.
-        vault: its id.
-        leave_damaged: leave out what cannot be read, or is gone, instead of raising.
-
-    Raises:
-        VaultDamagedError: an amendment cannot be read, or one is gone.
-    """
-    found: Amendments = {}
-    for expected, number in enumerate(numbers(store, AMENDMENTS, amendment_key), start=1):
-        if number != expected and not leave_damaged:
-            raise VaultDamagedError(f"{amendment_key(expected)} is gone")
-        key = amendment_key(number)
-        try:
-            found.update(parse_amendment(store.get(key), key, vault))
-        except (VaultDamagedError, ObjectNotFoundError):
-            if not leave_damaged:
-                raise
-    return found
-
-
-def parse_amendment(data: bytes, key: str, vault: str) -> Amendments:
-    """Parse what is in a slot of an amendment; a void changes nothing.
-
-    Raises:
-        VaultDamagedError: it is neither, or of another slot.
-    """
-    body = read_document(data, key, types=("amendment", "void"), vault=vault).body
-    if body.get("slot", key) != key:
-        raise VaultDamagedError(f"{key} is damaged: it is of another slot")
-    return parse_changes(body.get("changes"), key) if body["type"] == "amendment" else {}
-
-
-def parse_changes(changes: Any, key: str) -> Amendments:
-    """Parse the `changes` of an amendment: `[old key, new key, size, sha256]` or `[old key]`.
-
-    Raises:
-        VaultDamagedError: they are none.
-    """
-    found: Amendments = {}
-    try:
-        for old, *new in changes:
-            check_key(old)
-            if new:
-                name, size, sha256 = new
-                found[old] = ObjectRef(check_key(name), count(size), text(sha256))
-            else:
-                found[old] = None
-    except (TypeError, ValueError):
-        raise VaultDamagedError(f"{key} is damaged: its changes cannot be read") from None
-    return found
 
 
 def is_held(root: Root, confirmations: list[dict[str, Any]]) -> bool:

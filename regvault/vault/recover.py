@@ -39,7 +39,7 @@ def members_of(store: ObjectStore, ref: ObjectRef) -> list[Location]:
             for digest, at, size in iter_members(data, ref.key)
         ]
     found: list[Location] = []
-    for offset, length, text in _frames(data, ref.key):
+    for offset, length, text in frames_of(data, ref.key):
         found += [
             Location(digest, ref.key, offset, length, size, "regvault")
             for digest, _, size in iter_members(text, ref.key)
@@ -47,7 +47,7 @@ def members_of(store: ObjectStore, ref: ObjectRef) -> list[Location]:
     return found
 
 
-def _frames(data: bytes, key: str) -> Iterator[tuple[int, int, bytes]]:
+def frames_of(data: bytes, key: str) -> Iterator[tuple[int, int, bytes]]:
     """Yield (offset, stored length, content) of the zstd frames that an object is made of."""
     import zstandard
 

@@ -9,15 +9,23 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING
 
-from regvault.errors import ObjectNotFoundError
+from regvault.errors import (
+    ObjectNotFoundError,
+    PreconditionError,
+    StoreUnavailableError,
+    VaultDamagedError,
+)
 from regvault.vault.keys import sequence_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from regvault.model.store import Entry, ObjectStore
+    from regvault.vault.parties import Holding
 
-__all__ = ["filled", "filled_after", "holds", "numbers"]
+__all__ = ["fill_next", "filled", "filled_after", "holds", "numbers"]
+
+_MAX_SLOTS = 100
 
 
 def filled_after(store: ObjectStore, key_of: Callable[[int], str], number: int) -> Iterator[Entry]:
@@ -56,3 +64,45 @@ def holds(store: ObjectStore, key: str, data: bytes) -> bool:
         return store.get(key) == data
     except ObjectNotFoundError:
         return False
+
+
+def fill_next(
+    store: ObjectStore,
+    key_of: Callable[[int], str],
+    number: int,
+    document: Callable[[int], bytes],
+    holding: Holding,
+    taken: Callable[[bytes, int], None],
+) -> str:
+    """Fill the first slot from `number` on that is free; return its key.
+
+    Args:
+        store: the vault's store.
+        key_of: number -> key.
+        number: the slot after the highest that is filled, as far as is known.
+        document: number -> what goes into that slot.
+        holding: the lock or lease, which names each slot before the PUT.
+        taken: is told (bytes, number) of a slot that another party filled: it held a void for a
+            party that was declared dead, or what that one committed after all.
+
+    Raises:
+        LeaseLostError: this run was declared dead.
+        StoreUnavailableError: it is not known what came of the PUT. (The slot is filled before the
+            lock is given back.)
+    """
+    for each in range(number, number + _MAX_SLOTS):
+        key, data = key_of(each), document(each)
+        holding.renew(slot=key)
+        try:
+            store.put(key, data, if_none_match=True)
+        except StoreUnavailableError:
+            if not holds(store, key, data):
+                raise
+        except PreconditionError:
+            there = store.get(key)
+            if there != data:
+                taken(there, each)
+                continue
+        store.barrier()
+        return key
+    raise VaultDamagedError(f"{_MAX_SLOTS} slots in a row from {key_of(number)} on were filled")

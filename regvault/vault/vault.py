@@ -20,6 +20,7 @@ from regvault.errors import (
     StoreError,
     VaultDamagedError,
 )
+from regvault.vault.amendments import Amended, brought_along, read_amendments
 from regvault.vault.envelope import read_document, to_time, write_document
 from regvault.vault.keys import (
     CATALOG,
@@ -33,7 +34,7 @@ from regvault.vault.keys import (
     tree_key,
 )
 from regvault.vault.objectlist import Amendments, ObjectList
-from regvault.vault.records import parse_changes, read_amendments, read_records
+from regvault.vault.records import read_records
 from regvault.vault.root import Root, RootName, parse_root
 from regvault.vault.slots import numbers
 from regvault.vault.tree import ChunkRef, Node, Tree, parse
@@ -188,27 +189,36 @@ class Vault:
         self.kept: KeptChunks | None = None
         self._lock = threading.Lock()
         self._nodes: OrderedDict[tuple[str, str], Node] = OrderedDict()
-        self._amendments: Amendments | None = None
+        self._amended: Amended | None = None
         self._confirmations: list[dict[str, Any]] | None = None
 
     @property
-    def amendments(self) -> Amendments:
-        """What became of keys that roots name; read once.
+    def amended(self) -> Amended:
+        """What became of keys that roots name, and what was purged; read once.
 
-        What cannot be read of them is left out (`verify` names it): a reader proves each blob by
+        What cannot be read of it is left out (`verify` names it): a reader proves each blob by
         its digest, so it gets all the others. Who writes calls `require_amendments` first.
         """
-        if self._amendments is None:
-            self._amendments = read_amendments(self.store, self.id, leave_damaged=True)
-        return self._amendments
+        if self._amended is None:
+            self._amended = read_amendments(self.store, self.id, leave_damaged=True)
+        return self._amended
+
+    @property
+    def amendments(self) -> Amendments:
+        """What became of keys that roots name."""
+        return self.amended.changes
+
+    def purged(self, root: Root) -> frozenset[str]:
+        """Return the digests of the contents that were purged from a snapshot."""
+        return self.amended.purged | brought_along(root).purged
 
     def require_amendments(self) -> None:
-        """Read all of the amendments.
+        """Read all of the amendments, again if need be.
 
         Raises:
             VaultDamagedError: one cannot be read, or is gone.
         """
-        self._amendments = read_amendments(self.store, self.id)
+        self._amended = read_amendments(self.store, self.id)
 
     @property
     def confirmations(self) -> list[dict[str, Any]]:
@@ -269,7 +279,7 @@ class Vault:
     def object_list(self, root: Root) -> ObjectList:
         """Return the object list of a root, with the vault's amendments applied."""
         amendments = self.amendments
-        brought = self._brought_along(root)
+        brought = brought_along(root).changes
         if brought:
             amendments = {**amendments, **brought}
         return self.list_of(root.objects, amendments)
@@ -279,12 +289,6 @@ class Vault:
         return ObjectList(
             ref, lambda kind, chunk: self._node(kind, chunk, None, keyed=True), amendments
         )
-
-    def _brought_along(self, root: Root) -> Amendments:
-        """Return the amendment that a copied root brought along for keys that differ here."""
-        if root.amendment is None:
-            return {}
-        return parse_changes(root.amendment.get("changes"), root.name.key)
 
     def tree(self, kind: str, ref: TreeRef | ChunkRef, objects: ObjectList) -> Tree:
         """Return a tree of a snapshot whose object list is `objects`."""

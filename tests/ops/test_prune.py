@@ -306,7 +306,6 @@ def test_superseded_segments_go(made):
 
 
 def test_every_hundredth_list_repeats_the_earlier_ones(made, monkeypatch):
-    monkeypatch.setattr("regvault.ops.prune.run.REPEAT_EVERY", 3)
     monkeypatch.setattr("regvault.vault.condemned.REPEAT_EVERY", 3)
     gone = set()
     for _ in range(4):

@@ -252,6 +252,7 @@ def _modes(text: str | None) -> tuple[int, int] | None:
 _REASONS = {
     "missing": "`missing` was damaged at the source already; another snapshot may have it: "
     "regvault find DIGEST.",
+    "purged": "`purged` was removed from all snapshots: records/amendments/ of the vault says why.",
     "damaged": "`damaged` is wrong or gone in the vault: regvault verify.",
 }
 
@@ -279,6 +280,10 @@ def _show(app: App, plan: RestorePlan, result: RestoreResult | None, target: str
                 "from there: it caches."
             )
     _show_moved(app, plan, result)
+    if plan.purged_count:
+        console.note(f"{fmt.count(plan.purged_count, 'part')} of it was purged, and stays away:")
+        for problem in plan.purged[:20]:
+            console.note(f"  {_line(problem)}")
     if plan.problem_count:
         reasons = {problem.reason for problem in plan.problems}
         console.warn(

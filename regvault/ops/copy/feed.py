@@ -14,6 +14,7 @@ from regvault.errors import (
     TemporaryError,
     VaultDamagedError,
 )
+from regvault.vault.amendments import brought_along
 from regvault.vault.catalog import Catalog, vault_cache
 from regvault.vault.certain import read_chain
 from regvault.vault.condemned import read_condemned_to, refuse_if_condemned_since
@@ -21,7 +22,6 @@ from regvault.vault.copied import copied_document, origin_of
 from regvault.vault.keys import RAW_BLOB_BYTES, digest_of_key
 from regvault.vault.parties import void_document
 from regvault.vault.presence import Presence, list_objects
-from regvault.vault.records import parse_changes
 from regvault.vault.root import RootName, parse_root
 from regvault.vault.segment import Location
 from regvault.vault.slots import holds
@@ -69,10 +69,7 @@ class Feed:
         self._slots = {slot.name.sequence: slot for slot in read_chain(vault, registry)}
         roots = [slot.root for slot in self._slots.values() if slot.root is not None]
         self.newest: Root | None = roots[-1] if roots else None
-        self._moved: Amendments = {}
-        if self.newest is not None and self.newest.amendment is not None:
-            changes = self.newest.amendment.get("changes")
-            self._moved = parse_changes(changes, self.newest.name.key)
+        self._moved: Amendments = brought_along(self.newest).changes if self.newest else {}
         self._condemned: set[str] = set()
         self._condemned_to = 0
         self._others: list[ObjectList] = []
@@ -153,7 +150,14 @@ class Feed:
         """Return whether nothing at all is in a slot."""
         return sequence not in self._slots
 
-    def fill(self, lease: Lease, name: RootName, data: bytes, objects: ObjectList | None) -> None:
+    def fill(
+        self,
+        lease: Lease,
+        name: RootName,
+        data: bytes,
+        objects: ObjectList | None,
+        purged: Iterable[str] = (),
+    ) -> None:
         """Commit a root or a stub: all that was stored becomes durable first.
 
         Args:
@@ -161,6 +165,7 @@ class Feed:
             name: the slot.
             data: the source's bytes.
             objects: the object list of the root; None for a stub.
+            purged: digests of what was purged from it in the source.
 
         Raises:
             LeaseLostError: this run was declared dead.
@@ -170,7 +175,12 @@ class Feed:
         self.vault.store.barrier()
         changes = self._changes(objects) if objects is not None else {}
         document = copied_document(
-            data, vault=self.vault.id, slot=name.key, run=self._run, changes=changes
+            data,
+            vault=self.vault.id,
+            slot=name.key,
+            run=self._run,
+            changes=changes,
+            purged=purged if changes else (),
         )
         self._put(lease, name, document)
 

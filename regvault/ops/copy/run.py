@@ -249,7 +249,8 @@ class _Copier:
                 if feed.is_empty(slot.name.sequence):
                     feed.fill_void(lease, slot.name)
             elif slot.data is not None:
-                feed.fill(lease, slot.name, slot.data, objects)
+                purged = self._source.purged(slot.root) if slot.root is not None else ()
+                feed.fill(lease, slot.name, slot.data, objects, purged)
                 if slot.root is not None:
                     feed.newest = slot.root
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regvault.errors import ObjectNotFoundError, VaultDamagedError
 from regvault.model.store import HierarchicalStore
+from regvault.vault.amendments import read_amendments
 from regvault.vault.certain import (
     brought,
     check_clock,
@@ -25,7 +26,6 @@ from regvault.vault.condemned import read_condemned
 from regvault.vault.keys import CATALOG, parse_segment_key
 from regvault.vault.presence import list_objects
 from regvault.vault.reach import needed_keys
-from regvault.vault.records import read_amendments
 from regvault.vault.segment import Segment
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def read_needs(vault: Vault, *, claims: bool) -> Needs:
                 committed |= {slot.root.run, copied_by(slot.root)}
             elif slot.stub is not None:
                 committed.add(slot.stub.run)
-    amendments = read_amendments(vault.store, vault.id)
+    amendments = read_amendments(vault.store, vault.id).changes
     if claims:
         lists += claimed_lists(vault)
     return Needs(lists, amendments, also, committed)

@@ -10,15 +10,7 @@ import heapq
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from regvault.errors import (
-    ObjectNotFoundError,
-    PreconditionError,
-    StoreAccessError,
-    StoreUnavailableError,
-    VaultDamagedError,
-)
-from regvault.model.store import HierarchicalStore
-from regvault.ops.bounded import in_order
+from regvault.ops.prune.deleting import delete_all
 from regvault.ops.prune.plan import (
     GRACE_S,
     Keys,
@@ -29,15 +21,9 @@ from regvault.ops.prune.plan import (
     still_unneeded,
     with_needs,
 )
-from regvault.vault.certain import check_clock
-from regvault.vault.condemned import (
-    REPEAT_EVERY,
-    condemned_document,
-    newest_slot,
-    parse_condemned,
-    read_condemned,
-)
-from regvault.vault.keys import condemned_key, new_run_id
+from regvault.vault.certain import check_clock, claimed_lists
+from regvault.vault.condemned import commit_condemned, read_condemned
+from regvault.vault.keys import new_run_id
 from regvault.vault.prune_lock import PruneLock
 
 if TYPE_CHECKING:
@@ -47,8 +33,6 @@ if TYPE_CHECKING:
     from regvault.vault.vault import Vault
 
 __all__ = ["PruneResult", "prune"]
-
-_MAX_SLOTS = 100
 
 
 @dataclass
@@ -61,6 +45,7 @@ class PruneResult:
         condemned: objects that were condemned now; and their bytes.
         deleted: objects that are gone now; and their bytes.
         locked: condemned objects that the store does not let go yet (Object Lock, a missing right).
+        claimed: condemned objects that stay until whoever reads them is done.
     """
 
     plan: PrunePlan
@@ -68,12 +53,14 @@ class PruneResult:
     condemned: tuple[int, int] = (0, 0)
     deleted: tuple[int, int] = (0, 0)
     locked: list[str] = field(default_factory=list)
+    claimed: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that `--json` prints.
 
         `list`: the key of the condemned list, or null. `condemned`, `deleted`: `objects` and
-        `bytes`. `locked`: keys that could not be deleted yet. `needed`: as in the plan.
+        `bytes`. `locked`: keys that could not be deleted yet. `claimed`: keys that a restore or
+        a verify reads still. `needed`: as in the plan.
         """
         return {
             "list": self.slot,
@@ -81,6 +68,7 @@ class PruneResult:
             "deleted": {"objects": self.deleted[0], "bytes": self.deleted[1]},
             "young": self.plan.to_json()["young"],
             "locked": self.locked,
+            "claimed": self.claimed,
             "needed": self.plan.needed,
         }
 
@@ -130,45 +118,16 @@ def prune(
                 for seen in still_unneeded(plan, needs, condemned, before_ns):
                     final.add(seen)
                 if final.count:
-                    result.slot = _commit(vault, lock, run, final, condemned)
+                    keys = [seen.key for seen in final]
+                    result.slot = commit_condemned(
+                        vault.store, vault.id, lock, run, keys, condemned
+                    )
             result.condemned = final.count, final.nbytes
         _delete(vault, plan, final, result, progress, threads)
         vault.store.barrier()
     finally:
         final.close()
     return result
-
-
-def _commit(vault: Vault, lock: PruneLock, run: str, final: Keys, condemned: set[str]) -> str:
-    """Fill the next free slot with a condemned list; return its key."""
-    store = vault.store
-    first = newest_slot(store) + 1
-    for number in range(first, first + _MAX_SLOTS):
-        key = condemned_key(number)
-        keys = [seen.key for seen in final]
-        if number % REPEAT_EVERY == 0:
-            keys = sorted({*keys, *condemned})
-        data = condemned_document(vault.id, number, run, keys)
-        lock.renew(slot=key)
-        try:
-            store.put(key, data, if_none_match=True)
-        except StoreUnavailableError:
-            # Its outcome is not known. (The lock fills the slot before it is given back.)
-            try:
-                there = store.get(key)
-            except ObjectNotFoundError:
-                there = b""
-            if there != data:
-                raise
-        except PreconditionError:
-            there = store.get(key)
-            if there != data:
-                # A void: this key was named by a pruner that was declared dead.
-                condemned |= set(parse_condemned(there, number, vault.id) or ())
-                continue
-        store.barrier()
-        return key
-    raise VaultDamagedError(f"{_MAX_SLOTS} slots of condemned lists in a row were filled by others")
 
 
 def _delete(
@@ -188,30 +147,19 @@ def _delete(
     store = vault.store
     condemned = read_condemned(store, vault.id)
     needs = read_needs(vault, claims=False)
+    # What a purge or a repair replaced, a reader may read that began before.
+    claims = list(claimed_lists(vault)) if needs.amendments else []
 
     def chosen() -> Iterator[Seen]:
         for seen, needed in with_needs(heapq.merge(plan.leftovers, final), needs.keys()):
             if needed:
                 plan.needed.append(seen.key)
+            elif seen.key in needs.amendments and any(c.lists(seen.key) for c in claims):
+                result.claimed.append(seen.key)
             elif seen.key in condemned:
                 yield seen
 
-    doomed = chosen()
     progress.phase("Deleting", total_items=plan.leftovers.count + final.count)
-
-    def one(seen: Seen) -> tuple[Seen, bool]:
-        try:
-            store.delete(seen.key)
-        except StoreAccessError:
-            return seen, False
-        return seen, True
-
-    parallel = 1 if isinstance(store, HierarchicalStore) else threads
-    count = nbytes = 0
-    for seen, gone in in_order(doomed, one, threads=parallel, name="delete"):
-        progress.advance(1)
-        if gone:
-            count, nbytes = count + 1, nbytes + seen.size
-        else:
-            result.locked.append(seen.key)
-    result.deleted = count, nbytes
+    deleted = delete_all(store, chosen(), threads=threads, progress=progress)
+    result.deleted = deleted.count, deleted.nbytes
+    result.locked = deleted.locked

@@ -61,6 +61,10 @@ class RestorePlan:
             find out when they come to it.
         problems: what does not come back, the first 1,000.
         problem_count: all of them.
+        purged: what was removed from all snapshots, and so does not come back: the first 1,000.
+            Where it was asked for by its name it is a problem.
+        purged_count: all of it.
+        named: whether tags or digests were asked for.
     """
 
     snapshot: Root
@@ -74,10 +78,18 @@ class RestorePlan:
     tags_moved: list[tuple[str, str, str]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     problem_count: int = 0
+    purged: list[Problem] = field(default_factory=list)
+    purged_count: int = 0
+    named: bool = False
 
     def add(self, problems: Iterable[Problem]) -> None:
         """Keep problems, counted all, listed up to a bound."""
         for problem in problems:
+            if problem.reason == "purged" and not self.named:
+                self.purged_count += 1
+                if len(self.purged) < _PROBLEMS_KEPT:
+                    self.purged.append(problem)
+                continue
             self.problem_count += 1
             if len(self.problems) < _PROBLEMS_KEPT:
                 self.problems.append(problem)
@@ -95,6 +107,8 @@ class RestorePlan:
             "tags_moved": _moved(self.tags_moved),
             "problem_count": self.problem_count,
             "problems": [problem._asdict() for problem in self.problems],
+            "purged_count": self.purged_count,
+            "purged": [problem._asdict() for problem in self.purged],
         }
 
 

@@ -99,6 +99,7 @@ class Restorer:
         # Each state is read three times: by the plan, for links and for tags.
         if not isinstance(vault.store, HierarchicalStore):
             vault.kept = KeptChunks()
+        self._purged = {d for d in vault.purged(root) if not reader.holds(d)}
         self._failed: dict[str, str] = {}
         self._lock = threading.Lock()
         #: repository -> why its state cannot be read; "": a part of the list of all, or of damage.
@@ -112,7 +113,7 @@ class Restorer:
         Raises:
             NotFoundError: nothing matches.
         """
-        plan = RestorePlan(self._root)
+        plan = RestorePlan(self._root, named=bool(self._options.tags or self._options.digests))
         self._progress.phase("Choosing", total_items=self._root.counts.repositories)
         self._check_globs()
         damage = self._damage()
@@ -237,6 +238,7 @@ class Restorer:
                 referrers=options.referrers,
                 deny=options.deny,
                 failed=self._failed,
+                purged=self._purged,
             )
             if selection is not None:
                 yield entry.name, selection
@@ -322,7 +324,9 @@ class Restorer:
             name, selection = task
             if again:
                 with self._lock:
-                    result.plan.add(p for p in selection.problems if p.reason != "missing")
+                    result.plan.add(
+                        p for p in selection.problems if p.reason not in ("missing", "purged")
+                    )
             work(self, name, selection, result)
 
         threads = self._options.threads

@@ -22,7 +22,8 @@ class Problem(NamedTuple):
         repository: in the snapshot.
         subject: digest or `:tag`.
         reason: `missing` (the snapshot never had it), `damaged` (the vault's bytes are wrong),
-            `denied`, `incomplete` (an image that reaches one of these).
+            `denied`, `purged` (that, or what it needs, was removed from all snapshots),
+            `incomplete` (an image that reaches one of the others).
         detail: words for people.
     """
 
@@ -142,6 +143,7 @@ def select(
     referrers: bool = True,
     deny: Collection[str] = (),
     failed: Collection[str] = (),
+    purged: Collection[str] = (),
 ) -> Selection | None:
     """Choose what of one repository comes back; None where nothing of it was asked for.
 
@@ -153,6 +155,7 @@ def select(
         referrers: with what refers to them: signatures, SBOMs.
         deny: digests never to bring back; an image that reaches one is left out as a whole.
         failed: digests whose bytes in the vault turned out to be wrong; likewise.
+        purged: digests that were removed from all snapshots; likewise.
     """
     state = images.state
     everything = not tags and not digests
@@ -167,12 +170,17 @@ def select(
         for root in roots:
             wanted |= images.manifests_of(root, referrers=referrers)
     problems: list[Problem] = []
-    bad = _bad_manifests(repository, images, wanted, set(deny), set(failed), problems)
-    wanted -= bad
+    refused = {
+        **dict.fromkeys(purged, "purged"),
+        **dict.fromkeys(failed, "damaged"),
+        **dict.fromkeys(deny, "denied"),
+    }
+    bad = _bad_manifests(repository, images, wanted, refused, problems)
+    wanted -= bad.keys()
     held = state.held()
     if everything:
-        blobs = {d: s for d, s in held.items() if d not in deny and d not in failed}
-        for digest in bad & set(state.revisions):
+        blobs = {d: s for d, s in held.items() if d not in refused}
+        for digest in bad.keys() & set(state.revisions):
             blobs.pop(digest, None)
     else:
         blobs = {d: held[d] for d in (*wanted, *images.blobs_of(wanted)) if d in held}
@@ -189,11 +197,14 @@ def select(
             where = f"it pointed to {digest}" if digest else "where it pointed was lost"
             problems.append(Problem(repository, f":{tag}", "missing", where))
         elif digest in bad:
-            problems.append(Problem(repository, f":{tag}", "incomplete", f"it needs {digest}"))
+            reason = "purged" if bad[digest] == "purged" else "incomplete"
+            problems.append(Problem(repository, f":{tag}", reason, f"it needs {digest}"))
+    # A former value that was deleted at the source is history all the same.
+    left_out = refused.keys() | {d for d, reason in bad.items() if reason != "missing"}
     history = [
         (tag, digest)
         for tag, digest in sorted(state.history)
-        if (everything and digest not in deny) or (tag in current and digest == current[tag])
+        if (everything and digest not in left_out) or (tag in current and digest == current[tag])
     ]
     return Selection(blobs, layers, revisions, history, current, problems)
 
@@ -222,43 +233,40 @@ def _bad_manifests(
     repository: str,
     images: Images,
     wanted: set[str],
-    deny: set[str],
-    failed: set[str],
+    refused: dict[str, str],
     problems: list[Problem],
-) -> set[str]:
-    """Return the manifests that cannot come back: not held, denied, damaged, or reaching such."""
+) -> dict[str, str]:
+    """Return the manifests that cannot come back, and why: not held, refused, or reaching such."""
     state = images.state
-    bad: set[str] = set()
+    bad: dict[str, str] = {}
+
+    def report(digest: str, reason: str, detail: str = "") -> None:
+        bad[digest] = reason
+        problems.append(Problem(repository, digest, reason, detail))
+
     for digest in sorted(wanted):
         if state.revisions[digest][1] is None:
-            bad.add(digest)
-            problems.append(Problem(repository, digest, "missing", "not in the snapshot"))
-        elif digest in deny or digest in failed:
-            bad.add(digest)
-            reason = "denied" if digest in deny else "damaged"
-            problems.append(Problem(repository, digest, reason))
-    refused = deny | failed
+            report(digest, "missing", "not in the snapshot")
+        elif digest in refused:
+            report(digest, refused[digest])
     if not refused:
         return bad
-    for digest in wanted - bad:
-        hit = refused.intersection(images.blobs_of([digest]))
+    for digest in sorted(wanted - bad.keys()):
+        hit = refused.keys() & images.blobs_of([digest]).keys()
         if hit:
-            bad.add(digest)
-            problems.append(Problem(repository, digest, "incomplete", f"it needs {min(hit)}"))
+            purged = all(refused[each] == "purged" for each in hit)
+            report(digest, "purged" if purged else "incomplete", f"it needs {min(hit)}")
     while True:
-        parents = {
-            digest
-            for digest in wanted - bad
-            if (manifest := images.manifest(digest)) is not None
-            and any(child.digest in bad for child in manifest.children)
-        }
+        parents: dict[str, str] = {}
+        for digest in wanted - bad.keys():
+            manifest = images.manifest(digest)
+            reasons = {bad.get(child.digest) for child in manifest.children} if manifest else set()
+            if reasons - {None}:
+                parents[digest] = "purged" if reasons <= {None, "purged"} else "incomplete"
         if not parents:
             return bad
-        bad |= parents
-        problems += [
-            Problem(repository, digest, "incomplete", "a manifest of this index does not come back")
-            for digest in sorted(parents)
-        ]
+        for digest, reason in sorted(parents.items()):
+            report(digest, reason, "a manifest of this index does not come back")
 
 
 def _children_first(revisions: list[str], images: Images, everything: bool) -> list[str]:

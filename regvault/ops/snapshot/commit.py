@@ -45,7 +45,7 @@ def write_object_list(session: Session, needs: NeedIndex, *, incremental: bool) 
         delta = dict(objects.delta())
         count, nbytes = before.entries, before.nbytes
         for key, ref in (changes or {}).items():
-            had = objects.get(key)
+            had = objects.line(key)
             count += (ref is not None) - (had is not None)
             nbytes += (ref.size if ref else 0) - (had.size if had else 0)
             delta[key] = ref

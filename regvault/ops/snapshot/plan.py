@@ -36,6 +36,8 @@ class Plan:
         unchanged: how many keep their state.
         trees_lost: states of the newest root cannot be relied on: nothing is inherited.
         lost: objects of the newest root that the vault no longer has: they are stored again.
+        amended: objects that the newest root names were replaced or purged since: its states are
+            counted anew, and all repositories are read, whatever the globs say.
         damage: that the newest root carries.
         hidden: of the names that the source does not show, those below a directory that cannot be
             read: they keep their state.
@@ -44,6 +46,7 @@ class Plan:
     globs: tuple[str, ...]
     everything: bool = False
     trees_lost: bool = False
+    amended: bool = False
     changed: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     unchanged: int = 0
@@ -82,7 +85,9 @@ def make_plan(
     plan.lost = dict(session.presence.missing)
     if session.objects is None or any(key.startswith("trees/") for key in plan.lost):
         plan.trees_lost = session.previous is not None
-    if plan.lost or plan.trees_lost:
+    else:
+        plan.amended = bool(session.objects.changes())
+    if plan.lost or plan.trees_lost or plan.amended:
         plan.everything = True
         plan.changed, plan.removed, plan.surveys = [], [], {}
     return plan
@@ -219,11 +224,13 @@ def _all_work(
         for survey in source.surveys():
             yield None, survey
         return
+    # What an amendment purged may be in any repository, and cannot be inherited.
+    globs = () if plan.amended else plan.globs
     entries = session.entries()
     entry = next(entries, None)
-    for survey in _surveys(source, plan.globs):
+    for survey in _surveys(source, globs):
         while entry is not None and entry.name < survey.repository:
-            if not _read(entry.name, plan.globs) or entry.name in plan.hidden:
+            if not _read(entry.name, globs) or entry.name in plan.hidden:
                 yield entry, None
             entry = next(entries, None)
         if entry is not None and entry.name == survey.repository:
@@ -232,6 +239,6 @@ def _all_work(
         else:
             yield None, survey
     while entry is not None:
-        if not _read(entry.name, plan.globs) or entry.name in plan.hidden:
+        if not _read(entry.name, globs) or entry.name in plan.hidden:
             yield entry, None
         entry = next(entries, None)

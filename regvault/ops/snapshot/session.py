@@ -202,7 +202,7 @@ class Session:
             return
         known = known_damage(self.vault.store, self.vault.id) - self._bad
         try:
-            needed = {key for key in known if self.objects.get(key) is not None}
+            needed = {key for key in known if self.objects.has(key)}
             needed |= known & {chunk.key for chunk in self.objects.own_chunks()}
         except VaultDamagedError:
             return  # it is found when the list is compared with LIST

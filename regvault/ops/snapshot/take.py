@@ -218,6 +218,7 @@ class Run:
                 previous is not None
                 and not plan.lost
                 and not plan.trees_lost
+                and not plan.amended
                 and needs.root() == previous.sha256
             )
             if not incremental:

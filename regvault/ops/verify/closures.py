@@ -14,7 +14,7 @@ from regvault.vault.keys import blob_key, digest_of_key
 from regvault.vault.tree import ChunkRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
 
     from regvault.model.progress import Progress
     from regvault.ops.snapshot.session import RepositoryEntry
@@ -84,10 +84,10 @@ def _walk(
             if entry.state not in known:
                 yield entry
 
-    holds = _remembering(catalog, objects)
+    holds, purged = _remembering(catalog, objects), vault.purged(root)
     for entry in states_ahead(unknown(), objects, vault):
         lines = vault.tree("state", ChunkRef(entry.state), objects).lines()
-        _walk_state(lines, root, entry.name, holds, manifests, report)
+        _walk_state(lines, root, entry.name, holds, purged, manifests, report)
     return states
 
 
@@ -99,7 +99,7 @@ def _remembering(catalog: Catalog, objects: ObjectList) -> Callable[[str], bool]
 
     @lru_cache(maxsize=_REMEMBERED)
     def listed(key: str) -> bool:
-        return objects.get(key) is not None
+        return objects.has(key)
 
     @lru_cache(maxsize=_REMEMBERED)
     def holds(digest: str) -> bool:
@@ -127,6 +127,7 @@ def _walk_state(
     root: Root,
     repository: str,
     holds: Callable[[str], bool],
+    purged: Container[str],
     manifests: Manifests,
     report: Report,
 ) -> None:
@@ -145,7 +146,7 @@ def _walk_state(
             revisions.append(name)
     names = (str(root.name),)
     for digest in held:
-        if not holds(digest):
+        if not holds(digest) and digest not in purged:
             report.add(digest, "closure", f"{repository} needs it; no object has it", names)
     for digest in revisions:
         for needed, may_be_absent in manifests.needs(digest):

@@ -120,7 +120,7 @@ def check_known(vault: Vault, roots: Iterable[Root], report: Report) -> None:
 def _needs(vault: Vault, root: Root, key: str) -> bool:
     try:
         objects = vault.object_list(root)
-        return objects.get(key) is not None or key in {ref.key for ref in objects.own_chunks()}
+        return objects.has(key) or key in {ref.key for ref in objects.own_chunks()}
     except VaultDamagedError:
         return True  # what it needs is not known
 

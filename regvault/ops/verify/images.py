@@ -56,7 +56,7 @@ def name_snapshots(vault: Vault, roots: list[Root], report: Report) -> None:
             objects = vault.object_list(root)
             own = {chunk.key for chunk in objects.own_chunks()}
             for key, names in hurt.items():
-                if key in own or objects.get(key) is not None:
+                if key in own or objects.has(key):
                     names.append(str(root.name))
         except VaultDamagedError:
             continue  # its object list is what is damaged, which is reported itself

@@ -19,6 +19,7 @@ from regvault.oci.manifest import InvalidManifestError, parse_manifest
 from regvault.oci.media import MANIFESTS
 from regvault.oci.verify import matches_manifest
 from regvault.ops.bounded import in_order
+from regvault.vault.amendments import parse_amendment
 from regvault.vault.cache import digest_bytes
 from regvault.vault.condemned import parse_condemned
 from regvault.vault.envelope import read_document
@@ -38,7 +39,6 @@ from regvault.vault.keys import (
 from regvault.vault.pack import MAX_FRAME_BYTES, iter_members
 from regvault.vault.parties import is_slot
 from regvault.vault.presence import KeySizes
-from regvault.vault.records import parse_amendment
 from regvault.vault.root import RootName
 
 if TYPE_CHECKING:

@@ -1,0 +1,88 @@
+"""Makes a new pack or meta object of the members of an old one, without some of them.
+
+Snapshots never do it (nothing is repacked under a root); `purge` and `repair` do, and say so in an
+amendment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from regvault.errors import VaultDamagedError
+from regvault.oci.verify import matches_manifest
+from regvault.vault.blobs import is_digest_of
+from regvault.vault.pack import MetaWriter, PackWriter, Placed, iter_members
+from regvault.vault.recover import frames_of
+from regvault.vault.segment import Location
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from regvault.model.store import ObjectStore
+    from regvault.vault.objectlist import ObjectRef
+    from regvault.vault.writer import ObjectWriter
+
+__all__ = ["move_members"]
+
+#: One old object becomes one new one, however large.
+_NO_LIMIT = 1 << 62
+
+
+def move_members(
+    store: ObjectStore, writer: ObjectWriter, ref: ObjectRef, *, without: Collection[str]
+) -> tuple[ObjectRef | None, list[Location]]:
+    """Store the members of an object in a new one, each proven.
+
+    Args:
+        store: the vault's store.
+        writer: that stores the new one.
+        ref: the old one, with the SHA-256 that its bytes must have.
+        without: digests of those that are left out.
+
+    Returns:
+        the new object, None where no member is left; its lines for the catalog.
+
+    Raises:
+        ObjectNotFoundError: there is no such object.
+        VaultDamagedError: its bytes are not what they should be; nothing was stored.
+    """
+    data = store.get(ref.key)
+    if hashlib.sha256(data).hexdigest() != ref.sha256:
+        raise VaultDamagedError(
+            f"{ref.key} is damaged, so what shares it cannot be moved",
+            hint="Nothing was changed. The next snapshot stores anew what `verify --read-data` "
+            "found damaged; or bring the object back from a copy.",
+            key=ref.key,
+        )
+    made: list[Placed] = []
+    kind = PackWriter if ref.key.startswith("packs/") else MetaWriter
+    new = kind(writer, made.extend, limit=_NO_LIMIT)
+    try:
+        for digest, member in _members(data, ref.key):
+            if digest not in without:
+                new.add(digest, member)
+        new.flush()
+    finally:
+        new.abort()
+    lines = [Location(p.digest, p.ref.key, p.offset, p.length, p.size, "regvault") for p in made]
+    return made[0].ref if made else None, lines
+
+
+def _members(data: bytes, key: str) -> Iterator[tuple[str, bytes]]:
+    """Yield (digest, bytes) of the members of a pack or a meta object, proven."""
+    texts = [data] if key.startswith("packs/") else (text for _, _, text in frames_of(data, key))
+    right = is_digest_of if key.startswith("packs/") else _is_blob
+    for text in texts:
+        for digest, at, size in iter_members(text, key):
+            member = bytes(text[at : at + size])
+            if not right(digest, member):
+                raise VaultDamagedError(
+                    f"{key} is damaged: {digest} in it has other bytes", key=key
+                )
+            yield digest, member
+
+
+def _is_blob(digest: str, data: bytes) -> bool:
+    """Return whether a member of a meta object is right; one of Docker's may be by its payload."""
+    return matches_manifest(data, digest)
