@@ -10,7 +10,7 @@ from regvault.oci.manifest import InvalidManifestError, parse_manifest
 from regvault.oci.media import MANIFESTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
 
     from regvault.oci.manifest import Manifest
 
@@ -45,6 +45,18 @@ class RepositoryState(NamedTuple):
         for part in (self.layers, self.blobs):
             found |= {digest: size for digest, size in part.items() if size is not None}
         return found
+
+    def without(self, digests: Container[str]) -> RepositoryState:
+        """Return the same, but that it does not hold some contents."""
+
+        def kept(part: dict[str, int | None]) -> dict[str, int | None]:
+            return {d: None if d in digests else size for d, size in part.items()}
+
+        revisions = {
+            d: (media, None if d in digests else size)
+            for d, (media, size) in self.revisions.items()
+        }
+        return self._replace(revisions=revisions, layers=kept(self.layers), blobs=kept(self.blobs))
 
 
 def parse_state(lines: Iterable[bytes]) -> RepositoryState:

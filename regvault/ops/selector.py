@@ -313,6 +313,7 @@ class Opened:
         self.catalog = catalog or Catalog(vault.store, vault_cache(cache_base, vault.id))
         self.reader = BlobReader(vault.store, self.catalog, self.objects)
         self._prepared = False
+        self._gone: set[str] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -374,14 +375,22 @@ class Opened:
         return self.state_tree(state).lines()
 
     def state(self, entry: RepositoryEntry) -> RepositoryState:
-        """Return a repository's whole state."""
+        """Return a repository's whole state; what was purged from it, it does not hold."""
         try:
-            return parse_state(self.state_lines(entry.state))
+            state = parse_state(self.state_lines(entry.state))
+            return state.without(self._purged()) if self.vault.purged(self.root) else state
         except ValueError:
             raise VaultDamagedError(
                 f"the state of {entry.name} in {self.root.name} has a line that is none",
                 hint="See all that is wrong with: regvault verify",
             ) from None
+
+    def _purged(self) -> set[str]:
+        if self._gone is None:
+            self.expect(1)
+            purged = self.vault.purged(self.root)
+            self._gone = {digest for digest in purged if not self.reader.holds(digest)}
+        return self._gone
 
     def damage(self, repository: str | None = None) -> Iterator[DamageLine]:
         """Yield what was wrong at the source: all of it, or of one repository."""

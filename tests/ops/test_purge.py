@@ -17,8 +17,10 @@ from regvault.errors import (
 from regvault.model.progress import NO_PROGRESS
 from regvault.ops.claim import claim
 from regvault.ops.copy import CopyOptions, copy
+from regvault.ops.find import find_digest
 from regvault.ops.prune import plan_prune, prune
 from regvault.ops.purge import plan_purge, purge
+from regvault.ops.selector import Opened
 from regvault.storage.delegate import Wrapper
 from regvault.storage.memory import MemoryStore
 from regvault.vault.condemned import read_condemned
@@ -160,6 +162,21 @@ def test_the_next_snapshot_tells_the_truth(made, what, still):
     again = made.snapshot()
     assert (again.read, again.lost) == (0 if still else again.read, [])
     assert again.objects == 0
+
+
+@pytest.mark.parametrize("what", CONTENTS)
+def test_what_looks_inside_says_that_it_is_not_held(made, what):
+    digest = CONTENTS[what](made)
+    held = [what.held for _, what in find_digest(made.vault(), digest).occurrences]
+    assert held
+    assert all(held)
+    purged(made, digest)
+    found = find_digest(made.vault(), digest)
+    assert [what.held for _, what in found.occurrences] == [False] * len(held)
+    assert not any(there for _, there in found.places)
+    with Opened(made.vault(), made.root(1)) as opened:
+        entry = opened.entry("app")
+        assert digest not in opened.state(entry).held()
 
 
 def test_a_narrowed_snapshot_inherits_nothing_that_was_purged(made):

@@ -281,7 +281,7 @@ def _show(app: App, plan: RestorePlan, result: RestoreResult | None, target: str
             )
     _show_moved(app, plan, result)
     if plan.purged_count:
-        console.note(f"{fmt.count(plan.purged_count, 'part')} of it was purged, and stays away:")
+        console.note(f"Purged from the vault, and not restored ({plan.purged_count}):")
         for problem in plan.purged[:20]:
             console.note(f"  {_line(problem)}")
     if plan.problem_count:
