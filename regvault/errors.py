@@ -120,8 +120,8 @@ class VaultDamagedError(RegvaultError):
 
     #: Where nothing better is known.
     HINT = (
-        "See what it takes with it: regvault verify --read-data. The next snapshot stores again "
-        "what the registry still has; a copy of the vault has the rest."
+        "See what it takes with it: regvault verify --read-data. Mend it from the registry, or a "
+        "copy: regvault repair --from WHERE"
     )
 
     def __init__(self, message: str, *, hint: str | None = None, key: str | None = None) -> None:

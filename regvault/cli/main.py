@@ -94,6 +94,10 @@ COMMANDS: dict[str, LazyCommand] = {
         "regvault.cli.commands.copy:copy",
         "Copy what other vaults lack of this vault's snapshots; each byte is proven.",
     ),
+    "repair": LazyCommand(
+        "regvault.cli.commands.repair:repair",
+        "Mend what is damaged or missing in the vault, and prove it.",
+    ),
     "unlock": LazyCommand(
         "regvault.cli.commands.unlock:unlock",
         "End the leases of runs that are dead, and a prune lock that one left.",

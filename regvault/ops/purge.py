@@ -16,14 +16,14 @@ from regvault.ops.confirm import check_reason, who
 from regvault.ops.prune.deleting import delete_all
 from regvault.ops.prune.plan import Seen
 from regvault.vault import recover
-from regvault.vault.amendments import commit_amendment
 from regvault.vault.catalog import Catalog
 from regvault.vault.certain import check_clock, claimed_lists, known_registries, read_chain
-from regvault.vault.condemned import commit_condemned, read_condemned
+from regvault.vault.condemned import read_condemned
 from regvault.vault.keys import blob_key, digest_of_key, new_run_id, plain_key
 from regvault.vault.objectlist import ObjectRef
 from regvault.vault.presence import Presence
 from regvault.vault.prune_lock import PruneLock
+from regvault.vault.replace import commit_replacements
 from regvault.vault.rewrite import move_members
 from regvault.vault.writer import ObjectWriter
 
@@ -308,14 +308,17 @@ def _commit(
         changes[seen.key], placed = move_members(store, writer, ref, without=plan.digests)
         lines += placed
         progress.advance(1)
-    if lines:
-        store.barrier()
-        catalog.write(sorted({place.line() for place in lines}), run)
-    store.barrier()
-    if changes:
-        result.amendment = commit_amendment(
-            store, vault.id, lock, run, changes, purged=plan.digests, by=by(), reason=reason
-        )
-    keys = sorted(seen.key for seen in goes)
-    commit_condemned(store, vault.id, lock, run, keys, condemned)
+    result.amendment = commit_replacements(
+        vault,
+        catalog,
+        lock,
+        run,
+        changes=changes,
+        lines=lines,
+        goes=[seen.key for seen in goes],
+        condemned=condemned,
+        purged=plan.digests,
+        by=by(),
+        reason=reason,
+    )
     result.written = writer.written, writer.written_bytes

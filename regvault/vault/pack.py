@@ -16,13 +16,13 @@ from regvault.vault.frames import compress
 from regvault.vault.keys import meta_key, pack_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from regvault.model.store import Stage
     from regvault.vault.objectlist import ObjectRef
     from regvault.vault.writer import ObjectWriter
 
-__all__ = ["MetaWriter", "PackWriter", "Placed", "iter_members", "member_header"]
+__all__ = ["MetaWriter", "PackWriter", "Placed", "iter_members", "member_header", "pack_bytes"]
 
 #: A pack is closed when it has reached this size.
 PACK_BYTES = 64 << 20
@@ -264,6 +264,14 @@ class MetaWriter:
             if self._stage is not None:
                 self._stage.abort()
                 self._stage = None
+
+
+def pack_bytes(blobs: Iterable[tuple[str, bytes]]) -> bytes:
+    """Return the pack of some blobs, in their order: the same bytes that PackWriter stores."""
+    parts: list[bytes] = []
+    for digest, data in blobs:
+        parts += [member_header(digest, len(data)), data, _padding(len(data))]
+    return b"".join((*parts, _END))
 
 
 def iter_members(

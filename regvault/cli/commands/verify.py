@@ -94,6 +94,6 @@ def _show(app: App, result: VerifyResult, sample: Sample | None) -> None:
         console.say(f"  {repository}{image} needs {digest}")
     console.warn(
         "what is damaged cannot be restored; everything else can",
-        hint="What is missing, the next snapshot stores again, if the registry still has it. What "
-        "is there with wrong bytes is not noticed by snapshots: put the object aside first.",
+        hint="The next snapshot stores again what the registry still has. Older snapshots are "
+        "mended from it, or from a copy, by: regvault repair --from WHERE",
     )

@@ -105,12 +105,16 @@ def check_data(
         pass
 
 
+#: Problems that say that an object's bytes are not what they should be, or not there.
+_WRONG_BYTES = ("damaged", "missing", "size")
+
+
 def check_known(vault: Vault, roots: Iterable[Root], report: Report) -> None:
     """Read again what an earlier verification found damaged, and this one has not read.
 
     What no snapshot needs any more is dropped from the record.
     """
-    again = report.carried - report.bad_keys()
+    again = report.carried - {p.key for p in report.problems if p.what in _WRONG_BYTES}
     report.carried = set()
     for key in sorted(again):
         if any(_needs(vault, root, key) for root in roots):

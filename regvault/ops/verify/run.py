@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from regvault.vault.root import Root
     from regvault.vault.vault import Vault
 
-__all__ = ["VerifyOptions", "VerifyResult", "verify"]
+__all__ = ["VerifyOptions", "VerifyResult", "examine", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,20 +96,8 @@ def verify(vault: Vault, options: VerifyOptions, *, progress: Progress) -> Verif
     depth = "quick" if options.quick else ("metadata" if data is None else "data")
     result = VerifyResult(depth)
     report = result.report
-    registries = vault.registries()
-    progress.phase("Reading roots", total_items=len(registries))
-    roots: list[Root] = []
-    for registry in registries:
-        roots += check_chains(vault, registry, report)
-        progress.advance(1)
+    roots = _examine(vault, options, report, progress)
     result.snapshots = len(roots)
-    # The local cache could be wrong too: all segments are read here anyway.
-    catalog = Catalog(vault.store, None)
-    try:
-        with claim(vault, roots, progress):
-            _check(vault, roots, catalog, options, report, progress)
-    finally:
-        catalog.close()
     result.seconds = (time.time_ns() - started) / 1e9
     try:
         write_record(
@@ -136,6 +124,36 @@ def verify(vault: Vault, options: VerifyOptions, *, progress: Progress) -> Verif
     except RegvaultError as error:
         progress.warn(f"the verification is not recorded in the vault: {error.message}")
     return result
+
+
+def examine(
+    vault: Vault, options: VerifyOptions, *, progress: Progress
+) -> tuple[list[Root], Report]:
+    """Look for what is wrong as `verify` does; return the roots that can be read, and the report.
+
+    Nothing is recorded.
+    """
+    report = Report()
+    return _examine(vault, options, report, progress), report
+
+
+def _examine(
+    vault: Vault, options: VerifyOptions, report: Report, progress: Progress
+) -> list[Root]:
+    registries = vault.registries()
+    progress.phase("Reading roots", total_items=len(registries))
+    roots: list[Root] = []
+    for registry in registries:
+        roots += check_chains(vault, registry, report)
+        progress.advance(1)
+    # The local cache could be wrong too: all segments are read here anyway.
+    catalog = Catalog(vault.store, None)
+    try:
+        with claim(vault, roots, progress):
+            _check(vault, roots, catalog, options, report, progress)
+    finally:
+        catalog.close()
+    return roots
 
 
 def _check(

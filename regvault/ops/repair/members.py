@@ -1,0 +1,128 @@
+"""The members of a pack or a meta object that is damaged or gone, and what is whole of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import zstandard
+
+from regvault.errors import ObjectNotFoundError, VaultDamagedError
+from regvault.oci.grammar import is_digest
+from regvault.oci.verify import matches_manifest
+from regvault.vault.frames import decompress
+from regvault.vault.pack import MAX_FRAME_BYTES, iter_members
+from regvault.vault.segment import Location
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from regvault.model.store import ObjectStore
+    from regvault.vault.catalog import Catalog
+    from regvault.vault.objectlist import ObjectRef
+
+__all__ = ["Member", "members_of", "salvage"]
+
+_BLOCK = 512
+_FRAME_MAGIC = b"\x28\xb5\x2f\xfd"
+
+
+class Member(NamedTuple):
+    """One blob of an object.
+
+    Attributes:
+        digest: of the blob.
+        place: where the catalog says that it lies.
+        data: its bytes, proven; None where the object does not give them.
+    """
+
+    digest: str
+    place: Location
+    data: bytes | None
+
+
+def members_of(store: ObjectStore, ref: ObjectRef, catalog: Catalog) -> Iterator[Member]:
+    """Yield the members of an object, by offset: as the catalog has them, else as it says itself.
+
+    Where neither tells, nothing is yielded: what lay in it cannot be known.
+    """
+    try:
+        data = store.get(ref.key)
+    except ObjectNotFoundError:
+        data = b""
+    places = sorted(catalog.members(ref.key), key=lambda place: (place.offset, place.digest))
+    packed = ref.key.startswith("packs/")
+    for place in places or _told_by(data, ref.key, packed=packed):
+        part = data[place.offset : place.offset + place.length]
+        found = part if packed else _of_frame(part, place, ref.key)
+        whole = found is not None and matches_manifest(found, place.digest)
+        yield Member(place.digest, place, found if whole else None)
+
+
+def _told_by(data: bytes, key: str, *, packed: bool) -> list[Location]:
+    """Return what a pack says itself, where all of its headers can be read."""
+    if not packed:
+        return []
+    try:
+        return [
+            Location(digest, key, at, size, size, "regvault")
+            for digest, at, size in iter_members(data, key)
+        ]
+    except VaultDamagedError:
+        return []  # what comes after the damage is not known
+
+
+def _of_frame(frame: bytes, place: Location, key: str) -> bytes | None:
+    try:
+        text = decompress(frame, key, MAX_FRAME_BYTES)
+        for digest, at, size in iter_members(text, key):
+            if digest == place.digest:
+                return text[at : at + size]
+    except VaultDamagedError:
+        pass
+    return None
+
+
+def salvage(store: ObjectStore, key: str) -> dict[str, bytes]:
+    """Return every blob that can still be found in a damaged object, proven.
+
+    A pack is searched for headers block by block, a meta object for frames: what is damaged hides
+    only itself.
+    """
+    try:
+        data = store.get(key)
+    except ObjectNotFoundError:
+        return {}
+    found: dict[str, bytes] = {}
+    texts = [data] if key.startswith("packs/") else _frames(data, key)
+    for text in texts:
+        for at in range(0, len(text) - _BLOCK, _BLOCK):
+            member = _member_at(text, at, key)
+            if member is not None and member[0] not in found:
+                found[member[0]] = member[1]
+    return found
+
+
+def _member_at(text: bytes, at: int, key: str) -> tuple[str, bytes] | None:
+    try:
+        for digest, start, size in iter_members(memoryview(text)[at:], key, whole=False):
+            data = text[at + start : at + start + size]
+            return (digest, data) if is_digest(digest) and matches_manifest(data, digest) else None
+    except VaultDamagedError:
+        pass
+    return None
+
+
+def _frames(data: bytes, key: str) -> Iterator[bytes]:
+    """Yield what the whole frames in some bytes hold."""
+    at = data.find(_FRAME_MAGIC)
+    while at >= 0:
+        opened = zstandard.ZstdDecompressor().decompressobj()
+        try:
+            if 0 <= zstandard.frame_content_size(data[at:]) <= MAX_FRAME_BYTES:
+                opened.decompress(data[at:])
+                if opened.eof:
+                    length = len(data) - at - len(opened.unused_data)
+                    yield decompress(data[at : at + length], key, MAX_FRAME_BYTES)
+        except (zstandard.ZstdError, VaultDamagedError):
+            pass
+        at = data.find(_FRAME_MAGIC, at + 1)

@@ -1,0 +1,323 @@
+"""What is wrong with a vault, and what can be done about it. Changes nothing."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from regvault.errors import ObjectNotFoundError, RegvaultError, VaultDamagedError
+from regvault.model.state import checked_line
+from regvault.oci.grammar import is_digest
+from regvault.ops.repair.members import Member, members_of, salvage
+from regvault.ops.repair.roots import LostRoot, find_roots
+from regvault.ops.repair.spares import OwnSpare, VaultSpare
+from regvault.ops.snapshot.session import parse_entry
+from regvault.ops.verify.run import VerifyOptions, examine
+from regvault.vault.catalog import Catalog
+from regvault.vault.condemned import read_condemned
+from regvault.vault.keys import CATALOG, SNAPSHOTS, digest_of_key
+from regvault.vault.objectlist import ObjectRef, is_key
+from regvault.vault.tree import ChunkRef
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from regvault.model.progress import Progress
+    from regvault.ops.repair.spares import Spare
+    from regvault.ops.verify.report import Report
+    from regvault.vault.root import Root
+    from regvault.vault.vault import Vault
+
+__all__ = ["Action", "RepairPlan", "plan_repair"]
+
+_CATALOG_PROBLEMS = ("uncatalogued", "untrue")
+
+
+class Action(NamedTuple):
+    """What can be done about one damaged or missing object.
+
+    Attributes:
+        ref: the object, as the snapshots that need it name it.
+        problem: `missing`, `size` or `damaged`.
+        how: `fetch` (the same bytes, from another vault), `store` (a raw blob, from a registry or
+            another vault), `rebuild` (a pack or meta object, from its members), `gather` (one of
+            which nothing tells what lay in it: from all that snapshots need and no object has),
+            `drop` (what is left of it, without what is beyond repair), `none`.
+        sources: where from, for people.
+        lost: digests in it that snapshots need and nobody has.
+        gone: digests in it that nobody has, needed or not.
+    """
+
+    ref: ObjectRef
+    problem: str
+    how: str
+    sources: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    gone: frozenset[str] = frozenset()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document of one action."""
+        return {
+            "object": self.ref.key,
+            "problem": self.problem,
+            "action": self.how,
+            "sources": list(self.sources),
+            "lost": list(self.lost),
+        }
+
+
+@dataclass(slots=True)
+class RepairPlan:
+    """What is to be done.
+
+    Attributes:
+        actions: for each object with a problem.
+        catalog: segments that are damaged or say what is not so, or objects of which none tells:
+            lines are written anew.
+        bad_segments: the keys of those segments.
+        others: (key, what, detail) of problems that `repair` has no remedy for.
+        roots: of snapshots, that another vault has, and that are damaged or gone here.
+        homeless: blobs that snapshots need and no object has.
+        unknown: keys of the objects that they must have lain in.
+        problems: how many the verification found.
+        lost_allowed: `drop` is carried out.
+    """
+
+    actions: list[Action] = field(default_factory=list)
+    catalog: bool = False
+    bad_segments: list[str] = field(default_factory=list)
+    others: list[tuple[str, str, str]] = field(default_factory=list)
+    roots: list[LostRoot] = field(default_factory=list)
+    homeless: set[str] = field(default_factory=set)
+    unknown: list[str] = field(default_factory=list)
+    problems: int = 0
+    lost_allowed: bool = False
+
+    def doing(self) -> list[Action]:
+        """Return the actions that are carried out."""
+        hows = {"fetch", "store", "rebuild", "gather"} | ({"drop"} if self.lost_allowed else set())
+        return [action for action in self.actions if action.how in hows]
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """Whether nothing is carried out."""
+        return not (self.doing() or self.catalog or self.roots)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that `--dry-run --json` prints.
+
+        `problem_count`: of the verification. `actions`: one for each object: `object`, `problem`,
+        `action` (`fetch`, `store`, `rebuild`, `gather`, `drop`, `none`), `sources`, `lost` (digests
+        that nobody has). `catalog`: it is written anew. `roots`: of snapshots, that are put back:
+        `snapshot`, `source`. `no_remedy`: problems of another kind: `key`, `what`, `detail`.
+        """
+        return {
+            "problem_count": self.problems,
+            "actions": [action.to_json() for action in self.actions],
+            "catalog": self.catalog,
+            "roots": [{"snapshot": str(r.name), "source": r.source} for r in self.roots],
+            "no_remedy": [
+                dict(zip(("key", "what", "detail"), o, strict=True)) for o in self.others
+            ],
+        }
+
+
+def plan_repair(
+    vault: Vault,
+    spares: Sequence[Spare],
+    *,
+    options: VerifyOptions,
+    drop_lost: bool = False,
+    progress: Progress,
+) -> RepairPlan:
+    """Verify a vault, and find out for each problem where good bytes may be.
+
+    Args:
+        vault: that is damaged.
+        spares: where to look, the best first.
+        options: how deep to look for damage.
+        drop_lost: what is beyond repair may be dropped from the snapshots that need it.
+        progress: is told how far it is.
+
+    Raises:
+        VaultDamagedError: amendments or condemned lists cannot be read: then nothing is mended.
+    """
+    vault.require_amendments()
+    condemned = read_condemned(vault.store, vault.id)
+    roots, report = examine(vault, options, progress=progress)
+    plan = RepairPlan(problems=report.count, lost_allowed=drop_lost)
+    catalog = Catalog(vault.store, None)
+    try:
+        catalog.prepare(1 << 30)
+        damaged: dict[str, str] = {}
+        slots: dict[str, tuple[str, str, str]] = {}
+        for problem in report.problems:
+            if problem.key.startswith(CATALOG):
+                plan.bad_segments.append(problem.key)
+                plan.catalog = True
+            elif problem.what in _CATALOG_PROBLEMS:
+                plan.catalog = True
+            elif is_key(problem.key) and problem.key not in condemned:
+                damaged.setdefault(problem.key, problem.what)
+            elif problem.key.startswith(SNAPSHOTS) and problem.what in ("damaged", "gap"):
+                slots[problem.key] = problem[:3]
+            elif problem.what == "closure" and is_digest(problem.key):
+                plan.homeless.add(problem.key)
+            elif problem.what != "closure":  # that follows from damage of trees
+                plan.others.append((problem.key, problem.what, problem.detail))
+        vaults = [spare for spare in spares if isinstance(spare, VaultSpare)]
+        plan.roots, lost = find_roots(vault, slots, vaults)
+        plan.others += [slots[key] for key in lost]
+        plan.bad_segments += _untrue_segments(catalog, report)
+        progress.phase("Looking for good bytes", total_items=len(damaged))
+        known = _refs(vault, roots, damaged)
+        own = OwnSpare(vault, catalog, damaged)
+        for key, what in damaged.items():
+            ref = known.get(key)
+            if ref is not None:
+                plan.actions.append(_action(vault, ref, what, catalog, own, spares, roots))
+            progress.advance(1)
+        _gather(vault, plan, spares)
+    finally:
+        catalog.close()
+    return plan
+
+
+def _gather(vault: Vault, plan: RepairPlan, spares: Sequence[Spare]) -> None:
+    """Look for what must have lain in the objects of which nothing tells what lay in them."""
+    refs = [action.ref for action in plan.actions if action.how == "unknown"]
+    plan.unknown = [ref.key for ref in refs]
+    if not refs:
+        return
+    whole = {digest for key in plan.unknown for digest in salvage(vault.store, key)}
+    sources: dict[str, None] = {"what is whole of them": None} if whole & plan.homeless else {}
+    lost = []
+    for digest in sorted(plan.homeless - whole):
+        having = [spare.name for spare in spares if spare.has_blob(digest)]
+        sources.update(dict.fromkeys(having))
+        if not having:
+            lost.append(digest)
+    how = "drop" if lost else "gather"
+    plan.actions = [
+        action._replace(how=how, sources=tuple(sources), lost=tuple(lost), gone=frozenset(lost))
+        if action.how == "unknown"
+        else action
+        for action in plan.actions
+    ]
+
+
+def _untrue_segments(catalog: Catalog, report: Report) -> list[str]:
+    """Return the segments that say of an object what does not lie in it."""
+    untrue = {p.key for p in report.problems if p.what == "untrue"}
+    if not untrue:
+        return []
+    pairs = {
+        (digest.encode(), key.encode())
+        for key in untrue
+        for digest in report.wrong_members.get(key, ())
+    }
+    found = []
+    for segment in list(catalog.segments()):
+        with suppress(VaultDamagedError, ObjectNotFoundError):
+            if any(tuple(line.split(b" ", 2)[:2]) in pairs for line in segment.read()):
+                found.append(segment.name.key)
+    return found
+
+
+def _refs(vault: Vault, roots: Iterable[Root], keys: Iterable[str]) -> dict[str, ObjectRef]:
+    """Return what the snapshots say of objects: their size and SHA-256."""
+    found: dict[str, ObjectRef] = {}
+    wanted = set(keys)
+    for root in roots:
+        if not wanted:
+            break
+        objects = vault.object_list(root)
+        with suppress(VaultDamagedError):
+            for chunk in objects.own_chunks():
+                if chunk.key in wanted:
+                    ref = ObjectRef(chunk.key, chunk.size, chunk.digest.partition(":")[2])
+                    found[chunk.key] = ref
+        with suppress(VaultDamagedError):
+            for key in wanted - found.keys():
+                listed = objects.get(key)
+                if listed is not None and listed.key == key:
+                    found[key] = listed
+        wanted -= found.keys()
+    return found
+
+
+def _action(
+    vault: Vault,
+    ref: ObjectRef,
+    problem: str,
+    catalog: Catalog,
+    own: OwnSpare,
+    spares: Sequence[Spare],
+    roots: Sequence[Root],
+) -> Action:
+    """Find out what can be done about one object; everything is proven when it is done."""
+    vaults = (spare for spare in spares if isinstance(spare, VaultSpare))
+    same = tuple(spare.name for spare in vaults if spare.has_object(ref))
+    if same:
+        return Action(ref, problem, "fetch", same)
+    if ref.key.startswith("blobs/"):
+        digest = digest_of_key(ref.key) or ""
+        having = tuple(s.name for s in (own, *spares) if s.has_blob(digest))
+        if having:
+            return Action(ref, problem, "store", having)
+        return _lossy(ref, problem, (), {digest}, _needed(vault, roots, {digest}))
+    if ref.key.startswith(("packs/", "meta/")):
+        return _members_action(vault, ref, problem, catalog, (own, *spares), roots)
+    return Action(ref, problem, "none")
+
+
+def _members_action(
+    vault: Vault,
+    ref: ObjectRef,
+    problem: str,
+    catalog: Catalog,
+    spares: Sequence[Spare],
+    roots: Sequence[Root],
+) -> Action:
+    sources: dict[str, None] = {}
+    gone: set[str] = set()
+    members: list[Member] = list(members_of(vault.store, ref, catalog))
+    if not members:
+        return Action(ref, problem, "unknown")
+    for member in members:
+        if member.data is not None:
+            sources["its own whole members"] = None
+            continue
+        having = [spare.name for spare in spares if spare.has_blob(member.digest)]
+        sources.update(dict.fromkeys(having))
+        if not having:
+            gone.add(member.digest)
+    lost = _needed(vault, roots, gone) if gone else set()
+    return _lossy(ref, problem, tuple(sources), gone, lost)
+
+
+def _lossy(
+    ref: ObjectRef, problem: str, sources: tuple[str, ...], gone: set[str], lost: set[str]
+) -> Action:
+    how = "drop" if lost else "rebuild"
+    return Action(ref, problem, how, sources, tuple(sorted(lost)), frozenset(gone))
+
+
+def _needed(vault: Vault, roots: Iterable[Root], digests: set[str]) -> set[str]:
+    """Return those of some blobs that a state of any snapshot needs."""
+    needed: set[str] = set()
+    states: set[str] = set()
+    for root in roots:
+        with suppress(RegvaultError):
+            objects = vault.object_list(root)
+            for line in vault.tree("repositories", root.repositories, objects).lines():
+                state = parse_entry(line).state
+                if state in states:
+                    continue
+                states.add(state)
+                for raw in vault.tree("state", ChunkRef(state), objects).lines():
+                    parsed = checked_line(raw)
+                    if parsed.size is not None and parsed.name in digests:
+                        needed.add(parsed.name)
+    return needed

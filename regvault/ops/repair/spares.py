@@ -1,0 +1,155 @@
+"""Where good bytes may come from. Whoever takes them proves them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+from regvault.errors import ObjectNotFoundError, RegvaultError, SourceError, VaultDamagedError
+from regvault.vault.amendments import brought_along
+from regvault.vault.catalog import Catalog
+from regvault.vault.keys import blob_key
+from regvault.vault.segment import Location
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
+    from regvault.model.registry import RegistrySource
+    from regvault.model.store import ByteReader
+    from regvault.vault.objectlist import ObjectRef
+    from regvault.vault.vault import Vault
+
+__all__ = ["OwnSpare", "RegistrySpare", "Spare", "VaultSpare"]
+
+
+class Spare(Protocol):
+    """A place that may have blobs that a vault has lost. Another vault has objects too."""
+
+    @property
+    def name(self) -> str:
+        """For people: where it is, without secrets."""
+
+    def has_blob(self, digest: str) -> bool:
+        """Return whether a blob seems to be there."""
+
+    def open_blob(self, digest: str) -> tuple[ByteReader, int]:
+        """Return a stream over it, NOT proven, and its size. Raises ObjectNotFoundError."""
+
+
+class RegistrySpare:
+    """A live registry: it has blobs."""
+
+    def __init__(self, source: RegistrySource) -> None:
+        self._source = source
+        self.name = source.location
+
+    def has_blob(self, digest: str) -> bool:
+        """Return whether the registry has a file for it."""
+        with suppress(SourceError):
+            return self._source.stat_blob(digest) is not None
+        return False
+
+    def open_blob(self, digest: str) -> tuple[ByteReader, int]:
+        """Return a stream over the blob, and its size."""
+        return self._source.open_blob(digest)
+
+
+class VaultSpare:
+    """Another vault: it has objects, where it is a copy, and blobs."""
+
+    def __init__(self, vault: Vault) -> None:
+        self.vault = vault
+        self.name = vault.store.location
+        self._catalog = Catalog(vault.store, None)
+        self._catalog.prepare(1 << 30)
+        # Of a copied root some objects have other keys here.
+        self._moved: dict[str, ObjectRef | None] = dict(vault.amendments)
+        for registry in vault.registries():
+            with suppress(RegvaultError):
+                for root in vault.roots(registry):
+                    self._moved |= brought_along(root).changes
+                    break
+
+    def _here(self, ref: ObjectRef) -> ObjectRef | None:
+        found = self._moved.get(ref.key, ref)
+        return found if found is not None and found.sha256 == ref.sha256 else None
+
+    def has_object(self, ref: ObjectRef) -> bool:
+        """Return whether the vault has it, under the same or another key."""
+        here = self._here(ref)
+        if here is None:
+            return False
+        try:
+            return self.vault.store.head(here.key).size == ref.size
+        except ObjectNotFoundError:
+            return False
+
+    def open_object(self, ref: ObjectRef) -> ByteReader:
+        """Return a stream over the object."""
+        here = self._here(ref)
+        if here is None:
+            raise ObjectNotFoundError(ref.key)
+        return self.vault.store.open(here.key)
+
+    def _places(self, digest: str) -> Iterator[Location]:
+        yield from self._catalog.find(digest)
+        with suppress(ObjectNotFoundError):
+            key = blob_key(digest)
+            size = self.vault.store.head(key).size
+            yield Location(digest, key, 0, size, size, "-")
+
+    def has_blob(self, digest: str) -> bool:
+        """Return whether a catalog line of the vault, and its object, are there."""
+        for place in self._places(digest):
+            with suppress(ObjectNotFoundError):
+                if self.vault.store.head(place.key).size >= place.offset + place.length:
+                    return True
+        return False
+
+    def open_blob(self, digest: str) -> tuple[ByteReader, int]:
+        """Return a stream over the blob; a packed one is proven already, whole in memory."""
+        return _open(self.vault, self._places(digest), digest)
+
+
+class OwnSpare:
+    """The vault that is mended: other places of the same blob."""
+
+    def __init__(self, vault: Vault, catalog: Catalog, but: Container[str]) -> None:
+        """Wrap; `but`: keys of objects that are damaged."""
+        self._vault = vault
+        self._catalog = catalog
+        self._but = but
+        self.name = "the vault itself"
+
+    def _places(self, digest: str) -> Iterator[Location]:
+        yield from (place for place in self._catalog.find(digest) if place.key not in self._but)
+
+    def has_blob(self, digest: str) -> bool:
+        """Return whether another place of it is there."""
+        for place in self._places(digest):
+            with suppress(ObjectNotFoundError):
+                if self._vault.store.head(place.key).size >= place.offset + place.length:
+                    return True
+        return False
+
+    def open_blob(self, digest: str) -> tuple[ByteReader, int]:
+        """Return a stream over the blob at another place."""
+        return _open(self._vault, self._places(digest), digest)
+
+
+def _open(vault: Vault, places: Iterator[Location], digest: str) -> tuple[ByteReader, int]:
+    """Return a stream over a blob of a vault, from the first place that gives it."""
+    import io
+
+    from regvault.vault.blobs import BlobReader, is_raw
+
+    for place in places:
+        try:
+            if is_raw(place):
+                return vault.store.open(place.key), place.size
+            reader = BlobReader(vault.store, Catalog(vault.store, None), None)
+            data = reader.read_place(place)
+        except (ObjectNotFoundError, VaultDamagedError):
+            continue
+        return io.BytesIO(data), len(data)
+    raise ObjectNotFoundError(digest)
