@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from regvault.errors import ObjectNotFoundError, VaultDamagedError
 from regvault.vault.envelope import read_document, to_time, write_document
-from regvault.vault.fields import count, text
-from regvault.vault.keys import AMENDMENTS, FORMAT, amendment_key, record_key
-from regvault.vault.objectlist import Amendments, ObjectRef, check_key
+from regvault.vault.fetch import fetch_document
+from regvault.vault.fields import count, sha256
+from regvault.vault.keys import AMENDMENTS, FORMAT, amendment_key, check_key, record_key
+from regvault.vault.objectlist import Amendments, ObjectRef
 from regvault.vault.slots import numbers
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ def read_records(
     found: list[dict[str, Any]] = []
     for entry in store.list(f"records/{kind}/"):
         try:
-            document = read_document(store.get(entry.key), entry.key, types=(kind,), vault=vault)
+            document = read_document(
+                fetch_document(store, entry.key), entry.key, types=(kind,), vault=vault
+            )
         except VaultDamagedError:
             if not leave_damaged:
                 raise
@@ -88,7 +91,7 @@ def read_amendments(store: ObjectStore, vault: str, *, leave_damaged: bool = Fal
             raise VaultDamagedError(f"{amendment_key(expected)} is gone")
         key = amendment_key(number)
         try:
-            found.update(parse_amendment(store.get(key), key, vault))
+            found.update(parse_amendment(fetch_document(store, key), key, vault))
         except (VaultDamagedError, ObjectNotFoundError):
             if not leave_damaged:
                 raise
@@ -118,8 +121,8 @@ def parse_changes(changes: Any, key: str) -> Amendments:
         for old, *new in changes:
             check_key(old)
             if new:
-                name, size, sha256 = new
-                found[old] = ObjectRef(check_key(name), count(size), text(sha256))
+                name, size, digest = new
+                found[old] = ObjectRef(check_key(name), count(size), sha256(digest))
             else:
                 found[old] = None
     except (TypeError, ValueError):
