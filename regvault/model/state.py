@@ -18,7 +18,7 @@ from typing import NamedTuple
 from urllib.parse import quote_from_bytes, unquote
 
 from regvault.errors import VaultDamagedError
-from regvault.oci.grammar import is_digest, is_tag
+from regvault.oci.grammar import is_digest, is_tag, parse_number
 
 __all__ = ["Line", "checked_line", "decode_field", "encode_field", "parse_line"]
 
@@ -69,14 +69,18 @@ def parse_line(line: str) -> Line:
     what = fields[0]
     if what in ("layer", "blob"):
         _, digest, size = fields
-        return Line(what, digest, "", None if size == "-" else int(size))
+        return Line(what, digest, "", _size(size))
     if what == "rev":
         _, digest, media_type, size = fields
-        return Line(what, digest, decode_field(media_type), None if size == "-" else int(size))
+        return Line(what, digest, decode_field(media_type), _size(size))
     if what in ("tag", "was"):
         _, name, digest = fields
         return Line(what, name, "" if digest == "-" else digest, None)
     return Line(what, fields[1] if len(fields) > 1 else "", "", None)
+
+
+def _size(field: str) -> int | None:
+    return None if field == "-" else parse_number(field)
 
 
 def checked_line(data: bytes) -> Line:
@@ -89,11 +93,11 @@ def checked_line(data: bytes) -> Line:
         line = parse_line(data.decode("ascii"))
     except ValueError:
         raise VaultDamagedError(f"a state has a line that is none: {data[:200]!r}") from None
-    what, name, value, size = line
+    what, name, value, _ = line
     if what in ("tag", "was"):
         good = is_tag(name) and (is_digest(value) or (what == "tag" and not value))
     elif what in ("rev", "layer", "blob"):
-        good = is_digest(name) and (size is None or 0 <= size < 1 << 63)
+        good = is_digest(name)
     else:
         good = True
     if not good:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ALGORITHMS",
     "MAX_NAME_LENGTH",
+    "MAX_NUMBER",
     "Digest",
     "InvalidNameError",
     "glob_matcher",
@@ -28,6 +29,7 @@ __all__ = [
     "is_repository",
     "is_tag",
     "parse_digest",
+    "parse_number",
     "sha256_digest",
     "unmatched",
 ]
@@ -37,6 +39,9 @@ ALGORITHMS: dict[str, int] = {"sha256": 64, "sha384": 96, "sha512": 128}
 
 MAX_NAME_LENGTH = 255
 """Characters of a repository's name, slashes included."""
+
+MAX_NUMBER = (1 << 63) - 1
+"""No size, count or offset is larger: file systems and SQLite have 64 bits, one for the sign."""
 
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*", re.ASCII)
 _NAME = re.compile(rf"{_COMPONENT.pattern}(?:/{_COMPONENT.pattern})*", re.ASCII)
@@ -102,6 +107,19 @@ def parse_digest(text: str) -> Digest:
         raise InvalidNameError(f"not a digest: {text[:200]!r}")
     algorithm, _, digits = text.partition(":")
     return Digest(algorithm, digits)
+
+
+def parse_number(text: str) -> int:
+    """Return a size, a count or an offset: decimal, without sign or leading zeros, below 2**63.
+
+    Raises:
+        InvalidNameError: it is none. (`int` takes `+1`, `1_0` and digits of all scripts too.)
+    """
+    if len(text) <= 19 and text.isascii() and text.isdigit() and (text[0] != "0" or text == "0"):
+        value = int(text)
+        if value <= MAX_NUMBER:
+            return value
+    raise InvalidNameError(f"not a number: {text[:50]!r}")
 
 
 def sha256_digest(data: bytes) -> str:
@@ -184,4 +202,5 @@ def _bracket(text: str, at: int) -> tuple[str, int]:
         re.compile(f"[{escaped}]")
     except re.error as error:
         raise InvalidNameError(f"not a set: [{inner}] in {text[:200]!r}") from error
-    return (f"[^/{escaped}]" if negated else f"[{escaped}]"), end + 1
+    # A range may include the slash, and beside a hyphen it would begin another range.
+    return f"(?!/)[{'^' if negated else ''}{escaped}]", end + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -130,8 +131,12 @@ def parse_manifest(data: bytes, *, media_type: str = "") -> Manifest:
     )
 
 
-def load_json_object(data: bytes) -> dict[str, Any]:
+def load_json_object(data: bytes, *, digits: int = 20) -> dict[str, Any]:
     """Parse a JSON object strictly: UTF-8, no duplicate keys, no NaN, bounded depth and integers.
+
+    Args:
+        data: all bytes.
+        digits: an integer of more is taken for infinite.
 
     Raises:
         InvalidManifestError: it is anything else, or larger than a manifest may be.
@@ -145,7 +150,11 @@ def load_json_object(data: bytes) -> dict[str, Any]:
     _check_depth(text)
     try:
         body = json.loads(
-            text, object_pairs_hook=_no_duplicates, parse_constant=_refuse, parse_int=_integer
+            text,
+            object_pairs_hook=_no_duplicates,
+            parse_constant=_refuse,
+            # Python refuses to parse thousands of digits, and takes a second for a million.
+            parse_int=lambda each: int(each) if len(each) <= digits else float("inf"),
         )
     except InvalidManifestError:
         raise
@@ -156,27 +165,21 @@ def load_json_object(data: bytes) -> dict[str, Any]:
     return body
 
 
+#: A string, closed or not, or a bracket outside of strings.
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{}\]]', re.DOTALL)
+
+
 def _check_depth(text: str) -> None:
     """Refuse deep nesting before the parser's own recursion meets it."""
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return
     depth = 0
-    in_string = escaped = False
-    for character in text:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif character == "\\":
-                escaped = True
-            elif character == '"':
-                in_string = False
-        elif character == '"':
-            in_string = True
-        elif character in "[{":
+    for found in _TOKEN.finditer(text):
+        if found[0] in "[{":
             depth += 1
             if depth > MAX_DEPTH:
                 raise InvalidManifestError(f"nested deeper than {MAX_DEPTH} levels")
-        elif character in "]}":
+        elif found[0] in "]}":
             depth -= 1
 
 
@@ -189,11 +192,6 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> Any:
     raise InvalidManifestError(f"{constant} is not JSON")
-
-
-def _integer(digits: str) -> int | float:
-    # Python refuses to parse thousands of digits, and takes a second for a million.
-    return int(digits) if len(digits) <= 20 else float("inf")
 
 
 _IMAGE_LIKE = {media.OCI_IMAGE: "layers", media.DOCKER_IMAGE: "layers"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.model.state import checked_line
@@ -114,9 +115,11 @@ class Images:
         Children that the repository lacks are not among them.
         """
         seen: set[str] = set()
-        todo = [(digest, 0)]
+        # Level by level: what two ways lead to is met on the shorter one, so that a long one of a
+        # hostile index does not hide what lies below it.
+        todo = deque([(digest, 0)])
         while todo:
-            one, depth = todo.pop()
+            one, depth = todo.popleft()
             if one in seen or one not in self.state.revisions or depth > _MAX_DEPTH:
                 continue
             seen.add(one)

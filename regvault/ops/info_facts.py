@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from regvault.errors import ObjectNotFoundError, VaultDamagedError
 from regvault.ops.selector import look
 from regvault.vault.envelope import from_time, read_document
+from regvault.vault.fetch import fetch_document
 from regvault.vault.presence import KeySizes
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def last_verifications(
 
     def read(key: str) -> dict[str, Any] | str | None:
         try:
-            data = vault.store.get(key)
+            data = fetch_document(vault.store, key)
             return read_document(data, key, types=("verifications",), vault=vault.id).body
         except ObjectNotFoundError:
             return None

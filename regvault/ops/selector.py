@@ -24,6 +24,7 @@ from regvault.policy.selectors import (
 from regvault.vault.blobs import BlobReader
 from regvault.vault.catalog import Catalog, vault_cache
 from regvault.vault.envelope import read_document
+from regvault.vault.fetch import fetch_document
 from regvault.vault.keys import REGISTRY_NAME
 from regvault.vault.records import is_held
 from regvault.vault.root import RootName
@@ -230,7 +231,7 @@ def _exactly(vault: Vault, name: RootName) -> Root:
     root = vault.read_slot(name)
     if root is not None:
         return root
-    data = vault.store.get(name.key)
+    data = fetch_document(vault.store, name.key)
     kind = read_document(data, name.key, types=("void", "stub"), vault=vault.id).body["type"]
     if kind == "stub":
         raise NotFoundError(

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from regvault.errors import ObjectNotFoundError, VaultDamagedError
 from regvault.oci.grammar import is_digest
 from regvault.vault.envelope import read_document, to_time, write_document
-from regvault.vault.fields import count, text
-from regvault.vault.keys import AMENDMENTS, FORMAT, amendment_key
-from regvault.vault.objectlist import Amendments, ObjectRef, check_key
+from regvault.vault.fetch import fetch_document
+from regvault.vault.fields import count, sha256
+from regvault.vault.keys import AMENDMENTS, FORMAT, amendment_key, check_key
+from regvault.vault.objectlist import Amendments, ObjectRef
 from regvault.vault.slots import fill_next, numbers
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def read_amendments(store: ObjectStore, vault: str, *, leave_damaged: bool = Fal
             raise VaultDamagedError(f"{amendment_key(expected)} is gone")
         key = amendment_key(number)
         try:
-            amended = parse_amendment(store.get(key), key, vault)
+            amended = parse_amendment(fetch_document(store, key), key, vault)
         except (VaultDamagedError, ObjectNotFoundError):
             if not leave_damaged:
                 raise
@@ -104,8 +105,8 @@ def _parse(body: dict[str, Any], key: str) -> Amended:
         for old, *new in body["changes"]:
             check_key(old)
             if new:
-                name, size, sha256 = new
-                found[old] = ObjectRef(check_key(name), count(size), text(sha256))
+                name, size, digest = new
+                found[old] = ObjectRef(check_key(name), count(size), sha256(digest))
             else:
                 found[old] = None
         purged = frozenset(body.get("purged", ()))

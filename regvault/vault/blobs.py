@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["BlobReader", "is_digest_of", "is_meta", "is_raw"]
 
 _FRAMES_KEPT = 16
+#: No frame has more stored bytes: what does not compress grows a little.
+_MAX_STORED_FRAME = MAX_FRAME_BYTES + (64 << 10)
 #: Ranges of one pack that lie closer together than this are fetched as one.
 _GAP_BYTES = 256 << 10
 #: And one fetch is at most this large.
@@ -149,6 +151,8 @@ class BlobReader:
             VaultDamagedError: the bytes there are not the blob's.
         """
         data: bytes | None
+        if place.size > MAX_FRAME_BYTES or (place.length != place.size and not is_meta(place)):
+            raise VaultDamagedError(f"{place.key} is damaged: {place.digest} in it is too large")
         if is_meta(place):
             data = self.frame(place.key, place.offset, place.length).get(place.digest)
             # One of Docker's signed manifests is right by its payload.
@@ -167,6 +171,8 @@ class BlobReader:
             if found is not None:
                 self._frames.move_to_end((key, offset))
                 return found
+        if length > _MAX_STORED_FRAME:
+            raise VaultDamagedError(f"{key} is damaged: a frame of it has {length} bytes")
         text = decompress(self._store.get(key, start=offset, length=length), key, MAX_FRAME_BYTES)
         found = {d: text[at : at + size] for d, at, size in iter_members(text, key)}
         with self._lock:
@@ -193,6 +199,9 @@ class BlobReader:
         """
         group: list[Location] = []
         for place in places:
+            if place.length > MAX_FRAME_BYTES:
+                yield place, None  # no member is so large
+                continue
             if group and (
                 place.offset > group[-1].offset + group[-1].length + _GAP_BYTES
                 or place.offset + place.length > group[0].offset + _FETCH_BYTES

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from regvault.errors import ObjectNotFoundError, VaultDamagedError
 from regvault.vault import recover
 from regvault.vault.cache import CATALOG_FILE, CatalogCache, discard_database
-from regvault.vault.keys import CATALOG, blob_key, parse_segment_key
+from regvault.vault.keys import CATALOG, parse_segment_key
 from regvault.vault.segment import Location, Segment, parse_line, write_segment
 
 if TYPE_CHECKING:
@@ -179,7 +179,8 @@ class Catalog:
         covered: set[str] = set()
         for segment in list(self.segments()):
             try:
-                covered.update(line.split(b" ", 2)[1].decode() for line in segment.read())
+                places = map(parse_line, segment.read())
+                covered.update(x.key for x in places if x.key.startswith(recover.PREFIXES))
             except VaultDamagedError as error:
                 self._leave_out({segment.name.key: error.message})
         return covered
@@ -265,10 +266,10 @@ def _merged(segments: list[Segment], condemned: set[str]) -> Iterator[bytes]:
     for line in heapq.merge(*(segment.read() for segment in segments)):
         if line == last:
             continue
+        if line < last:
+            raise VaultDamagedError(f"a segment's lines are out of order: {line[:300]!r}")
         last = line
-        fields = line.split(b" ", 2)
-        key = fields[1].decode() if fields[1] != b"-" else blob_key(fields[0].decode())
-        if key not in condemned:
+        if parse_line(line).key not in condemned:
             yield line
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from regvault.errors import ObjectNotFoundError, RefusedError, VaultDamagedError
 from regvault.vault.amendments import brought_along
 from regvault.vault.envelope import from_time, read_document
+from regvault.vault.fetch import fetch_document
 from regvault.vault.keys import LEASES, REGISTRY_NAME, SNAPSHOTS, root_key, sequence_of
 from regvault.vault.parties import end, seen_dead
 from regvault.vault.root import RootName, parse_root
@@ -95,7 +96,7 @@ def read_chain(vault: Vault, registry: str) -> Iterator[Filled]:
         expected += 1
         name = RootName(registry, number)
         try:
-            data = vault.store.get(name.key)
+            data = fetch_document(vault.store, name.key)
             # A root may have been forgotten since; else an old version, or another's bytes, came.
             if len(data) != entry.size and len(data) != vault.store.head(name.key).size:
                 raise VaultDamagedError(
@@ -116,7 +117,7 @@ def _parse(data: bytes, name: RootName, vault: str) -> tuple[Root | None, Stub |
 def _leases(vault: Vault) -> Iterator[tuple[Entry, dict[str, Any]]]:
     for entry in vault.store.list(LEASES):
         try:
-            data = vault.store.get(entry.key)
+            data = fetch_document(vault.store, entry.key)
         except ObjectNotFoundError:
             continue
         yield entry, read_document(data, entry.key, types=("lease",), vault=vault.id).body
@@ -141,7 +142,7 @@ def claimed_lists(vault: Vault) -> Iterator[ObjectList]:
                 break
             try:  # renewed since: it lives
                 entry = vault.store.head(entry.key)
-                data = vault.store.get(entry.key)
+                data = fetch_document(vault.store, entry.key)
             except ObjectNotFoundError:
                 break
             body = read_document(data, entry.key, types=("lease",), vault=vault.id).body
@@ -161,7 +162,7 @@ def _claimed(vault: Vault, key: str, body: dict[str, Any]) -> Iterator[ObjectLis
         except (KeyError, TypeError, ValueError, AttributeError, AssertionError):
             raise VaultDamagedError(f"{key} is damaged: it claims no snapshot: {claim!r}") from None
         try:
-            data = vault.store.get(name.key)
+            data = fetch_document(vault.store, name.key)
         except ObjectNotFoundError:
             continue  # its reader finds that too, and stops
         root, stub = _parse(data, name, vault.id)

@@ -10,12 +10,20 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from regvault.errors import TemporaryError, UnknownFormatError, VaultDamagedError
-from regvault.vault.envelope import read_document, to_time
-from regvault.vault.frames import compress, decompress
-from regvault.vault.keys import CONDEMNED, FORMAT, condemned_key, sequence_of
+from regvault.vault.envelope import load_object, read_document, to_time
+from regvault.vault.fetch import fetch
+from regvault.vault.frames import compress, lines_of
+from regvault.vault.keys import (
+    CONDEMNED,
+    FORMAT,
+    check_key,
+    condemned_key,
+    parse_segment_key,
+    sequence_of,
+)
 from regvault.vault.slots import fill_next, filled_after, numbers
 
 if TYPE_CHECKING:
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
     from regvault.vault.prune_lock import PruneLock
 
 __all__ = [
+    "MAX_CONDEMNED_BYTES",
     "REPEAT_EVERY",
     "commit_condemned",
     "condemned_document",
@@ -36,7 +45,9 @@ __all__ = [
 
 REPEAT_EVERY = 100
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-_MAX_BYTES = 1 << 30
+#: No list is larger, neither as it is stored nor decompressed.
+MAX_CONDEMNED_BYTES = 1 << 30
+_MAX_LINE = 8 << 10
 
 
 def read_condemned(store: ObjectStore, vault: str) -> set[str]:
@@ -63,7 +74,8 @@ def read_condemned_to(store: ObjectStore, vault: str) -> tuple[set[str], int]:
                 hint="Without it, objects that are about to be deleted cannot be told from good "
                 "ones.",
             )
-        keys = parse_condemned(store.get(condemned_key(number)), number, vault)
+        data = fetch(store, condemned_key(number), MAX_CONDEMNED_BYTES)
+        keys = parse_condemned(data, number, vault)
         condemned.update(keys or ())
         # A void in the slot of a list that would have repeated the earlier ones repeats nothing.
         if number % REPEAT_EVERY == 0 and keys is not None:
@@ -77,25 +89,58 @@ def parse_condemned(data: bytes, number: int, vault: str) -> list[str] | None:
     if not data.startswith(_ZSTD_MAGIC):
         read_document(data, key, types=("void",), vault=vault)
         return None
-    text = decompress(data, key, _MAX_BYTES)
-    content, _, seal = text[:-1].rpartition(b"\n")
+    header, keys, good = _read_lines(data, key)
     try:
-        expected = json.loads(seal)["sha256"]
-        head, *lines = content.decode("ascii").split("\n")
-        header = json.loads(head)
         kind, version, slot, owner = (header[k] for k in ("type", "format", "slot", "vault"))
-    except (ValueError, KeyError, TypeError):
+    except KeyError:
         raise VaultDamagedError(f"{key} is damaged: it is no condemned list") from None
-    if hashlib.sha256(content + b"\n").hexdigest() != expected:
+    if not good:
         raise VaultDamagedError(f"{key} is damaged: its checksum does not match")
     if version != FORMAT or header.get("features"):
         raise UnknownFormatError(
-            f"{key} is of format {version!r}, which this regvault does not know",
+            f"{key} is of format {version!r:.50}, which this regvault does not know",
             hint="Use the regvault that wrote the vault, or a newer one.",
         )
     if (kind, slot, owner) != ("condemned", number, vault):
-        raise VaultDamagedError(f"{key} is damaged: it is list {slot!r} of vault {owner!r}")
-    return lines
+        raise VaultDamagedError(
+            f"{key} is damaged: it is list {slot!r:.50} of vault {owner!r:.100}"
+        )
+    return keys
+
+
+def _read_lines(data: bytes, key: str) -> tuple[dict[str, Any], list[str], bool]:
+    """Return the header, the keys, and whether the checksum is right.
+
+    Line by line: a frame of a few kilobytes may hold a billion of them, and the first that is no
+    key ends it.
+    """
+    hasher = hashlib.sha256()
+    header: dict[str, Any] | None = None
+    keys: list[str] = []
+    last = ""
+    try:
+        for line in lines_of(data, key, MAX_CONDEMNED_BYTES, longest=_MAX_LINE):
+            if header is None:
+                header = load_object(line)
+            elif line.startswith(b"{"):
+                good = load_object(line)["sha256"] == hasher.hexdigest()
+                return header, keys, good
+            else:
+                this = _check_key(line.decode("ascii"))
+                if this <= last:
+                    raise ValueError("its keys are out of order")
+                keys.append(this)
+                last = this
+            hasher.update(line + b"\n")
+    except (ValueError, KeyError) as error:
+        raise VaultDamagedError(
+            f"{key} is damaged: it is no condemned list ({str(error)[:300]})"
+        ) from None
+    raise VaultDamagedError(f"{key} is damaged: it is cut off")
+
+
+def _check_key(key: str) -> str:
+    return key if parse_segment_key(key) is not None else check_key(key)
 
 
 def refuse_if_condemned_since(store: ObjectStore, number: int) -> None:

@@ -14,12 +14,15 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from regvault.errors import UnknownFormatError, VaultDamagedError
+from regvault.oci.manifest import load_json_object
 from regvault.vault.keys import FORMAT
 
-__all__ = ["Document", "from_time", "read_document", "to_time", "write_document"]
+__all__ = ["Document", "from_time", "load_object", "read_document", "to_time", "write_document"]
 
 #: No document is larger (a root is at most 16 KiB; a claim names many roots).
 MAX_DOCUMENT_BYTES = 4 << 20
+
+_MAX_DIGITS = 100
 
 #: Features that this regvault understands; a document that lists another one is refused.
 KNOWN_FEATURES: frozenset[str] = frozenset()
@@ -79,7 +82,7 @@ def read_document(data: bytes, key: str, *, types: tuple[str, ...], vault: str |
         owner = amendment.get("vault")
     if vault is not None and owner != vault:
         raise VaultDamagedError(
-            f"{key} belongs to another vault ({owner!r})",
+            f"{key} belongs to another vault ({owner!r:.100})",
             hint="Someone put an object of another vault here; compare with a second copy.",
         )
     return Document(body, digest, signatures, amendment)
@@ -91,30 +94,42 @@ def _read_lines(
     """Check a body against the checksum in the line after it; return body, digest, signatures."""
     damaged = f"{key} is damaged"
     try:
-        seal = json.loads(seal_line)
+        seal = load_object(seal_line)
         expected, signatures = seal["sha256"], seal["signatures"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError):
         raise VaultDamagedError(f"{damaged}: its second line is no checksum") from None
     digest = hashlib.sha256(line).hexdigest()
     if digest != expected:
         raise VaultDamagedError(f"{damaged}: its checksum does not match")
     try:
-        body = json.loads(line)
+        body = load_object(line)
         kind, version, features = body["type"], body["format"], body.get("features", [])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError):
         raise VaultDamagedError(f"{damaged}: its first line is no document") from None
     known = isinstance(features, list) and all(
         isinstance(feature, str) and feature in KNOWN_FEATURES for feature in features
     )
     if version != FORMAT or not known:
         raise UnknownFormatError(
-            f"{key} is of format {version!r} with features {features!r}, which this regvault does "
-            "not know",
+            f"{key} is of format {version!r:.50} with features {features!r:.200}, which this "
+            "regvault does not know",
             hint="Use the regvault that wrote the vault, or a newer one.",
         )
     if kind not in types:
-        raise VaultDamagedError(f"{damaged}: it is a {kind!r}, not a {' or '.join(types)}")
+        raise VaultDamagedError(f"{damaged}: it is a {kind!r:.50}, not a {' or '.join(types)}")
     return body, digest, signatures
+
+
+def load_object(line: bytes) -> dict[str, Any]:
+    """Parse a JSON object that can be written again.
+
+    Raises:
+        ValueError: it is none, or has what JSON cannot say or two readers would take for two
+            things: a member twice, half of a surrogate pair, a number without bounds.
+    """
+    body = load_json_object(line, digits=_MAX_DIGITS)
+    json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    return body
 
 
 def to_time(ns: int) -> str:

@@ -5,19 +5,20 @@ Each raises ValueError for anything but what it names.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from regvault.oci.grammar import MAX_NUMBER
 from regvault.vault.envelope import from_time
 
-__all__ = ["MAX_COUNT", "count", "mapping", "text", "time"]
+__all__ = ["count", "mapping", "sha256", "text", "time"]
 
-#: No size, number or offset is larger: SQLite and file systems have 64 bits, one for the sign.
-MAX_COUNT = (1 << 63) - 1
+_SHA256 = re.compile("[0-9a-f]{64}", re.ASCII)
 
 
 def count(value: Any) -> int:
     """Return a size or a number."""
-    if type(value) is not int or not 0 <= value <= MAX_COUNT:
+    if type(value) is not int or not 0 <= value <= MAX_NUMBER:
         raise ValueError(f"no number: {str(value)[:50]!r}")
     return value
 
@@ -26,6 +27,13 @@ def text(value: Any) -> str:
     """Return a string."""
     if not isinstance(value, str):
         raise ValueError(f"no text: {str(value)[:50]!r}")  # noqa: TRY004 - one error for all
+    return value
+
+
+def sha256(value: Any) -> str:
+    """Return a hex SHA-256."""
+    if not isinstance(value, str) or _SHA256.fullmatch(value) is None:
+        raise ValueError(f"no SHA-256: {str(value)[:80]!r}")
     return value
 
 

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 from regvault.errors import VaultDamagedError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import zstandard
 
-__all__ = ["compress", "decompress"]
+__all__ = ["compress", "decompress", "frame_length", "lines_of"]
 
 _LEVEL = 3
+_PART = 1 << 20
+_RLE, _RESERVED = 1, 3
 _local = threading.local()
 
 
@@ -58,12 +62,85 @@ def decompress(data: bytes, key: str, limit: int) -> bytes:
     import zstandard
 
     try:
-        size = zstandard.frame_content_size(data)
-        if not 0 <= size <= limit:
-            raise VaultDamagedError(f"{key} is damaged: a frame of it declares {size} bytes")
+        size = _declared(data, key, limit)
         text = _tools()[1].decompress(data, max_output_size=limit, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise VaultDamagedError(f"{key} is damaged: {error}") from None
     if len(text) != size:
         raise VaultDamagedError(f"{key} is damaged: a frame of it is shorter than it declares")
     return text
+
+
+def _declared(data: bytes | memoryview, key: str, limit: int) -> int:
+    """Return the size that a frame declares. Raises VaultDamagedError, zstandard.ZstdError."""
+    import zstandard
+
+    size = zstandard.frame_content_size(data)
+    if not 0 <= size <= limit:
+        raise VaultDamagedError(f"{key} is damaged: a frame of it declares {size} bytes")
+    return size
+
+
+def lines_of(data: bytes, key: str, limit: int, *, longest: int) -> Iterator[bytes]:
+    """Yield the lines of the one frame that `data` is, without holding them all.
+
+    Args:
+        data: the frame.
+        key: the object that it comes from, for messages.
+        limit: bytes; a frame that declares or holds more is refused.
+        longest: bytes of a line.
+
+    Raises:
+        VaultDamagedError: it is no such frame, or does not end with a line.
+    """
+    import zstandard
+
+    left = b""
+    try:
+        size = _declared(data, key, limit)
+        if frame_length(data, key) != len(data):
+            raise VaultDamagedError(f"{key} is damaged: it is more than one frame")
+        with zstandard.ZstdDecompressor().stream_reader(data) as reader:
+            while part := reader.read(min(_PART, size + 1)):
+                size -= len(part)
+                if size < 0:
+                    break
+                *lines, left = (left + part).split(b"\n")
+                if max(map(len, lines), default=0) > longest or len(left) > longest:
+                    raise VaultDamagedError(f"{key} is damaged: a line of it is too long")
+                yield from lines
+    except zstandard.ZstdError as error:
+        raise VaultDamagedError(f"{key} is damaged: {error}") from None
+    if size or left:
+        raise VaultDamagedError(f"{key} is damaged: it has another size than it declares")
+
+
+def frame_length(data: bytes | memoryview, key: str) -> int:
+    """Return how many bytes the frame takes that `data` begins with, without opening it.
+
+    A frame may hold a million times what it declares: its blocks say how long they are (RFC 8878,
+    3.1.1.2).
+
+    Raises:
+        VaultDamagedError: there is no such frame, or it is cut off.
+    """
+    import zstandard
+
+    view = memoryview(data)
+    try:
+        at = zstandard.frame_header_size(view)
+        checksum = zstandard.get_frame_parameters(view).has_checksum
+    except zstandard.ZstdError as error:
+        raise VaultDamagedError(f"{key} is damaged: {error}") from None
+    last = False
+    while not last:
+        header = int.from_bytes(view[at : at + 3], "little")
+        last = bool(header & 1)
+        kind, size = header >> 1 & 3, header >> 3
+        at += 3 + (1 if kind == _RLE else size)
+        if at > len(view) or kind == _RESERVED:
+            raise VaultDamagedError(f"{key} is damaged: a frame of it is cut off")
+    at += 4 if checksum else 0
+    if at > len(view):
+        raise VaultDamagedError(f"{key} is damaged: a frame of it is cut off")
+    return at

@@ -23,8 +23,10 @@ __all__ = [
     "SegmentName",
     "amendment_key",
     "blob_key",
+    "check_key",
     "condemned_key",
     "digest_of_key",
+    "is_object_key",
     "lease_key",
     "meta_key",
     "new_run_id",
@@ -64,6 +66,39 @@ _SEGMENT = re.compile(
     r"-(?P<run>[0-9a-f]{24})-(?P<sha256>[0-9a-f]{64})\.zst",
     re.ASCII,
 )
+
+
+_KEY_LENGTH = 1024
+#: Most keys are seen to be right at once: no part is empty, or begins with a dot.
+_USUAL_KEY = re.compile(
+    rf"(?:{'|'.join(prefix[:-1] for prefix in OBJECT_PREFIXES)})(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)+"
+)
+
+
+def check_key(key: str) -> str:
+    """Return `key` if a list may name it. Raises ValueError (keys of a vault are hostile input)."""
+    if len(key) <= _KEY_LENGTH and _USUAL_KEY.fullmatch(key):
+        return key
+    parts = key.split("/")
+    if (
+        not key.startswith(OBJECT_PREFIXES)
+        or len(key) > _KEY_LENGTH
+        or not key.isascii()
+        or not key.isprintable()
+        or " " in key
+        or any(part in ("", ".", "..") for part in parts)
+    ):
+        raise ValueError(f"no key of an object: {key[:200]!r}")
+    return key
+
+
+def is_object_key(key: str) -> bool:
+    """Return whether a list may name `key`."""
+    try:
+        check_key(key)
+    except ValueError:
+        return False
+    return True
 
 
 def new_run_id() -> str:

@@ -17,6 +17,7 @@ from regvault.errors import (
     VaultDamagedError,
 )
 from regvault.vault.envelope import read_document, to_time, write_document
+from regvault.vault.fetch import fetch_document
 from regvault.vault.keys import FORMAT, LEASES, lease_key
 from regvault.vault.parties import (
     DEAD_AFTER_S,
@@ -141,7 +142,7 @@ def end_dead_writers(
             who = living.get("holder")
             who = who if isinstance(who, dict) else {}
             raise LeaseHeldError(
-                f"another snapshot of {registry} is at work: run {living['run']} on"
+                f"another snapshot of {registry} is at work: run {living.get('run')} on"
                 f" {who.get('host')}, process {who.get('pid')}, since {living.get('created')}",
                 hint="Wait for it with --retry-lock 1h. A dead one is ended 15 minutes after its "
                 "last renewal, and at once on the host where it ran.",
@@ -181,13 +182,12 @@ def living_writers(
 def _live_writer(store: ObjectStore, vault: str, entry: Entry) -> dict[str, Any] | None:
     """Return the body of a live writer's lease; None, and ended, where its holder is dead."""
     try:
-        body = read_document(store.get(entry.key), entry.key, types=("lease",), vault=vault).body
+        body = _body(store, vault, entry.key)
         if not _is_of_writer(body):
             return None  # most are: each run leaves its own, ended for ever
         etag = store.head(entry.key).etag
         if etag != entry.etag:
-            data = store.get(entry.key)
-            body = read_document(data, entry.key, types=("lease",), vault=vault).body
+            body = _body(store, vault, entry.key)
     except ObjectNotFoundError:
         return None
     if not _is_of_writer(body):
@@ -196,6 +196,10 @@ def _live_writer(store: ObjectStore, vault: str, entry: Entry) -> dict[str, Any]
     if not seen_dead(body.get("holder", {})) and (etag != entry.etag or idle_s < DEAD_AFTER_S):
         return body
     return None if end(store, vault, entry.key, body, etag) else body
+
+
+def _body(store: ObjectStore, vault: str, key: str) -> dict[str, Any]:
+    return read_document(fetch_document(store, key), key, types=("lease",), vault=vault).body
 
 
 def _is_of_writer(body: dict[str, Any]) -> bool:

@@ -8,12 +8,12 @@ and `<key> -` lines against it. Lists are read in the clear and need no catalog 
 from __future__ import annotations
 
 import heapq
-import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regvault.errors import VaultDamagedError
-from regvault.vault.fields import count, text
-from regvault.vault.keys import OBJECT_PREFIXES
+from regvault.oci.grammar import parse_number
+from regvault.vault.fields import count, sha256, text
+from regvault.vault.keys import check_key
 from regvault.vault.tree import ChunkRef, Tree, TreeBuilder, TreeRef
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ __all__ = [
     "ObjectRef",
     "build_base",
     "build_delta",
-    "check_key",
     "followed",
-    "is_key",
 ]
 
 BASE_KIND = "objects"
@@ -40,6 +38,10 @@ DELTA_KIND = "objects-delta"
 
 #: A delta of more than this share of its base's lines gives way to a new base.
 REBASE_SHARE = 0.05
+
+#: A key is amended again where an object is mended twice. A longer chain is not followed to its
+#: end: with one of all keys, each look-up would go through all of them.
+_MAX_AMENDED = 100
 
 
 class ObjectRef(NamedTuple):
@@ -93,7 +95,7 @@ class ListRef(NamedTuple):
         """Read what `to_json` wrote. Raises KeyError, TypeError, ValueError."""
 
         def tree(part: Any) -> TreeRef:
-            digest = f"sha256:{text(part['sha256'])}"
+            digest = f"sha256:{sha256(part['sha256'])}"
             top = ChunkRef(digest, check_key(text(part["key"])), count(part["size"]))
             return TreeRef(top, count(part["entries"]))
 
@@ -106,44 +108,11 @@ class ListRef(NamedTuple):
         )
 
 
-_KEY_LENGTH = 1024
-#: Most keys are seen to be right at once: no part is empty, or begins with a dot.
-_USUAL_KEY = re.compile(
-    rf"(?:{'|'.join(prefix[:-1] for prefix in OBJECT_PREFIXES)})(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)+"
-)
-
-
-def check_key(key: str) -> str:
-    """Return `key` if a list may name it. Raises ValueError (keys of a vault are hostile input)."""
-    if len(key) <= _KEY_LENGTH and _USUAL_KEY.fullmatch(key):
-        return key
-    parts = key.split("/")
-    if (
-        not key.startswith(OBJECT_PREFIXES)
-        or len(key) > _KEY_LENGTH
-        or not key.isascii()
-        or not key.isprintable()
-        or " " in key
-        or any(part in ("", ".", "..") for part in parts)
-    ):
-        raise ValueError(f"no key of an object: {key!r}")
-    return key
-
-
-def is_key(key: str) -> bool:
-    """Return whether a list may name `key`."""
-    try:
-        check_key(key)
-    except ValueError:
-        return False
-    return True
-
-
 def followed(amendments: Amendments, key: str) -> ObjectRef | None:
     """Return what lies in the place of an amended key in the end; None where it was purged."""
     seen: set[str] = set()
     ref: ObjectRef | None = None
-    while key in amendments and key not in seen:
+    while key in amendments and key not in seen and len(seen) < _MAX_AMENDED:
         seen.add(key)
         ref = amendments[key]
         if ref is None:
@@ -304,10 +273,10 @@ class ObjectList:
 
 def _parse(line: bytes) -> ObjectRef:
     try:
-        key, size, sha256 = line.decode("ascii").split(" ")
-        return ObjectRef(check_key(key), count(int(size)), sha256)
+        key, size, digest = line.decode("ascii").split(" ")
+        return ObjectRef(check_key(key), parse_number(size), sha256(digest))
     except ValueError:
-        raise VaultDamagedError(f"an object list has a line that is none: {line!r}") from None
+        raise VaultDamagedError(f"an object list has a line that is none: {line[:300]!r}") from None
 
 
 def _parse_delta(line: bytes) -> tuple[str, ObjectRef | None]:
@@ -317,11 +286,11 @@ def _parse_delta(line: bytes) -> tuple[str, ObjectRef | None]:
         if sign == "-" and not rest:
             return key, None
         if sign == "+":
-            size, sha256 = rest
-            return key, ObjectRef(key, count(int(size)), sha256)
+            size, digest = rest
+            return key, ObjectRef(key, parse_number(size), sha256(digest))
     except ValueError:
         pass
-    raise VaultDamagedError(f"an object list has a delta line that is none: {line!r}")
+    raise VaultDamagedError(f"an object list has a delta line that is none: {line[:300]!r}")
 
 
 def build_base(

@@ -12,6 +12,7 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import VaultDamagedError
+from regvault.oci.grammar import is_digest
 from regvault.vault.frames import compress
 from regvault.vault.keys import meta_key, pack_key
 
@@ -32,6 +33,12 @@ META_BYTES = 16 << 20
 FRAME_BYTES = 256 << 10
 #: No meta frame decompresses to more (a manifest is at most 4 MiB, a config in meta below 1 MiB).
 MAX_FRAME_BYTES = 8 << 20
+
+#: What readers take is a little more than what writers make.
+MAX_PACK_BYTES = 2 * PACK_BYTES
+MAX_META_BYTES = 2 * META_BYTES
+#: Members of one pack or meta object. (A header and a block are 1 KiB; two digests, 64 bytes.)
+MAX_MEMBERS = 1 << 18
 
 #: No member of a pack or frame is larger.
 _MAX_MEMBER = MAX_FRAME_BYTES
@@ -297,7 +304,9 @@ def iter_members(
             return
         digest = _digest_of_member(name)
         if digest is None or size < 0 or start + size > len(data):
-            raise VaultDamagedError(f"{key} is damaged: a member {name!r} does not belong there")
+            raise VaultDamagedError(
+                f"{key} is damaged: a member {name[:200]!r} does not belong there"
+            )
         yield digest, start, size
         at = end
 
@@ -313,8 +322,10 @@ def _read_header(
             return path.decode("ascii"), int(size, 8), start
     try:
         info = tarfile.TarInfo.frombuf(block, "ascii", "strict")
-        if info.type != tarfile.XHDTYPE:
+        if info.type == tarfile.REGTYPE:
             return info.name, info.size, start
+        if info.type != tarfile.XHDTYPE:
+            raise VaultDamagedError(f"{key} is damaged: a member of type {info.type!r}")
         if info.size < 0:
             raise VaultDamagedError(f"{key} is damaged: a member has a negative size")
         # A sha512 digest does not fit a ustar name: one extended header says `path`.
@@ -324,6 +335,8 @@ def _read_header(
         info = tarfile.TarInfo.frombuf(bytes(data[start : start + _BLOCK]), "ascii", "strict")
     except (tarfile.HeaderError, ValueError) as error:
         raise VaultDamagedError(f"{key} is damaged: {error}") from None
+    if info.type != tarfile.REGTYPE:
+        raise VaultDamagedError(f"{key} is damaged: a member of type {info.type!r}")
     return name, info.size, start + _BLOCK
 
 
@@ -331,4 +344,5 @@ def _digest_of_member(name: str) -> str | None:
     parts = name.split("/")
     if len(parts) != 3 or parts[0] != "blobs":
         return None
-    return f"{parts[1]}:{parts[2]}"
+    digest = f"{parts[1]}:{parts[2]}"
+    return digest if is_digest(digest) else None

@@ -23,6 +23,7 @@ from regvault.errors import (
     VaultDamagedError,
 )
 from regvault.vault.envelope import read_document, write_document
+from regvault.vault.fetch import fetch_document
 from regvault.vault.keys import AMENDMENTS, CONDEMNED, FORMAT, PRUNE_LOCK, SNAPSHOTS, sequence_of
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ def read_held(store: ObjectStore, vault: str, key: str) -> tuple[dict[str, Any],
     while True:
         try:
             entry = store.head(key)
-            data = store.get(key)
+            data = fetch_document(store, key)
             if store.head(key).etag != entry.etag:
                 continue  # swapped meanwhile: what was read may be of another holder
         except ObjectNotFoundError:
@@ -250,15 +251,15 @@ def fill_with_void(store: ObjectStore, vault: str, slot: str, run: str) -> None:
     while slot.startswith(SNAPSHOTS):
         with contextlib.suppress(PreconditionError):
             etag = store.head(slot).etag
-            if not _is_void(store.get(slot), slot, vault):
+            if not _is_void(store, slot, vault):
                 return  # that commit counts
             store.put(slot, void, if_match=etag)
             return
 
 
-def _is_void(data: bytes, slot: str, vault: str) -> bool:
+def _is_void(store: ObjectStore, slot: str, vault: str) -> bool:
     try:
-        read_document(data, slot, types=("void",), vault=vault)
+        read_document(fetch_document(store, slot), slot, types=("void",), vault=vault)
     except (VaultDamagedError, UnknownFormatError):
         return False
     return True
@@ -279,7 +280,7 @@ def end(store: ObjectStore, vault: str, key: str, body: dict[str, Any], etag: st
     """
     slot = body.get("slot")
     if isinstance(slot, str) and is_slot(slot):
-        fill_with_void(store, vault, slot, body["run"])
+        fill_with_void(store, vault, slot, str(body.get("run"))[:100])
     try:
         store.put(key, write_document({**body, "state": "ended"})[0], if_match=etag)
     except (PreconditionError, ObjectNotFoundError):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from regvault.errors import LeaseHeldError, ObjectNotFoundError, PreconditionError
 from regvault.vault.envelope import read_document, to_time, write_document
+from regvault.vault.fetch import fetch_document
 from regvault.vault.keys import FORMAT, PRUNE_LOCK
 from regvault.vault.lease import living_writers
 from regvault.vault.parties import (
@@ -42,7 +43,7 @@ def prune_decides(store: ObjectStore, vault: str) -> bool:
     the lease, or the writer sees the lock.
     """
     try:
-        data = store.get(PRUNE_LOCK)
+        data = fetch_document(store, PRUNE_LOCK)
     except ObjectNotFoundError:
         return False
     body = read_document(data, PRUNE_LOCK, types=("lock",), vault=vault).body

@@ -15,12 +15,13 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from regvault.errors import VaultDamagedError
-from regvault.vault.objectlist import ObjectList, check_key, followed
+from regvault.vault.keys import check_key
+from regvault.vault.objectlist import ObjectList, followed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from regvault.vault.objectlist import Amendments
+    from regvault.vault.objectlist import Amendments, ObjectList
     from regvault.vault.tree import ChunkRef, Tree
 
 __all__ = ["needed_keys"]

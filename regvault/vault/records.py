@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from regvault.errors import ObjectNotFoundError, UnknownFormatError, VaultDamagedError
 from regvault.vault.envelope import read_document, to_time, write_document
-from regvault.vault.keys import FORMAT, record_key
-from regvault.vault.objectlist import is_key
+from regvault.vault.fetch import fetch_document
+from regvault.vault.keys import FORMAT, is_object_key, record_key
 
 if TYPE_CHECKING:
     from regvault.model.store import ObjectStore
@@ -58,7 +58,9 @@ def read_records(
     found: list[dict[str, Any]] = []
     for entry in store.list(f"records/{kind}/"):
         try:
-            document = read_document(store.get(entry.key), entry.key, types=(kind,), vault=vault)
+            document = read_document(
+                fetch_document(store, entry.key), entry.key, types=(kind,), vault=vault
+            )
         except VaultDamagedError:
             if not leave_damaged:
                 raise
@@ -76,12 +78,13 @@ def known_damage(store: ObjectStore, vault: str) -> set[str]:
     prefix = "records/verifications/"
     for key in sorted((entry.key for entry in store.list(prefix)), reverse=True):
         try:
-            document = read_document(store.get(key), key, types=("verifications",), vault=vault)
+            data = fetch_document(store, key)
+            document = read_document(data, key, types=("verifications",), vault=vault)
         except (VaultDamagedError, UnknownFormatError, ObjectNotFoundError):
             continue
         damaged = document.body.get("damaged", [])
         keys = damaged if isinstance(damaged, list) else []
-        return {key for key in keys if isinstance(key, str) and is_key(key)}
+        return {key for key in keys if isinstance(key, str) and is_object_key(key)}
     return set()
 
 

@@ -6,11 +6,19 @@ tars, so their members can always be listed again.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from regvault.errors import VaultDamagedError
-from regvault.vault.frames import decompress
-from regvault.vault.pack import MAX_FRAME_BYTES, iter_members
+from regvault.vault.fetch import fetch
+from regvault.vault.frames import decompress, frame_length
+from regvault.vault.pack import (
+    MAX_FRAME_BYTES,
+    MAX_MEMBERS,
+    MAX_META_BYTES,
+    MAX_PACK_BYTES,
+    iter_members,
+)
 from regvault.vault.segment import Location
 
 if TYPE_CHECKING:
@@ -32,37 +40,29 @@ def members_of(store: ObjectStore, ref: ObjectRef) -> list[Location]:
         ObjectNotFoundError: it is not there.
         VaultDamagedError: it is not what it should be.
     """
-    data = store.get(ref.key)
     if ref.key.startswith("packs/"):
-        return [
+        data = fetch(store, ref.key, MAX_PACK_BYTES)
+        places = (
             Location(digest, ref.key, at, size, size, "regvault")
             for digest, at, size in iter_members(data, ref.key)
-        ]
-    found: list[Location] = []
-    for offset, length, text in frames_of(data, ref.key):
-        found += [
+        )
+    else:
+        data = fetch(store, ref.key, MAX_META_BYTES)
+        places = (
             Location(digest, ref.key, offset, length, size, "regvault")
+            for offset, length, text in frames_of(data, ref.key)
             for digest, _, size in iter_members(text, ref.key)
-        ]
+        )
+    found = list(islice(places, MAX_MEMBERS + 1))
+    if len(found) > MAX_MEMBERS:
+        raise VaultDamagedError(f"{ref.key} is damaged: it has more than {MAX_MEMBERS} members")
     return found
 
 
 def frames_of(data: bytes, key: str) -> Iterator[tuple[int, int, bytes]]:
     """Yield (offset, stored length, content) of the zstd frames that an object is made of."""
-    import zstandard
-
     at = 0
     while at < len(data):
-        rest = memoryview(data)[at:]
-        try:
-            if not 0 <= zstandard.frame_content_size(rest) <= MAX_FRAME_BYTES:
-                raise VaultDamagedError(f"{key} is damaged: a frame of it declares too much")
-            opened = zstandard.ZstdDecompressor().decompressobj()
-            opened.decompress(rest)
-        except zstandard.ZstdError as error:
-            raise VaultDamagedError(f"{key} is damaged: {error}") from None
-        length = len(rest) - len(opened.unused_data)
-        if not opened.eof or not length:
-            raise VaultDamagedError(f"{key} is damaged: it is cut off")
+        length = frame_length(memoryview(data)[at:], key)
         yield at, length, decompress(data[at : at + length], key, MAX_FRAME_BYTES)
         at += length

@@ -14,10 +14,9 @@ import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import VaultDamagedError
-from regvault.oci.grammar import ALGORITHMS
-from regvault.vault.fields import count
+from regvault.oci.grammar import is_digest, parse_number
 from regvault.vault.frames import compress, decompress
-from regvault.vault.keys import blob_key, segment_key
+from regvault.vault.keys import blob_key, check_key, segment_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,6 +29,9 @@ __all__ = ["Location", "Segment", "SegmentTable", "parse_line", "write_segment"]
 _FRAME_BYTES = 256 << 10
 _MAX_FRAME = 1 << 20
 _TAIL_BYTES = 64 << 10
+#: No frame has more stored bytes, and no table more text (that of 100 GiB of lines).
+_MAX_STORED = _MAX_FRAME + (64 << 10)
+_MAX_TABLE = 32 << 20
 _SKIPPABLE = 0x184D2A5E
 _TRAILER = b" RVSEGT1"  # after eight hex digits: the length of the table
 
@@ -63,15 +65,13 @@ def parse_line(line: bytes) -> Location:
     """Parse one line. Raises VaultDamagedError."""
     try:
         digest, key, offset, length, size, proof = line.decode("ascii").split(" ")
-        algorithm, _, hexed = digest.partition(":")
-        numbers = count(int(offset)), count(int(length)), count(int(size))
-        if ALGORITHMS.get(algorithm) != 2 * len(bytes.fromhex(hexed)):
+        numbers = parse_number(offset), parse_number(length), parse_number(size)
+        if not is_digest(digest):
             raise ValueError(digest)
-        if key == "-":
-            key = blob_key(digest)
+        key = blob_key(digest) if key == "-" else check_key(key)
         return Location(digest, key, *numbers, proof)
     except ValueError:
-        raise VaultDamagedError(f"a catalog line is none: {line!r}") from None
+        raise VaultDamagedError(f"a catalog line is none: {line[:300]!r}") from None
 
 
 class SegmentTable(NamedTuple):
@@ -158,6 +158,8 @@ def _parse_table(data: bytes, key: str) -> SegmentTable | int:
         raise VaultDamagedError(f"{key} is damaged: it has no table at its end")
     try:
         length = int(data[-16:-8], 16)
+        if length > _MAX_TABLE:
+            raise ValueError(length)
         if length + 16 > len(data):
             return length + 16
         text = data[-16 - length : -16].decode("ascii")
@@ -166,12 +168,12 @@ def _parse_table(data: bytes, key: str) -> SegmentTable | int:
         if (name, version) != ("regvault-segment", "1"):
             raise ValueError(name)
         frames = [row for row in rows if row[0] == "frame"]
-        return SegmentTable(
-            int(lines),
-            [row[1] for row in frames],
-            [(int(row[2]), int(row[3])) for row in frames],
-            [row[1] for row in rows if row[0] == "supersedes"],
-        )
+        places = [(parse_number(row[2]), parse_number(row[3])) for row in frames]
+        firsts = [row[1] for row in frames]
+        if any(size > _MAX_STORED for _, size in places) or firsts != sorted(firsts):
+            raise ValueError(frames)
+        supersedes = [row[1] for row in rows if row[0] == "supersedes"]
+        return SegmentTable(parse_number(lines), firsts, places, supersedes)
     except (ValueError, IndexError):
         raise VaultDamagedError(f"{key} is damaged: its table cannot be read") from None
 

@@ -44,16 +44,22 @@ def filled_after(store: ObjectStore, key_of: Callable[[int], str], number: int) 
 
 
 def filled(store: ObjectStore, prefix: str, key_of: Callable[[int], str]) -> Iterator[Entry]:
-    """Yield all filled slots: what LIST shows below `prefix`, then those after it that it hides."""
+    """Yield all filled slots: what LIST shows below `prefix`, then those after it that it hides.
+
+    Other keys are passed over.
+    """
     last = 0
     for entry in store.list(prefix):
-        last = max(last, sequence_of(entry.key) or 0)
-        yield entry
+        number = sequence_of(entry.key)
+        # `sub/00000001.json` and `000000001.json` are no slots: nobody could read them by number.
+        if number is not None and entry.key == key_of(number):
+            last = max(last, number)
+            yield entry
     yield from filled_after(store, key_of, last)
 
 
 def numbers(store: ObjectStore, prefix: str, key_of: Callable[[int], str]) -> list[int]:
-    """Return the numbers of all filled slots, ascending; keys that are no slots are passed over."""
+    """Return the numbers of all filled slots, ascending."""
     found = (sequence_of(entry.key) for entry in filled(store, prefix, key_of))
     return sorted(number for number in found if number is not None)
 
@@ -61,7 +67,7 @@ def numbers(store: ObjectStore, prefix: str, key_of: Callable[[int], str]) -> li
 def holds(store: ObjectStore, key: str, data: bytes) -> bool:
     """Return whether these very bytes are under `key`: what came of a PUT without an answer."""
     try:
-        return store.get(key) == data
+        return store.get(key, length=len(data) + 1) == data
     except ObjectNotFoundError:
         return False
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import ObjectNotFoundError, PreconditionError, VaultDamagedError
 from regvault.vault.envelope import read_document, to_time, write_document
+from regvault.vault.fetch import fetch_document
 from regvault.vault.fields import text
 from regvault.vault.keys import FORMAT
 from regvault.vault.objectlist import ListRef
@@ -96,7 +97,7 @@ def forget_root(store: ObjectStore, vault: str, root: Root, run: str) -> bool:
     """
     try:
         etag = store.head(root.name.key).etag
-        found = parse_root(store.get(root.name.key), root.name, vault)
+        found = parse_root(fetch_document(store, root.name.key), root.name, vault)
         if found is None or found.sha256 != root.sha256:
             return False
         store.put(root.name.key, stub_document(vault, root, run), if_match=etag)

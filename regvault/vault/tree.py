@@ -13,7 +13,10 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import VaultDamagedError
+from regvault.oci.grammar import parse_digest, parse_number
+from regvault.vault.fields import sha256
 from regvault.vault.frames import compress, decompress
+from regvault.vault.keys import check_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -35,6 +38,8 @@ _MAX_ENTRIES = 4096
 _MAX_CHUNK_BYTES = 1 << 20
 #: No chunk decompresses to more; a frame that declares more is refused before it is opened.
 MAX_DECOMPRESSED = 4 << 20
+#: And no chunk has more stored bytes: what does not compress grows a little.
+MAX_STORED = MAX_DECOMPRESSED + (64 << 10)
 _MAX_LEVEL = 8
 
 
@@ -77,6 +82,12 @@ class Node(NamedTuple):
         if self.level:
             return self.children[0][2] if self.children else b""
         return self.lines[0] if self.lines else b""
+
+    def last(self) -> bytes:
+        """Return the last line in it; of an index, the last that it tells of."""
+        if self.level:
+            return self.children[-1][2] if self.children else b""
+        return self.lines[-1] if self.lines else b""
 
 
 class TreeBuilder:
@@ -185,7 +196,7 @@ def parse(data: bytes, key: str, kind: str, *, keyed: bool = False) -> Node:
     if len(fields) != 4 or fields[:3] != [b"regvault-tree", b"1", kind.encode()]:
         raise VaultDamagedError(f"{key} is damaged: it is no chunk of a tree of {kind}")
     try:
-        level = int(fields[3])
+        level = parse_number(fields[3].decode("ascii"))
     except ValueError:
         level = -1
     if not 0 <= level <= _MAX_LEVEL or (body and not body.endswith(b"\n")):
@@ -206,12 +217,14 @@ def parse(data: bytes, key: str, kind: str, *, keyed: bool = False) -> Node:
 
 def _parse_index(line: bytes, *, keyed: bool) -> tuple[ChunkRef, int, bytes]:
     if keyed:
-        key, size, sha256, entries, first = line.split(b" ", 4)
-        ref = ChunkRef(f"sha256:{sha256.decode('ascii')}", key.decode("ascii"), int(size))
+        key, size, hexed, entries, first = line.split(b" ", 4)
+        digest = f"sha256:{sha256(hexed.decode('ascii'))}"
+        place = check_key(key.decode("ascii")), parse_number(size.decode("ascii"))
+        ref = ChunkRef(digest, *place)
     else:
-        digest, entries, first = line.split(b" ", 2)
-        ref = ChunkRef(digest.decode("ascii"))
-    return ref, int(entries), first
+        whole, entries, first = line.split(b" ", 2)
+        ref = ChunkRef(str(parse_digest(whole.decode("ascii"))))
+    return ref, parse_number(entries.decode("ascii")), first
 
 
 class Tree:
@@ -247,19 +260,22 @@ class Tree:
         yield self._top
         yield from self._chunks(self._load(self._top))
 
-    def _chunks(self, node: Node) -> Iterator[ChunkRef]:
-        for ref, _, first in node.children:
+    def _chunks(self, node: Node, end: bytes | None = None) -> Iterator[ChunkRef]:
+        for ref, first, before in _bounded(node, end):
             yield ref
             if node.level > 1:
-                yield from self._chunks(self._below(ref, node.level - 1, first))
+                yield from self._chunks(self._below(ref, node.level - 1, first, before), before)
 
-    def _below(self, ref: ChunkRef, level: int, first: bytes) -> Node:
+    def _below(self, ref: ChunkRef, level: int, first: bytes, end: bytes | None) -> Node:
         """Load a chunk that an index names, and check that it is the one that belongs there.
 
-        So no chunk is named twice in one tree, and no walk through it is endless.
+        Its lines begin where the index says, and end before `end`, where the next one begins. So
+        no chunk is met twice in one tree: a few chunks that name each other over and over would
+        make a walk that never ends.
         """
         node = self._load(ref)
-        if (node.level, node.first()) != (level, first):
+        fits = end is None or node.last() < end
+        if (node.level, node.first()) != (level, first) or not fits:
             key = ref.key or ref.digest
             raise VaultDamagedError(
                 f"{key} is damaged: its index does not fit", key=ref.key or None
@@ -274,35 +290,49 @@ class Tree:
         """Return the leaves, each with the line that its index says it begins with."""
         found: list[tuple[ChunkRef, bytes]] = []
         top = self._load(self._top)
-        self._leaves(self._top, top, top.first(), found)
+        if top.level == 0:
+            return [(self._top, top.first())]
+        self._leaves(top, None, found)
         return found
 
-    def _leaves(
-        self, ref: ChunkRef, node: Node, first: bytes, found: list[tuple[ChunkRef, bytes]]
-    ) -> None:
-        if node.level == 0:
-            found.append((ref, first))
-        elif node.level == 1:
-            found.extend((child, below) for child, _, below in node.children)
-        else:
-            for child, _, below in node.children:
-                self._leaves(child, self._below(child, node.level - 1, below), below, found)
+    def _leaves(self, node: Node, end: bytes | None, found: list[tuple[ChunkRef, bytes]]) -> None:
+        if node.level == 1:
+            found.extend((child, first) for child, _, first in node.children)
+            return
+        for child, first, before in _bounded(node, end):
+            self._leaves(self._below(child, node.level - 1, first, before), before, found)
 
     def _walk(
-        self, ref: ChunkRef, start: bytes, level: int | None, first: bytes = b""
+        self,
+        ref: ChunkRef,
+        start: bytes,
+        level: int | None,
+        first: bytes = b"",
+        end: bytes | None = None,
     ) -> Iterator[bytes]:
-        node = self._load(ref) if level is None else self._below(ref, level, first)
+        node = self._load(ref) if level is None else self._below(ref, level, first, end)
         if node.level == 0:
             yield from node.lines[bisect_left(node.lines, start) :] if start else node.lines
             return
         # The last child that does not begin after `start` may hold it, and so may all that follow.
         at = bisect_right(node.children, start, key=itemgetter(2)) - 1 if start else 0
-        for child, _, below in node.children[max(at, 0) :]:
-            yield from self._walk(child, start, node.level - 1, below)
+        for child, below, before in _bounded(node, end, max(at, 0)):
+            yield from self._walk(child, start, node.level - 1, below, before)
 
     def leaf_lines(self, ref: ChunkRef, first: bytes | None = None) -> list[bytes]:
         """Return the lines of one leaf; with `first`, check that it is what its index says."""
-        return (self._load(ref) if first is None else self._below(ref, 0, first)).lines
+        return (self._load(ref) if first is None else self._below(ref, 0, first, None)).lines
+
+
+def _bounded(
+    node: Node, end: bytes | None, at: int = 0
+) -> Iterator[tuple[ChunkRef, bytes, bytes | None]]:
+    """Yield (reference, first line, line that it ends before) of what an index names, from `at`."""
+    children = node.children
+    last = len(children) - 1
+    for number in range(at, last + 1):
+        ref, _, first = children[number]
+        yield ref, first, end if number == last else children[number + 1][2]
 
 
 def diff(old: Tree | None, new: Tree | None) -> Iterator[tuple[bool, bytes]]:

@@ -22,6 +22,7 @@ from regvault.errors import (
 )
 from regvault.vault.amendments import Amended, brought_along, read_amendments
 from regvault.vault.envelope import read_document, to_time, write_document
+from regvault.vault.fetch import fetch, fetch_document
 from regvault.vault.keys import (
     CATALOG,
     CONDEMNED,
@@ -37,7 +38,7 @@ from regvault.vault.objectlist import Amendments, ObjectList
 from regvault.vault.records import read_records
 from regvault.vault.root import Root, RootName, parse_root
 from regvault.vault.slots import numbers
-from regvault.vault.tree import ChunkRef, Node, Tree, parse
+from regvault.vault.tree import MAX_STORED, ChunkRef, Node, Tree, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -157,7 +158,7 @@ class Vault:
         """
         self.store = store
         try:
-            data = store.get(VAULT_JSON)
+            data = fetch_document(store, VAULT_JSON)
         except ObjectNotFoundError:
             if next(iter(store.list(SNAPSHOTS)), None) is not None:
                 raise VaultDamagedError(
@@ -249,7 +250,7 @@ class Vault:
             VaultDamagedError: what is there is none of these.
         """
         try:
-            data = self.store.get(name.key)
+            data = fetch_document(self.store, name.key)
         except ObjectNotFoundError:
             raise NotFoundError(
                 f"there is no snapshot {name}", hint="See: regvault snapshots"
@@ -323,9 +324,11 @@ class Vault:
         while keys:
             key = keys.pop(0)
             try:
-                data = self.store.get(key)
+                data = fetch(self.store, key, MAX_STORED)
             except ObjectNotFoundError:
                 problem = problem or f"{key} is gone"
+            except VaultDamagedError as error:
+                problem, bad = problem or error.message, bad or key
             else:
                 if "sha256:" + hashlib.sha256(data).hexdigest() == ref.digest:
                     if self.on_proof is not None:

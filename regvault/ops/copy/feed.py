@@ -19,6 +19,7 @@ from regvault.vault.catalog import Catalog, vault_cache
 from regvault.vault.certain import read_chain
 from regvault.vault.condemned import read_condemned_to, refuse_if_condemned_since
 from regvault.vault.copied import copied_document, origin_of
+from regvault.vault.fetch import fetch_document
 from regvault.vault.keys import RAW_BLOB_BYTES, digest_of_key
 from regvault.vault.parties import void_document
 from regvault.vault.presence import Presence, list_objects
@@ -311,7 +312,7 @@ class Feed:
 def _in_slot(vault: Vault, name: RootName) -> str | None:
     """Return the SHA-256 of the root that is, or was, in a slot; None: void, empty or damaged."""
     try:
-        data = vault.store.get(name.key)
+        data = fetch_document(vault.store, name.key)
         root = parse_root(data, name, vault.id)
         if root is not None:
             return root.sha256
@@ -328,7 +329,7 @@ def _etag_of_void(vault: Vault, name: RootName) -> str:
         PreconditionError: something else is there by now.
     """
     entry = vault.store.head(name.key)
-    root = parse_root(vault.store.get(name.key), name, vault.id)
+    root = parse_root(fetch_document(vault.store, name.key), name, vault.id)
     if root is not None or vault.store.head(name.key).etag != entry.etag:
         raise PreconditionError(f"{name.key} was filled", key=name.key)
     return entry.etag

@@ -21,6 +21,7 @@ from regvault.ops.copy.result import Copied, CopyProblem, CopyResult
 from regvault.ops.writing import writing
 from regvault.vault import recover
 from regvault.vault.catalog import Catalog, vault_cache
+from regvault.vault.fetch import fetch_document
 from regvault.vault.keys import new_run_id
 from regvault.vault.objectlist import ObjectRef
 from regvault.vault.records import read_records, write_record
@@ -213,7 +214,7 @@ class _Copier:
 
     def _read(self, name: RootName) -> _Slot:
         try:
-            data = self._source.store.get(name.key)
+            data = fetch_document(self._source.store, name.key)
         except ObjectNotFoundError:
             return _Slot(name, None, None, f"{name.key} is gone", is_void=False)
         try:

@@ -16,8 +16,8 @@ from regvault.ops.snapshot.session import parse_entry
 from regvault.ops.verify.run import VerifyOptions, examine
 from regvault.vault.catalog import Catalog
 from regvault.vault.condemned import read_condemned
-from regvault.vault.keys import CATALOG, SNAPSHOTS, digest_of_key
-from regvault.vault.objectlist import ObjectRef, is_key
+from regvault.vault.keys import CATALOG, SNAPSHOTS, digest_of_key, is_object_key
+from regvault.vault.objectlist import ObjectRef
 from regvault.vault.tree import ChunkRef
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def plan_repair(
                 plan.catalog = True
             elif problem.what in _CATALOG_PROBLEMS:
                 plan.catalog = True
-            elif is_key(problem.key) and problem.key not in condemned:
+            elif is_object_key(problem.key) and problem.key not in condemned:
                 damaged.setdefault(problem.key, problem.what)
             elif problem.key.startswith(SNAPSHOTS) and problem.what in ("damaged", "gap"):
                 slots[problem.key] = problem[:3]

@@ -126,8 +126,7 @@ def commit_root(
             if not holds(vault.store, name.key, data):
                 raise
         except PreconditionError:
-            there = vault.store.get(name.key)
-            if there != data:
+            if not holds(vault.store, name.key, data):
                 found = vault.read_slot(name)
                 if found is not None and narrowed:
                     raise TemporaryError(

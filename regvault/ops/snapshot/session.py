@@ -14,7 +14,7 @@ from regvault.errors import (
     VaultDamagedError,
 )
 from regvault.model.store import HierarchicalStore
-from regvault.oci.grammar import is_digest, is_repository
+from regvault.oci.grammar import is_digest, is_repository, parse_number
 from regvault.ops.snapshot.scope import is_from, place_text
 from regvault.vault.blobs import BlobReader
 from regvault.vault.catalog import Catalog, vault_cache
@@ -299,7 +299,7 @@ def parse_damage(line: bytes) -> tuple[str, str, str, str, int]:
             decode_field(kind),
             decode_field(subject),
             decode_field(image),
-            int(since),
+            parse_number(since),
         )
     except ValueError:
         raise VaultDamagedError(f"a damage tree has a line that is none: {line[:300]!r}") from None

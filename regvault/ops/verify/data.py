@@ -11,7 +11,7 @@ from regvault.oci.verify import new_hash
 from regvault.ops.bounded import in_order
 from regvault.vault.blobs import is_digest_of
 from regvault.vault.keys import digest_of_key
-from regvault.vault.pack import iter_members
+from regvault.vault.pack import MAX_MEMBERS, iter_members
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -223,6 +223,8 @@ class _Members:
                 if not is_digest_of(member, view[at : at + size]):
                     self._report.add_member(self._key, member)
                 self.found.add((member, self._at + at, size))
+                if len(self.found) > MAX_MEMBERS:
+                    raise VaultDamagedError(f"it has more than {MAX_MEMBERS} members")
                 done = min(at + size + -size % 512, filled)
         except VaultDamagedError as error:
             self.broken = True

@@ -6,7 +6,6 @@ import hashlib
 import json
 import sqlite3
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from regvault.errors import (
@@ -21,8 +20,9 @@ from regvault.oci.verify import matches_manifest
 from regvault.ops.bounded import in_order
 from regvault.vault.amendments import parse_amendment
 from regvault.vault.cache import digest_bytes
-from regvault.vault.condemned import parse_condemned
+from regvault.vault.condemned import MAX_CONDEMNED_BYTES, parse_condemned
 from regvault.vault.envelope import read_document
+from regvault.vault.fetch import fetch, fetch_document
 from regvault.vault.frames import decompress
 from regvault.vault.keys import (
     AMENDMENTS,
@@ -36,10 +36,11 @@ from regvault.vault.keys import (
     digest_of_key,
     sequence_of,
 )
-from regvault.vault.pack import MAX_FRAME_BYTES, iter_members
+from regvault.vault.pack import MAX_FRAME_BYTES, MAX_MEMBERS, MAX_META_BYTES, iter_members
 from regvault.vault.parties import is_slot
 from regvault.vault.presence import KeySizes
 from regvault.vault.root import RootName
+from regvault.vault.tree import MAX_STORED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -141,7 +142,7 @@ def _check_slots(
             continue
         found[number] = entry.key
         try:
-            parse(vault.store.get(entry.key), number)
+            parse(fetch(vault.store, entry.key, MAX_CONDEMNED_BYTES), number)
         except ObjectNotFoundError:
             report.add(entry.key, "missing", "it is gone since it was listed")
         except VaultDamagedError as error:
@@ -155,14 +156,15 @@ def _check_slots(
 def _check_document(vault: Vault, key: str, kind: str, report: Report) -> dict[str, Any]:
     """Read one document; return its body, or nothing where there is none that is right."""
     try:
-        body = read_document(vault.store.get(key), key, types=(kind,), vault=vault.id).body
+        data = fetch_document(vault.store, key)
+        body = read_document(data, key, types=(kind,), vault=vault.id).body
     except ObjectNotFoundError:
         return {}
     except VaultDamagedError as error:
         report.add(key, "damaged", error.message)
         return {}
     if key != PRUNE_LOCK and key.rpartition("/")[2] != f"{body.get('run')}.json":
-        report.add(key, "damaged", f"it is that of run {body.get('run')!r}")
+        report.add(key, "damaged", f"it is that of run {body.get('run')!r:.100}")
         return {}
     return body
 
@@ -245,9 +247,12 @@ def check_trees(
             report.read(size)
             return
         try:
-            data = vault.store.get(key)
+            data = fetch(vault.store, key, MAX_STORED)
         except ObjectNotFoundError:
             report.add(key, "missing", "the object is not there")
+            return
+        except VaultDamagedError as error:
+            report.add(key, "damaged", error.message)
             return
         report.read(len(data))
         if f"sha256:{hashlib.sha256(data).hexdigest()}" != digest_of_key(key):
@@ -264,9 +269,10 @@ class Manifests:
         self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._db.execute("CREATE TABLE refs (digest BLOB PRIMARY KEY, needs TEXT) WITHOUT ROWID")
         self._db.execute("BEGIN")
+        self._lock = threading.Lock()
 
     def add(self, digest: str, data: bytes) -> None:
-        """Keep what a blob of a meta object refers to, if it is a manifest."""
+        """Keep what a blob of a meta object refers to, if it is a manifest. Thread-safe."""
         try:
             manifest = parse_manifest(data)
         except InvalidManifestError:
@@ -276,9 +282,9 @@ class Manifests:
             [child.digest, child.foreign or child.media_type in MANIFESTS]
             for child in manifest.children
         ]
-        self._db.execute(
-            "INSERT OR IGNORE INTO refs VALUES (?, ?)", (digest_bytes(digest), json.dumps(needs))
-        )
+        row = digest_bytes(digest), json.dumps(needs)
+        with self._lock:
+            self._db.execute("INSERT OR IGNORE INTO refs VALUES (?, ?)", row)
 
     def needs(self, digest: str) -> list[tuple[str, bool]]:
         """Return (digest, may be absent) of what a manifest refers to."""
@@ -306,48 +312,53 @@ def check_meta(
     manifests = Manifests()
     catalog.prepare(1 << 30)
 
-    def one(key: str) -> list[tuple[str, bytes]]:
-        found = _read_meta(vault, key, catalog.members(key), report)
+    def one(key: str) -> None:
+        _read_meta(vault, key, catalog.members(key), report, manifests)
         progress.advance(1)
-        return found
 
-    with ThreadPoolExecutor(threads, thread_name_prefix="verify") as pool:
-        # map() would read ahead without bound; a few at a time keep memory small.
-        for at in range(0, len(keys), threads):
-            for members in pool.map(one, keys[at : at + threads]):
-                for digest, data in members:
-                    manifests.add(digest, data)
+    for _ in in_order(keys, one, threads=threads, name="verify"):
+        pass
     return manifests
 
 
 def _read_meta(
-    vault: Vault, key: str, places: list[Location], report: Report
-) -> list[tuple[str, bytes]]:
+    vault: Vault, key: str, places: list[Location], report: Report, manifests: Manifests
+) -> None:
+    """Prove the members of a meta object, a frame in memory at a time."""
     try:
-        data = vault.store.get(key)
+        data = fetch(vault.store, key, MAX_META_BYTES)
     except ObjectNotFoundError:
         report.add(key, "missing", "the object is not there")
-        return []
+        return
+    except VaultDamagedError as error:
+        report.add(key, "damaged", error.message)
+        return
     report.read(len(data))
     if f"sha256:{hashlib.sha256(data).hexdigest()}" != digest_of_key(key):
         report.add(key, "damaged", "its bytes are not what its name says")
-    found: list[tuple[str, bytes]] = []
-    for offset, length in sorted({(place.offset, place.length) for place in places}):
+    frames: dict[tuple[int, int], set[str]] = {}
+    for place in places:
+        frames.setdefault((place.offset, place.length), set()).add(place.digest)
+    left = MAX_MEMBERS
+    for (offset, length), named in sorted(frames.items()):
         try:
             text = decompress(data[offset : offset + length], key, MAX_FRAME_BYTES)
-            named = {place.digest for place in places if place.offset == offset}
             for digest, at, size in iter_members(text, key):
+                left -= 1
+                if left < 0:
+                    raise VaultDamagedError(f"{key} has more than {MAX_MEMBERS} members")
                 named.discard(digest)
                 blob = text[at : at + size]
                 if matches_manifest(blob, digest):
-                    found.append((digest, blob))
+                    manifests.add(digest, blob)
                 else:
                     report.add_member(key, digest)
             for digest in sorted(named):
                 report.add_untrue(key, digest)
         except VaultDamagedError as error:
             report.add(key, "damaged", error.message)
-    return found
+        if left < 0:
+            return
 
 
 def named_keys(roots: Iterable[Root], vault: Vault, prefix: str) -> Iterator[str]:

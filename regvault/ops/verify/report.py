@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from regvault.vault.objectlist import is_key
+from regvault.vault.keys import is_object_key
 
 __all__ = ["Problem", "Report"]
 
@@ -93,7 +93,7 @@ class Report:
 
     def damaged_objects(self) -> list[str]:
         """Return the objects whose bytes are wrong, of this and earlier verifications: 1,000."""
-        found = {p.key for p in self.problems if p.what == "damaged" and is_key(p.key)}
+        found = {p.key for p in self.problems if p.what == "damaged" and is_object_key(p.key)}
         return sorted(found | self.carried)[:_RECORDED]
 
     def to_json(self) -> dict[str, Any]:

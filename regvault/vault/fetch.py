@@ -1,0 +1,39 @@
+"""Reads small objects whole, and no more of them than such an object may have.
+
+A vault is hostile input: `vault.json` may be a file of a terabyte.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from regvault.errors import VaultDamagedError
+from regvault.vault.envelope import MAX_DOCUMENT_BYTES
+
+if TYPE_CHECKING:
+    from regvault.model.store import ObjectStore
+
+__all__ = ["fetch", "fetch_document"]
+
+
+def fetch(store: ObjectStore, key: str, limit: int) -> bytes:
+    """Return the bytes of an object that has at most `limit` of them.
+
+    Raises:
+        ObjectNotFoundError: it is not there.
+        VaultDamagedError: it has more.
+    """
+    data = store.get(key, length=limit + 1)
+    if len(data) > limit:
+        raise VaultDamagedError(f"{key} is damaged: it has more than {limit} bytes", key=key)
+    return data
+
+
+def fetch_document(store: ObjectStore, key: str) -> bytes:
+    """Return the bytes of a document, unread.
+
+    Raises:
+        ObjectNotFoundError: it is not there.
+        VaultDamagedError: it is larger than a document may be.
+    """
+    return fetch(store, key, MAX_DOCUMENT_BYTES)
