@@ -130,6 +130,8 @@ def prune(
                 for seen in still_unneeded(plan, needs, condemned, before_ns):
                     final.add(seen)
                 if final.count:
+                    # A stub whose sync failed shows, and the disk may still have the root.
+                    vault.store.barrier()
                     result.slot = _commit(vault, lock, run, final, condemned)
             result.condemned = final.count, final.nbytes
         _delete(vault, plan, final, result, progress, threads)
