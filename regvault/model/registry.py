@@ -268,6 +268,13 @@ class RegistryTarget(Protocol):
     def tag(self, repository: str, tag: str) -> str | None:
         """Return where the tag points now, or None; "" where its link is damaged."""
 
+    def doubtful(self) -> bool:
+        """Return whether a barrier failed in an earlier restore, and none was finished since.
+
+        What is there can then be read, and may be gone after the next start of the machine: it is
+        to be written again.
+        """
+
     def barrier(self) -> None:
         """Return once everything written before is durable."""
 

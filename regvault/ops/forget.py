@@ -220,6 +220,7 @@ def forget(
     result = ForgetResult(plan)
     doomed = plan.doomed
     if not doomed:
+        vault.store.barrier()  # an interrupted run may have left stubs that are not on the disk
         return result
     run = new_run_id()
     result.record = write_record(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, TypeVar
 
+    from regvault.errors import StoreError
     from regvault.model.registry import Finding, Survey
     from regvault.model.store import ByteReader, ObjectStore
     from regvault.registry.gather import Gathered
@@ -133,7 +134,7 @@ class DistributionSource:
     def repositories(self) -> Iterator[str]:
         """Yield the names of all repositories, in byte order."""
         if self._tree is not None:
-            return tree_repositories(self._tree.store)
+            return self._tree.names()
         assert self._flat is not None
         return _translated(self._flat.repositories())
 
@@ -160,7 +161,8 @@ class DistributionSource:
             return
 
         def survey(wanted: Callable[[str], bool]) -> Iterator[Survey]:
-            return self._tree_surveys(tree, filter(wanted, tree_repositories(tree.store)))
+            names = tree_repositories(tree.store, _give_up)
+            return self._tree_surveys(tree, filter(wanted, names))
 
         def read(survey: Survey) -> Gathered:
             began = time.perf_counter()
@@ -211,7 +213,7 @@ class DistributionSource:
         for name in names or ():
             _check_name(name)
         if self._tree is not None:
-            found = tree_repositories(self._tree.store) if names is None else iter(names)
+            found = self._tree.names() if names is None else iter(names)
             return self._tree_surveys(self._tree, found)
         assert self._flat is not None
         if names is None:
@@ -228,7 +230,7 @@ class DistributionSource:
                 last = name
                 yield Glimpse(name, fingerprint, tree.survey)
         except LookAheadError:
-            names = (name for name in tree_repositories(tree.store) if name > last)
+            names = (name for name in tree.names() if name > last)
             yield from self._tree_surveys(tree, names)
         finally:
             ahead.close()
@@ -244,7 +246,7 @@ class DistributionSource:
                 self._small.put(gathered.blobs)
                 yield GatheredSurvey(gathered, tree.survey)
         except LookAheadError:
-            names = (name for name in tree_repositories(tree.store) if name > last)
+            names = (name for name in tree.names() if name > last)
             yield from self._tree_surveys(tree, names)
         finally:
             ahead.close()
@@ -352,6 +354,11 @@ class DistributionSource:
         if self._flat is not None:
             self._flat.close()
         self._store.close()
+
+
+def _give_up(_name: str, _error: StoreError) -> None:
+    """Leave a registry of which a part cannot be read to the process that reports it."""
+    raise LookAheadError
 
 
 def _check_name(repository: str) -> None:

@@ -18,9 +18,10 @@ from regvault.oci.grammar import ALGORITHMS, is_hex, is_tag
 from regvault.registry.failures import ends_scan, source_error
 from regvault.registry.layout import BASE, LINK_LIMIT, REPOSITORIES, parse_link
 from regvault.registry.links import SETTLED_NS, Fingerprint, LinkBuilder, link_state
+from regvault.registry.walk_tree import tree_repositories
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from regvault.model.store import HierarchicalStore
 
@@ -134,6 +135,13 @@ class TreeScanner:
         self.kind = kind
         self.now = now
         self.sleep = sleep
+        # Names of directories that could not be read when repositories were looked for below them.
+        # Even if their surveys succeed, what lies below them was not seen.
+        self._unread: dict[str, StoreError] = {}
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of all repositories in byte order; see `tree_repositories`."""
+        return tree_repositories(self.store, self._unread.__setitem__)
 
     def survey(self, repository: str) -> TreeSurvey:
         """Look at all links of one repository, whose name must be valid."""
@@ -153,6 +161,8 @@ class TreeScanner:
         _look_at_section(asker, f"{base}/{_LAYERS}", seen.layers, seen, fingerprint)
         if not (seen.layers or seen.revisions or seen.tags):
             asker.scandir(base)  # empty, or not to be read?
+        if repository in self._unread and not asker.problems:
+            asker.problems.append(_Problem(base, self._unread[repository]))
         settled = not asker.problems and seen.newest_ns <= started_ns - SETTLED_NS
         words = fingerprint.finish(self.kind, _VERSION) if settled else ""
         return TreeSurvey(self, repository, words, seen, asker.problems)

@@ -21,16 +21,21 @@ __all__ = ["tree_blobs", "tree_findings", "tree_repositories"]
 _MARKS = frozenset({"_manifests", "_layers"})
 
 
-def tree_repositories(store: HierarchicalStore) -> Iterator[str]:
+def tree_repositories(
+    store: HierarchicalStore, unread: Callable[[str, StoreError], None]
+) -> Iterator[str]:
     """Yield the names of all repositories in byte order, one directory level in memory at a time.
 
-    The name of a directory that cannot be read is yielded too: its survey says so.
+    Args:
+        store: of the registry.
+        unread: is told the name of each directory that cannot be read, before it is yielded like
+            a repository's: what lies below it is not known.
 
     Raises:
         SourceUnavailableError: the whole store is out of reach.
         SourceError: `repositories/` itself cannot be read.
     """
-    walk = _NameWalk(store)
+    walk = _NameWalk(store, unread)
     for name in walk.names():
         walk.notes.clear()
         yield name
@@ -82,6 +87,14 @@ class _Walk:
 class _NameWalk(_Walk):
     """Walks `repositories/`."""
 
+    def __init__(
+        self,
+        store: HierarchicalStore,
+        unread: Callable[[str, StoreError], None] = lambda _name, _error: None,
+    ) -> None:
+        super().__init__(store)
+        self._unread = unread
+
     def names(self) -> Iterator[str]:
         try:
             rows = self._store.scandir(REPOSITORIES)
@@ -122,6 +135,7 @@ class _NameWalk(_Walk):
                 continue
             except StoreError as error:
                 self.guarded(path, error, prefix + step)
+                self._unread(prefix + step, error)
                 yield prefix + step
                 continue
             inner = self._components(f"{prefix}{step}/", rows)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import threading
 from collections import OrderedDict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from regvault.errors import ObjectNotFoundError, RefusedError
+from regvault.errors import ObjectNotFoundError, RefusedError, StoreError
 from regvault.model.store import HierarchicalStore
 from regvault.oci.grammar import InvalidNameError, parse_digest
 from regvault.oci.verify import VerifyingReader
@@ -26,6 +26,8 @@ __all__ = ["BlobWriter", "DistributionTarget", "refusing_bad_names"]
 _REMEMBERED = 64
 #: A temporary file that was not written to for so long is of a restore that was killed.
 _LEFT_AFTER_S = 3600.0
+# Beside the registry, while what a restore wrote may not be on the disk.
+_DOUBT = "regvault-unsynced"
 
 
 @contextmanager
@@ -51,6 +53,7 @@ class BlobWriter:
         # On a file system `put` waits for the disk each time; what `put_stream` wrote is made
         # durable by one barrier. On object storage `put` is one request, and enough.
         self._many_puts_wait = isinstance(store, HierarchicalStore)
+        self._doubtful: bool | None = None
 
     def blob_key(self, digest: str) -> str:
         """Return where a blob belongs. Raises InvalidNameError."""
@@ -135,13 +138,31 @@ class BlobWriter:
         except ObjectNotFoundError:
             return None
 
+    def doubtful(self) -> bool:
+        """Return whether a barrier failed in an earlier restore, and none was finished since."""
+        if self._doubtful is None:
+            # Object storage has what it acknowledged.
+            self._doubtful = self._many_puts_wait and self._get(_DOUBT) is not None
+        return self._doubtful
+
     def barrier(self) -> None:
-        """Return once everything written before is durable."""
-        self._store.barrier()
+        """Return once everything written before is durable.
+
+        Where that fails the system forgets it: the next sync succeeds without what this one lost.
+        So it is written down, for as long as the system runs, that nothing here may be counted on.
+        """
+        try:
+            self._store.barrier()
+        except StoreError:
+            with suppress(StoreError):
+                self._store.put_stream(_DOUBT, io.BytesIO(), size=0)
+            raise
 
     def finish(self) -> None:
         """Return once everything is durable; what killed restores left is removed."""
         self.barrier()
+        if self.doubtful():
+            self._store.delete(_DOUBT)
         if isinstance(self._store, HierarchicalStore):
             self._store.sweep_seen(_LEFT_AFTER_S)
 
@@ -258,7 +279,7 @@ class DistributionTarget(BlobWriter):
         written = len(wanted)
         for path in store.create_files(prefix, wanted.items(), whole=whole):
             key = f"{prefix}/{path}"
-            if self._get(key) == wanted[path] or stays(key):
+            if (self._get(key) == wanted[path] and not self.doubtful()) or stays(key):
                 written -= 1
             else:
                 self._put(key, wanted[path])

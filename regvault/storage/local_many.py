@@ -53,7 +53,8 @@ def create_files(
     Raises:
         StoreError: it cannot be written, or a part of a path is a symbolic link.
     """
-    with tree.directory(prefix, create=True) as fd:
+    where = translated("write", tree.location, key=prefix, write=True)
+    with where, tree.directory(prefix, create=True) as fd:
         device = os.fstat(fd).st_dev
         maker = _Maker(tree, fd, prefix, attributes, whole=whole)
         there = [path for path, data in files if not maker.create(check_key(path), data)]

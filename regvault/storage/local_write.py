@@ -199,9 +199,10 @@ class Temporary:
 
     def discard(self) -> None:
         """Remove it, whatever became of it."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with suppress(OSError):  # a network file system reports lost bytes here, of no interest
+                os.close(fd)
         with suppress(OSError):
             os.unlink(self.name, dir_fd=self.directory)
 

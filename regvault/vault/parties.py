@@ -248,6 +248,9 @@ def fill_with_void(store: ObjectStore, vault: str, slot: str, run: str) -> None:
     with contextlib.suppress(PreconditionError):
         store.put(slot, void, if_none_match=True)
         return
+    # A PUT whose sync failed shows what it wrote, and the disk may not have it. Who is let go after
+    # this says that the slot is filled.
+    store.barrier()
     while slot.startswith(SNAPSHOTS):
         with contextlib.suppress(PreconditionError):
             etag = store.head(slot).etag

@@ -5,10 +5,15 @@ follow the states that a crash may leave: bytes reach the disk by `fsync` of the
 `fsync` of their directory, both by `syncfs`; anything else may be there or not, each alone. (A
 rename is atomic, as on every journaling file system. Hidden names, of files not yet published, are
 not noted.)
+
+A sync can be made to fail. Then bytes that it should have brought to the disk never come there,
+though they can be read, and though later syncs report success: that is what Linux does. Names stay
+as unsafe as they were, for a journal is written again or makes the file system read-only.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -90,9 +95,19 @@ class Disk:
 
     Attributes:
         moments: one after each call that changed something, and the beginning.
+        syncs: how many there were.
+        fails: number of a sync, from 1 -> whether it fails.
     """
 
-    def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self,
+        root: Path,
+        patch: pytest.MonkeyPatch,
+        fails: Callable[[int], bool] = lambda _number: False,
+    ) -> None:
+        self.syncs = 0
+        self.fails = fails
+        self._lost: set[int] = set()  # files with bytes that will never come to the disk
         self._root = os.path.realpath(root)
         self._safe: dict[str, int] = {}
         self._now: dict[str, int] = {}
@@ -245,12 +260,18 @@ class Disk:
 
     def _settle(self, what: str, is_safe: Callable[[Change], bool]) -> None:
         """Make the changes safe that a sync covers; just before it, the most may be lost."""
+        self.syncs += 1
+        if self.fails(self.syncs):
+            covered = {change.file for change in self._pending if is_safe(change)}
+            self._lost |= {file for file in covered if file is not None}
+            self._moment(f"{what} fails")
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         kept = []
         for change in self._pending:
             if not is_safe(change):
                 kept.append(change)
                 continue
-            if change.file is not None:
+            if change.file is not None and change.file not in self._lost:
                 self._safe_bytes[change.file] = self._bytes[change.file]
             for path, target in change.names:
                 if target is None:

@@ -7,19 +7,18 @@ Whatever the disk shows then, every snapshot restores, and the same command agai
 
 from __future__ import annotations
 
-import os
 import random
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import pytest
 from disk import Disk
-from scene import CHANCE, CLOCK_NS, Dying
+from ondisk import fill, memory_of, opened
+from scene import CHANCE, Dying
 from verbs import VERBS, check_and_converge, first_day
 from world import tree
 
 from regvault.storage.local import LocalStore
-from regvault.storage.memory import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -62,26 +61,10 @@ def states(moments: Sequence[Moment]) -> Iterator[tuple[object, dict[str, bytes]
             yield (moment.what, [moment.pending[at] for at in lost]), files
 
 
-def fill(root: Path, store: MemoryStore) -> None:
-    for key, data in tree(store).items():
-        path = root / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        os.utime(path, ns=(CLOCK_NS, CLOCK_NS))  # old enough for prune
-
-
-def memory_of(name: str, files: dict[str, bytes]) -> MemoryStore:
-    store = MemoryStore(name)
-    for key, data in files.items():
-        store.put(key, data)
-    return store
-
-
 def recorded(scene: Scene, name: str, root: Path) -> list[Moment]:
     fill(root, scene.store)
     with pytest.MonkeyPatch.context() as patch, Dying():
-        store = LocalStore(str(root))
-        patch.setattr(store, "now_ns", lambda: CLOCK_NS)
+        store = opened(root, patch)
         disk = Disk(root, patch)
         VERBS[name].run(scene, store)
         store.close()
@@ -100,17 +83,15 @@ def test_the_vault_after_the_power_was_cut(name, share, tmp_path):
     held = scene.held
     # The verb did what it is for, on this disk as well.
     done = scene.copy()
-    done.store = memory_of("vault", moments[-1].after(()))
-    done.store.clock_ns = before.store.clock_ns
+    clock = before.store.clock_ns
+    done.store = memory_of("vault", moments[-1].after(()), clock_ns=clock)
     verb.again(done, "undisturbed")
     for number, (where, files) in enumerate(states(moments)):
         if number % SHARES != share:
             continue
         scene = before.copy()
         scene.held = dict(held)
-        clock = scene.store.clock_ns
-        scene.store = memory_of("vault", files)
-        scene.store.clock_ns = clock
+        scene.store = memory_of("vault", files, clock_ns=clock)
         CHANCE.begin("between")
         check_and_converge(verb, scene, where)
 

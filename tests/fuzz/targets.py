@@ -277,8 +277,8 @@ def _record(data: bytes) -> None:
 
 
 def _amendment(data: bytes) -> None:
-    changes = records.parse_amendment(data, keys.amendment_key(1), VAULT)
-    for old, new in changes.items():
+    amended = amendments.parse_amendment(data, keys.amendment_key(1), VAULT)
+    for old, new in amended.changes.items():
         keys.check_key(old)
         assert new is None or keys.check_key(new.key)
 

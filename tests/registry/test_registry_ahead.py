@@ -13,7 +13,7 @@ from registry_build import digest_of
 from registry_place import Failing, FailingTree
 from test_registry_scan import TRICKY, A, fill
 
-from regvault.errors import ObjectNotFoundError, SourceError, SourceTooLargeError
+from regvault.errors import ObjectNotFoundError, SourceError, SourceTooLargeError, StoreError
 from regvault.model.registry import Kind
 from regvault.registry.ahead import Glimpse, LookAhead, LookAheadError
 from regvault.registry.gather import GatheredSurvey, SmallBlobs
@@ -134,6 +134,24 @@ def test_what_cannot_be_read_is_found_when_it_is_asked_for(tree: Place):
     first, second = source.surveys(compare=True)
     assert (first.fingerprint, bool(second.fingerprint)) == ("", True)
     assert [finding.kind for finding in first.links().findings] == [Kind.UNREADABLE]
+
+
+@pytest.mark.parametrize("compare", [True, False])
+def test_a_namespace_that_a_process_could_not_read_is_read_here(tree: Place, compare):
+    fill(tree, ["a/x", "a/y", "b"])
+
+    class Broken(FailingTree):
+        def scandir(self, prefix):
+            if os.getpid() != here and prefix.endswith("/repositories/a"):
+                raise StoreError("only in a process")
+            return self._store.scandir(prefix)
+
+    here = os.getpid()
+    source = tree.source(Broken(tree.store, "none"))
+    source.look_ahead()
+    surveys = list(source.surveys(compare=compare))
+    assert [survey.repository for survey in surveys] == ["a/x", "a/y", "b"]
+    assert all(survey.fingerprint for survey in surveys)
 
 
 def test_since_when(tree: Place, monkeypatch):

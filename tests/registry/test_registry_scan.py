@@ -157,6 +157,17 @@ class TestStrays:
         assert finding.repository == "a"
         assert any(f.kind is Kind.UNREADABLE for f in source.findings())
 
+    def test_a_namespace_that_could_not_be_read_once_is_never_taken_for_empty(self, tree: Place):
+        """Its survey succeeds, and still what lies below it was not seen."""
+        fill(tree, ["a/x", "b"])
+        broken = FailingTree(tree.store, f"{BASE}/repositories/a")
+        source = tree.source(broken)
+        assert list(source.repositories()) == ["a", "b"]
+        broken._part = "none"
+        survey = source.survey("a")
+        assert survey.fingerprint == ""
+        assert [finding.kind for finding in survey.links().findings] == [Kind.UNREADABLE]
+
     def test_unreadable_blobs_are_said(self, tree: Place):
         tree.build.blob(b"a")
         other = tree.build.blob(b"b")

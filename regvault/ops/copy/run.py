@@ -380,6 +380,7 @@ class _Copier:
 
     def _write_receipt(self, feed: Feed, copied: Copied) -> None:
         """Leave evidence of what was copied here, and when."""
+        feed.vault.store.barrier()  # a run whose sync failed may have filled the last slot
         newest = feed.newest
         write_record(
             feed.vault.store,

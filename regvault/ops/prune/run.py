@@ -118,6 +118,8 @@ def prune(
                 for seen in still_unneeded(plan, needs, condemned, before_ns):
                     final.add(seen)
                 if final.count:
+                    # A stub whose sync failed shows, and the disk may still have the root.
+                    vault.store.barrier()
                     keys = [seen.key for seen in final]
                     result.slot = commit_condemned(
                         vault.store, vault.id, lock, run, keys, condemned

@@ -139,7 +139,7 @@ class Restorer:
             self._worklist.want(selection.blobs)
         self._check_found(plan, found_tags, found_digests)
         renamed.check()
-        self._worklist.exists(self._existing)
+        self._worklist.exists(() if self.target.doubtful() else self._existing)
         plan.blobs, plan.nbytes, plan.present, plan.present_bytes = self._worklist.totals()
         plan.add(Problem(name, "", "damaged", why) for name, why in sorted(self._lost.items()))
         return plan
@@ -366,9 +366,10 @@ class Restorer:
         tags = _Tags({}, 0, [], [], set())
         for tag, digest in selection.tags.items():
             now = self.target.tag(there, tag)
-            if now == digest and self._options.overwrite != "always":
+            keeps = self._options.overwrite != "always" and not self.target.doubtful()
+            if now == digest and keeps:
                 tags.kept += 1
-            elif not now or self._options.overwrite != "never":
+            elif now in (None, "", digest) or self._options.overwrite != "never":
                 tags.write[tag] = digest
                 if now is None and self._options.overwrite == "never":
                     tags.new.add(tag)
