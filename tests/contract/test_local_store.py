@@ -1,3 +1,4 @@
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -576,9 +577,10 @@ class TestErrors:
         with mounted(store.root, size="64k"):
             small = LocalStore(store.root)
             with open(f"{store.root}/ballast", "wb", buffering=0) as ballast:
-                with pytest.raises(OSError, match="No space"):
+                with contextlib.suppress(OSError):
                     while True:
                         ballast.write(b"x" * 4096)
+            assert small.space().free_bytes == 0
             assert abs(small.now_ns() - time.time_ns()) < 10**9
             assert files(small) == ["ballast"]
             small.close()
