@@ -306,6 +306,11 @@ def test_a_disk_that_is_full_volatile_or_open(words, check, expected):
     assert set(found.values()) == {"ok"}
 
 
+def test_a_mount_that_is_read_only_says_so():
+    found = {c.id: c.found for c in disk.judge_disk(replace(DISK, read_only=True), newest_bytes=1)}
+    assert found["file-system"] == "ext4, mounted read-only"
+
+
 # What is in a vault, and a source
 
 

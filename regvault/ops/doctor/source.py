@@ -7,8 +7,8 @@ import time
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from regvault.errors import ObjectNotFoundError, RegvaultError, StoreError
-from regvault.model.doctor import Sample
+from regvault.errors import CredentialError, ObjectNotFoundError, RegvaultError, StoreError
+from regvault.model.doctor import FINDING, Sample
 from regvault.model.store import HierarchicalStore
 from regvault.policy.doctor import contents
 from regvault.policy.doctor.check import error, ok, skipped
@@ -60,8 +60,11 @@ def _unreadable(problem: RegvaultError) -> Iterator[Check]:
     # A store's refusal is told as an error of the source, without its exit code.
     cause = problem.__cause__
     code = cause.exit_code if isinstance(cause, StoreError) else problem.exit_code
-    code = 3 if code in (1, 2) else code
-    yield error("source-layout", problem.message, problem.hint, code)
+    code = FINDING if code in (1, 2) else code
+    hint = problem.hint or ""
+    if code == CredentialError.exit_code:
+        hint = f"{hint}; a source needs the rights to list and to read".removeprefix("; ")
+    yield error("source-layout", problem.message, hint or None, code)
     yield skipped("source-readable", "the registry was not found")
 
 
