@@ -9,18 +9,21 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from regvault.config.places import endpoint_of, refuse_overlap
+from regvault.config.places import endpoint_of, overlap, refuse_overlap
 from regvault.errors import NotFoundError, ObjectNotFoundError, UsageError
 from regvault.model.location import Kind
 from regvault.vault.keys import VAULT_JSON
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from regvault.config.places import RegistryPlace, S3Settings, VaultPlace
+    from regvault.model.doctor import StoreProbe
     from regvault.model.location import Location
     from regvault.model.registry import RegistrySource, RegistryTarget
     from regvault.model.store import ObjectStore
+    from regvault.ops.doctor import SourceSubject, VaultSubject
+    from regvault.storage.s3 import S3Store
     from regvault.vault.vault import Vault
 
 __all__ = [
@@ -30,7 +33,9 @@ __all__ = [
     "open_source",
     "open_target",
     "open_vault",
+    "source_subject",
     "threads_for",
+    "vault_subject",
 ]
 
 #: On disks, more than a few threads only wait for each other; on S3 they wait for the network.
@@ -47,7 +52,7 @@ def threads_for(*places: RegistryPlace | VaultPlace, asked: int | None = None) -
     )
 
 
-def _s3(location: Location, settings: S3Settings, storage_class: str | None) -> ObjectStore:
+def _s3(location: Location, settings: S3Settings, storage_class: str | None) -> S3Store:
     from regvault.storage.s3 import S3Store
 
     return S3Store(
@@ -211,13 +216,17 @@ def open_source(place: RegistryPlace, *, threads: int) -> RegistrySource:
     Raises:
         UsageError: it is a vault.
     """
+    return _source(place, threads=threads)[1]
+
+
+def _source(place: RegistryPlace, *, threads: int) -> tuple[ObjectStore, RegistrySource]:
     from regvault.registry.reader import DistributionSource
 
     store = _registry_store(place, follow=True)
     _refuse_vault(store)
     kind = "distribution-s3" if place.location.kind is Kind.S3 else "distribution-fs"
     endpoint = endpoint_of(place.s3) if place.location.kind is Kind.S3 else ""
-    return DistributionSource(store, kind=kind, endpoint=endpoint, threads=threads)
+    return store, DistributionSource(store, kind=kind, endpoint=endpoint, threads=threads)
 
 
 def _refuse_vault(store: ObjectStore) -> None:
@@ -318,3 +327,62 @@ def _attributes(
     if modes is None and mode != 0o777 & ~umask:
         modes = mode & 0o666, mode
     return owner, modes
+
+
+def vault_subject(place: VaultPlace) -> VaultSubject:
+    """Return a place of a vault for doctor, which opens it."""
+    from regvault.ops.doctor import VaultSubject
+
+    def opened(writable: bool) -> tuple[ObjectStore, StoreProbe]:
+        if place.location.kind is Kind.S3:
+            from regvault.storage.s3_probe import BucketProbe
+
+            bucket = _s3(place.location, place.s3, place.storage_class)
+            return bucket, BucketProbe(bucket)
+        from regvault.storage.local import LocalStore
+        from regvault.storage.local_probe import DirectoryProbe
+
+        directory = LocalStore(place.location.path, writable=writable)
+        return directory, DirectoryProbe(directory)
+
+    return VaultSubject(str(place.location), opened, threads_for(place))
+
+
+def source_subject(place: RegistryPlace, vaults: Sequence[VaultPlace]) -> SourceSubject:
+    """Return a registry for doctor, which opens it.
+
+    Args:
+        place: of the registry.
+        vaults: those that doctor looks at too.
+    """
+    from regvault.ops.doctor import SourceSubject
+
+    def opened() -> tuple[ObjectStore, RegistrySource]:
+        if place.location.is_local and not os.path.isdir(place.location.path):
+            raise NotFoundError(
+                f"{place.location} does not exist",
+                hint="Check the path, and that its file system is mounted.",
+            )
+        return _source(place, threads=threads_for(place))
+
+    return SourceSubject(
+        str(place.location),
+        opened,
+        tuple(str(vault.location) for vault in vaults),
+        tuple(str(vault.location) for vault in vaults if overlap(vault, place)),
+        tuple((what, str(v.location)) for v in vaults if (what := _shared(v, place))),
+    )
+
+
+def _shared(vault: VaultPlace, registry: RegistryPlace) -> str:
+    """Return what a vault and a registry are lost with together, for people, or ""."""
+    if vault.location.is_local != registry.location.is_local:
+        return ""
+    if not vault.location.is_local:
+        same = endpoint_of(vault.s3) == endpoint_of(registry.s3)
+        return "bucket" if same and vault.location.bucket == registry.location.bucket else ""
+    try:
+        devices = {os.stat(place.location.path).st_dev for place in (vault, registry)}
+    except OSError:
+        return ""  # that one of them is not there is told elsewhere
+    return "file system" if len(devices) == 1 else ""

@@ -66,6 +66,10 @@ COMMANDS: dict[str, LazyCommand] = {
         "regvault.cli.commands.info:info",
         "Show what can be restored, how large it is, what is healthy and what is not.",
     ),
+    "doctor": LazyCommand(
+        "regvault.cli.commands.doctor:doctor",
+        "Find what would make a backup or a restore fail, before it does.",
+    ),
     "estimate": LazyCommand(
         "regvault.cli.commands.estimate:estimate",
         "Estimate what a first full of the registry at SOURCE stores, takes and costs.",

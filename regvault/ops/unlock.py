@@ -7,6 +7,7 @@ off prune for a day.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -61,13 +62,19 @@ class Party:
         }
 
 
-def parties(vault: Vault) -> Iterator[Party]:
+def parties(vault: Vault, *, newest: int | None = None) -> Iterator[Party]:
     """Yield who is at work, or was when it died: leases by run, then the prune lock.
+
+    Args:
+        vault: whose.
+        newest: look at so many leases only, those of the runs that began last; None: at all.
 
     Raises:
         VaultDamagedError: a lease cannot be read.
     """
-    keys = [entry.key for entry in vault.store.list(LEASES)]
+    keys: Iterable[str] = (entry.key for entry in vault.store.list(LEASES))
+    if newest is not None:
+        keys = deque(keys, newest)  # the name of a run begins with its time
     for key in [*keys, PRUNE_LOCK]:
         found = _read(vault, key)
         if found is not None:

@@ -14,6 +14,7 @@ import hashlib
 import os
 import stat
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from regvault.errors import (
@@ -21,6 +22,7 @@ from regvault.errors import (
     PreconditionError,
     ReadOnlyStoreError,
     StoreError,
+    StoreFullError,
 )
 from regvault.model.store import Entry, Space, Stored
 from regvault.storage import local_read
@@ -305,15 +307,14 @@ class LocalStore:
         """
         if self._clock_offset_ns is None and self._writable:
             self._clock_offset_ns = 0
-            try:
+            # A full vault can still be read, and told who is at work in it.
+            with suppress(ReadOnlyStoreError, StoreFullError):
                 temporary = Temporary(self._tree, self._tree.fd, "", self._attributes)
-            except ReadOnlyStoreError:
-                return time.time_ns()
-            try:
-                temporary.write(b"\n")
-                self._observe(temporary.finish(sync=True).st_mtime_ns)
-            finally:
-                temporary.discard()
+                try:
+                    temporary.write(b"\n")
+                    self._observe(temporary.finish(sync=True).st_mtime_ns)
+                finally:
+                    temporary.discard()
         return time.time_ns() + (self._clock_offset_ns or 0)
 
     def _observe(self, written_ns: int) -> None:

@@ -87,7 +87,7 @@ class S3Store:
             addressing_style=addressing_style,
         )
         self._storage_class = storage_class
-        self._spool_dir = spool_dir
+        self.spool_dir = spool_dir
         self._enforces_checksums: bool | None = None
         self._probing = threading.Lock()
         self._bucket_seen = False
@@ -242,7 +242,7 @@ class S3Store:
         def publish(key: str, file: IO[bytes], size: int, sha256: str) -> Stored:
             return self.put_stream(key, file, size=size, sha256=sha256)  # type: ignore[arg-type]
 
-        return SpooledStage(publish, self._spool_dir)
+        return SpooledStage(publish, self.spool_dir)
 
     def enforces_checksums(self) -> bool:
         """Return whether the endpoint refuses a body that is not its `x-amz-checksum-sha256`.

@@ -13,7 +13,9 @@ __all__ = [
     "CONDEMNED",
     "FORMAT",
     "LEASES",
+    "LOCKS",
     "OBJECT_PREFIXES",
+    "PROBES",
     "PRUNE_LOCK",
     "RAW_BLOB_BYTES",
     "RECORDS",
@@ -33,6 +35,7 @@ __all__ = [
     "pack_key",
     "parse_segment_key",
     "plain_key",
+    "probe_key",
     "record_key",
     "root_key",
     "segment_key",
@@ -48,7 +51,10 @@ LEASES = "leases/"
 CONDEMNED = "condemned/"
 RECORDS = "records/"
 AMENDMENTS = "records/amendments/"
+LOCKS = "locks/"
 PRUNE_LOCK = "locks/prune.json"
+#: What the probes of a store leave behind where they may not delete; it means nothing.
+PROBES = "locks/probe-"
 
 #: What an object list may name, in byte order; everything below these is an object of a snapshot.
 OBJECT_PREFIXES = ("attachments/", "blobs/", "meta/", "packs/", "trees/")
@@ -160,6 +166,11 @@ def condemned_key(number: int) -> str:
 def lease_key(run: str) -> str:
     """Return the key of a run's lease."""
     return f"{LEASES}{run}.json"
+
+
+def probe_key() -> str:
+    """Return a fresh key of a probe."""
+    return f"{PROBES}{secrets.token_hex(8)}"
 
 
 def record_key(kind: str, run: str) -> str:

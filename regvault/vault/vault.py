@@ -28,9 +28,13 @@ from regvault.vault.keys import (
     CONDEMNED,
     FORMAT,
     LEASES,
+    LOCKS,
     OBJECT_PREFIXES,
+    PROBES,
+    RECORDS,
     SNAPSHOTS,
     VAULT_JSON,
+    probe_key,
     root_key,
     tree_key,
 )
@@ -48,7 +52,7 @@ if TYPE_CHECKING:
     from regvault.vault.objectlist import ListRef
     from regvault.vault.tree import TreeRef
 
-__all__ = ["Vault", "create_vault", "probe_conditional_writes"]
+__all__ = ["Vault", "create_vault", "parallel_creates", "probe_conditional_writes"]
 
 _NODES_KEPT = 256
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
@@ -93,7 +97,7 @@ def _refuse_what_is_there(store: ObjectStore) -> None:
     Raises:
         RefusedError: a vault, what is left of one, or something else.
     """
-    keys = (entry.key for entry in store.list() if not entry.key.startswith(_PROBES))
+    keys = (entry.key for entry in store.list() if not entry.key.startswith(PROBES))
     first = next(keys, None)
     if first is None or first == VAULT_JSON:
         return  # whether a vault is there shows the create-only write
@@ -117,13 +121,20 @@ _LOST_VAULT_JSON = (
 )
 
 
-_OF_A_VAULT = (*OBJECT_PREFIXES, SNAPSHOTS, CATALOG, LEASES, CONDEMNED, "records/", "locks/")
-_PROBES = "locks/probe-"
+_OF_A_VAULT = (*OBJECT_PREFIXES, SNAPSHOTS, CATALOG, LEASES, CONDEMNED, RECORDS, LOCKS)
 
 
 def probe_conditional_writes(store: ObjectStore, writers: int = 32) -> bool:
     """Return whether of many create-only writes of one key at once exactly one succeeds."""
-    key = f"{_PROBES}{secrets.token_hex(8)}"
+    key = probe_key()
+    winners = parallel_creates(store, key, writers)
+    with contextlib.suppress(StoreError):  # a writer's role may lack the right to delete
+        store.delete(key)
+    return winners == 1
+
+
+def parallel_creates(store: ObjectStore, key: str, writers: int) -> int:
+    """Return how many of so many create-only writes of `key` at once succeed."""
 
     def create(number: int) -> bool:
         try:
@@ -133,10 +144,7 @@ def probe_conditional_writes(store: ObjectStore, writers: int = 32) -> bool:
         return True
 
     with ThreadPoolExecutor(writers) as pool:
-        winners = sum(pool.map(create, range(writers)))
-    with contextlib.suppress(StoreError):  # a writer's role may lack the right to delete
-        store.delete(key)
-    return winners == 1
+        return sum(pool.map(create, range(writers)))
 
 
 class Vault:

@@ -1,3 +1,4 @@
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -569,6 +570,19 @@ class TestErrors:
             stage.abort()
             assert small.get("k") == b"x"
             assert files(small) == ["k"]
+            small.close()
+
+    def test_a_full_disk_still_tells_the_time(self, store):
+        """Else nobody could see who is at work in a full vault, nor prune it."""
+        with mounted(store.root, size="64k"):
+            small = LocalStore(store.root)
+            with open(f"{store.root}/ballast", "wb", buffering=0) as ballast:
+                with contextlib.suppress(OSError):
+                    while True:
+                        ballast.write(b"x" * 4096)
+            assert small.space().free_bytes == 0
+            assert abs(small.now_ns() - time.time_ns()) < 10**9
+            assert files(small) == ["ballast"]
             small.close()
 
     @pytest.mark.parametrize(

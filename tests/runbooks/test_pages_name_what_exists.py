@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = (
     ROOT / "docs" / "architecture.md",
+    ROOT / "docs" / "doctor.md",
     ROOT / "docs" / "vault-format.md",
     ROOT / "restore-runbooks" / "recover-without-regvault.md",
 )

@@ -1,0 +1,68 @@
+"""What doctor is given to look at. Opening a place is part of looking: it may fail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from regvault.model.doctor import Credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from regvault.model.doctor import StoreProbe
+    from regvault.model.registry import RegistrySource
+    from regvault.model.store import ObjectStore
+
+__all__ = ["DoctorOptions", "SourceSubject", "VaultSubject"]
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorOptions:
+    """What was asked for.
+
+    Attributes:
+        role: what the credentials are for.
+        write: whether probes may be written to vaults.
+        new: there is no vault yet; one is to be made there.
+        fail_on: `warning` or `error`: what makes the exit code 3.
+    """
+
+    role: Credentials = Credentials.ANY
+    write: bool = True
+    new: bool = False
+    fail_on: str = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class VaultSubject:
+    """A place where a vault is, or is to be.
+
+    Attributes:
+        location: where, without secrets.
+        open: opens it, whatever is there, to be written or not; raises RegvaultError.
+        threads: that a snapshot has.
+    """
+
+    location: str
+    open: Callable[[bool], tuple[ObjectStore, StoreProbe]]
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSubject:
+    """A registry that is read.
+
+    Attributes:
+        location: where, without secrets.
+        open: opens it; raises RegvaultError.
+        vaults: locations of the vaults that are looked at too.
+        overlapping: those that lie inside it, or it inside them.
+        shared: (file system or bucket, vault) of those that are lost together with it.
+    """
+
+    location: str
+    open: Callable[[], tuple[ObjectStore, RegistrySource]]
+    vaults: tuple[str, ...] = ()
+    overlapping: tuple[str, ...] = ()
+    shared: tuple[tuple[str, str], ...] = ()
