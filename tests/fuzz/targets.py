@@ -33,7 +33,17 @@ from regvault.registry import layout
 from regvault.registry.links import LinkBuilder, link_state
 from regvault.registry.oci_layout import OciLayoutTarget
 from regvault.storage.memory import MemoryStore
-from regvault.vault import certain, condemned, keys, lease, objectlist, records, recover, segment
+from regvault.vault import (
+    amendments,
+    certain,
+    condemned,
+    keys,
+    lease,
+    objectlist,
+    records,
+    recover,
+    segment,
+)
 from regvault.vault.envelope import read_document
 from regvault.vault.frames import compress, decompress
 from regvault.vault.objectlist import ObjectRef
