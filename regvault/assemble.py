@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from regvault.model.store import ObjectStore
     from regvault.ops.doctor import SourceSubject, VaultSubject
     from regvault.storage.s3 import S3Store
+    from regvault.vault.signing import Keys
     from regvault.vault.vault import Vault
 
 __all__ = [
@@ -120,7 +121,7 @@ def open_vault(
         refuse_overlap(place, beside)
     store = _vault_store(place, limit_upload=limit_upload, limit_download=limit_download)
     try:
-        return Vault(store)
+        return Vault(store, _keys(place))
     except NotFoundError:
         if _holds_registry(store):
             raise UsageError(
@@ -134,10 +135,26 @@ def _holds_registry(store: ObjectStore) -> bool:
     return next(iter(store.list_prefixes("docker/registry/")), None) is not None
 
 
+def _keys(place: VaultPlace) -> Keys:
+    """Return the keys that a vault is opened with.
+
+    Raises:
+        CredentialError: the key to sign with is not where it should be.
+    """
+    from regvault.vault.signing import Keys, SigningKey, parse_public_key
+
+    where = place.sign_key
+    signer = None if where is None else SigningKey.from_pem(where.read(), str(where))
+    return Keys(signer, tuple(parse_public_key(text) for text in place.trusted_keys))
+
+
 def create_vault(place: VaultPlace) -> str:
     """Make a vault; return its id. Its directory is made, a bucket is not.
 
+    With `place.sign_key` it is one whose documents are signed.
+
     Raises:
+        CredentialError: the key to sign with is not where it should be.
         RefusedError: there is one, or the store cannot hold one safely.
         UsageError: there is a registry at this place.
     """
@@ -151,7 +168,7 @@ def create_vault(place: VaultPlace) -> str:
             f"there is a registry at {place.location}",
             hint="A vault needs a place of its own, beside the registry.",
         )
-    return vault.create_vault(store)
+    return vault.create_vault(store, _keys(place))
 
 
 def _refuse_inside(path: str, what: str) -> None:

@@ -106,6 +106,10 @@ COMMANDS: dict[str, LazyCommand] = {
         "regvault.cli.commands.unlock:unlock",
         "End the leases of runs that are dead, and a prune lock that one left.",
     ),
+    "key": LazyCommand(
+        "regvault.cli.commands.key:key",
+        "Make keys that sign a vault's snapshots, and see who signed them.",
+    ),
     "demo": LazyCommand(
         "regvault.cli.commands.demo:demo",
         "Show what regvault does, on a throw-away registry with real images.",

@@ -19,6 +19,7 @@ from regvault.model.location import Location, Role, parse_location
 from regvault.oci.grammar import InvalidNameError, glob_matcher
 from regvault.policy.retention import Retention
 from regvault.vault.keys import REGISTRY_NAME
+from regvault.vault.signing import parse_public_key
 
 __all__ = ["Config", "Registry", "Vault"]
 
@@ -147,6 +148,20 @@ _Rate = Annotated[
     BeforeValidator(_rate),
     WithJsonSchema({"type": ["string", "integer"], "examples": ["10MiB", "1.5GiB"]}),
 ]
+
+
+def _public_key(value: Any) -> str:
+    try:
+        return str(parse_public_key(value if isinstance(value, str) else ""))
+    except UsageError as error:
+        raise _wrong(error.message, error.hint) from None
+
+
+_PublicKey = Annotated[
+    str,
+    BeforeValidator(_public_key),
+    _schema("^ed25519:[A-Za-z0-9+/]{43}=$", "ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="),
+]
 _Secret = Annotated[
     SecretRef,
     BeforeValidator(_secret),
@@ -265,6 +280,16 @@ class Vault(_Place):
     retention: RetentionRules | None = Field(
         None, description="Which snapshots of each registry `regvault forget` keeps."
     )
+    sign_key: _Secret | None = Field(
+        None,
+        description="Where the Ed25519 private key is that signs snapshots: file:/PATH or "
+        "env:NAME. Else $REGVAULT_SIGN_KEY.",
+    )
+    trusted_keys: list[_PublicKey] = Field(
+        [],
+        description="Public keys whose signatures count; what none of them signed is refused. "
+        "Else $REGVAULT_TRUSTED_KEYS.",
+    )
 
 
 class Config(_Settings):
@@ -327,6 +352,8 @@ class Config(_Settings):
                 limit_download=entry.limit_download,
                 threads=entry.threads,
                 retention=entry.retention.rules() if entry.retention else None,
+                sign_key=entry.sign_key,
+                trusted_keys=tuple(entry.trusted_keys),
             )
             for name, entry in self.vaults.items()
         }

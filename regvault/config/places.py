@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypeVar
 
+from regvault.config.secrets import parse_secret_ref
 from regvault.errors import NotFoundError, UsageError
 from regvault.model.location import Role, is_location, parse_location
+from regvault.vault.signing import parse_public_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +33,10 @@ __all__ = [
 ]
 
 _Place = TypeVar("_Place")
+
+#: Where the key to sign with is, and the public keys that count, where no configuration says so.
+SIGN_KEY = "REGVAULT_SIGN_KEY"
+TRUSTED_KEYS = "REGVAULT_TRUSTED_KEYS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,8 @@ class VaultPlace:
         limit_upload, limit_download: bytes per second; None: no limit.
         threads: that read and write; None: the default.
         retention: which snapshots of each registry are kept; None: nothing says so.
+        sign_key: where the key is that signs what is written; None: nothing is signed.
+        trusted_keys: public keys whose signatures count; (): everyone's.
     """
 
     location: Location
@@ -109,6 +118,8 @@ class VaultPlace:
     limit_download: int | None = None
     threads: int | None = None
     retention: Retention | None = None
+    sign_key: SecretRef | None = None
+    trusted_keys: tuple[str, ...] = ()
 
 
 def resolve_vault(
@@ -142,7 +153,24 @@ def resolve_vault(
         found = same[0] if same else VaultPlace(location)
     else:
         found = _named(text, known, "vault", f"A vault in a directory is written ./{text}.")
-    return replace(found, s3=_at(found.s3, endpoint_url))
+    return _with_keys(replace(found, s3=_at(found.s3, endpoint_url)))
+
+
+def _with_keys(place: VaultPlace) -> VaultPlace:
+    """Take what the configuration does not say of keys from the environment.
+
+    Raises:
+        UsageError: it says something that is none.
+    """
+    sign_key, trusted = place.sign_key, place.trusted_keys
+    if sign_key is None and (named := os.environ.get(SIGN_KEY)):
+        try:
+            sign_key = parse_secret_ref(named)
+        except ValueError as error:
+            raise UsageError(f"${SIGN_KEY}: {error}", hint="file:/PATH or env:NAME") from None
+    if not trusted and (listed := os.environ.get(TRUSTED_KEYS)):
+        trusted = tuple(str(parse_public_key(each)) for each in re.split(r"[,\s]+", listed.strip()))
+    return replace(place, sign_key=sign_key, trusted_keys=trusted)
 
 
 def resolve_registry(

@@ -13,6 +13,7 @@ from regvault.policy.retention import Decision, Point, retain
 from regvault.vault.certain import check_clock, read_chain
 from regvault.vault.keys import new_run_id
 from regvault.vault.records import is_held, write_record
+from regvault.vault.signing import require_key
 from regvault.vault.stub import forget_root
 
 if TYPE_CHECKING:
@@ -217,6 +218,7 @@ def forget(
     Raises:
         ReadOnlyStoreError, StoreAccessError: the vault cannot be written.
     """
+    require_key(vault.id)
     result = ForgetResult(plan)
     doomed = plan.doomed
     if not doomed:

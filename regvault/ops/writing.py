@@ -9,6 +9,7 @@ from regvault.vault.keys import new_run_id
 from regvault.vault.lease import Lease, end_dead_writers
 from regvault.vault.parties import RENEW_EVERY_S
 from regvault.vault.prune_lock import prune_decides, wait_for_prune
+from regvault.vault.signing import require_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,7 +45,9 @@ def writing(
 
     Raises:
         LeaseHeldError: another writer of the registry is at work, or a prune decides.
+        CredentialError: what is written is signed, and there is no key to sign with.
     """
+    require_key(vault.id)
     while True:
         wait_for_prune(vault.store, vault.id, wait_s=max(wait_s, PRUNE_WAIT_S), say=say)
         run = new_run_id()

@@ -24,6 +24,7 @@ from regvault.vault.keys import (
     parse_segment_key,
     sequence_of,
 )
+from regvault.vault.signing import VaultId, check_signatures, signatures_of
 from regvault.vault.slots import fill_next, filled_after, numbers
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def parse_condemned(data: bytes, number: int, vault: str) -> list[str] | None:
     if not data.startswith(_ZSTD_MAGIC):
         read_document(data, key, types=("void",), vault=vault)
         return None
-    header, keys, good = _read_lines(data, key)
+    header, keys, good = _read_lines(data, key, vault)
     try:
         kind, version, slot, owner = (header[k] for k in ("type", "format", "slot", "vault"))
     except KeyError:
@@ -108,8 +109,8 @@ def parse_condemned(data: bytes, number: int, vault: str) -> list[str] | None:
     return keys
 
 
-def _read_lines(data: bytes, key: str) -> tuple[dict[str, Any], list[str], bool]:
-    """Return the header, the keys, and whether the checksum is right.
+def _read_lines(data: bytes, key: str, vault: str) -> tuple[dict[str, Any], list[str], bool]:
+    """Return the header, the keys, and whether the checksum is right; check the signature.
 
     Line by line: a frame of a few kilobytes may hold a billion of them, and the first that is no
     key ends it.
@@ -118,12 +119,17 @@ def _read_lines(data: bytes, key: str) -> tuple[dict[str, Any], list[str], bool]
     header: dict[str, Any] | None = None
     keys: list[str] = []
     last = ""
+    trusted = isinstance(vault, VaultId) and vault.keys.trusted
+    signed: list[bytes] = []
     try:
         for line in lines_of(data, key, MAX_CONDEMNED_BYTES, longest=_MAX_LINE):
             if header is None:
                 header = load_object(line)
             elif line.startswith(b"{"):
-                good = load_object(line)["sha256"] == hasher.hexdigest()
+                seal = load_object(line)
+                good = seal["sha256"] == hasher.hexdigest()
+                if good and trusted:
+                    check_signatures(vault, key, b"".join(signed), _signatures(seal))
                 return header, keys, good
             else:
                 this = _check_key(line.decode("ascii"))
@@ -132,6 +138,8 @@ def _read_lines(data: bytes, key: str) -> tuple[dict[str, Any], list[str], bool]
                 keys.append(this)
                 last = this
             hasher.update(line + b"\n")
+            if trusted:
+                signed.append(line + b"\n")
     except (ValueError, KeyError) as error:
         raise VaultDamagedError(
             f"{key} is damaged: it is no condemned list ({str(error)[:300]})"
@@ -141,6 +149,13 @@ def _read_lines(data: bytes, key: str) -> tuple[dict[str, Any], list[str], bool]
 
 def _check_key(key: str) -> str:
     return key if parse_segment_key(key) is not None else check_key(key)
+
+
+def _signatures(seal: dict[str, Any]) -> list[dict[str, Any]]:
+    found = seal.get("signatures", [])
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise ValueError("its signatures are none")
+    return found
 
 
 def refuse_if_condemned_since(store: ObjectStore, number: int) -> None:
@@ -189,7 +204,10 @@ def condemned_document(vault: str, number: int, run: str, keys: Iterable[str]) -
     }
     lines = [json.dumps(header, separators=(",", ":")), *keys]
     content = "".join(f"{line}\n" for line in lines).encode("ascii")
-    seal = {"sha256": hashlib.sha256(content).hexdigest(), "signatures": []}
+    seal = {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "signatures": signatures_of(vault, content),
+    }
     return compress(content + json.dumps(seal, separators=(",", ":")).encode() + b"\n")
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from regvault.errors import UnknownFormatError, VaultDamagedError
 from regvault.oci.manifest import load_json_object
 from regvault.vault.keys import FORMAT
+from regvault.vault.signing import SIGNED_TYPES, check_signatures, signatures_of
 
 __all__ = ["Document", "from_time", "load_object", "read_document", "to_time", "write_document"]
 
@@ -34,7 +35,7 @@ class Document(NamedTuple):
     Attributes:
         body: the JSON object of the first line.
         sha256: hex SHA-256 of the first line; what a successor names as `previous`.
-        signatures: of the second line, not yet checked.
+        signatures: of the second line.
         amendment: the body of a copied root's amendment (keys that differ here), or None.
     """
 
@@ -45,10 +46,18 @@ class Document(NamedTuple):
 
 
 def write_document(body: dict[str, Any]) -> tuple[bytes, str]:
-    """Return the bytes of a document, and the hex SHA-256 of its body line."""
+    """Return the bytes of a document, and the hex SHA-256 of its body line.
+
+    It is signed where its type is one that is, and `vault` of the body is the id of a vault that
+    was opened with a key to sign with.
+
+    Raises:
+        CredentialError: the vault is a signed one, and it was opened without its key.
+    """
     line = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     digest = hashlib.sha256(line).hexdigest()
-    seal = json.dumps({"sha256": digest, "signatures": []}, separators=(",", ":")).encode()
+    signatures = signatures_of(body["vault"], line) if body["type"] in SIGNED_TYPES else []
+    seal = json.dumps({"sha256": digest, "signatures": signatures}, separators=(",", ":")).encode()
     return b"%s\n%s\n" % (line, seal), digest
 
 
@@ -59,10 +68,12 @@ def read_document(data: bytes, key: str, *, types: tuple[str, ...], vault: str |
         data: the stored bytes.
         key: where they were, for messages.
         types: the values of `type` that are acceptable here.
-        vault: the vault's id that the body must carry; None where it is not known yet.
+        vault: the vault's id that the body must carry; None where it is not known yet. One that was
+            opened with trusted keys wants signatures of what is signed.
 
     Raises:
         VaultDamagedError: the bytes are not what was written.
+        UntrustedError: they are not signed by whom is trusted.
         UnknownFormatError: a newer regvault wrote them.
     """
     if len(data) > MAX_DOCUMENT_BYTES:
@@ -71,9 +82,12 @@ def read_document(data: bytes, key: str, *, types: tuple[str, ...], vault: str |
     if len(lines) not in (3, 5) or lines[-1] != b"":
         raise VaultDamagedError(f"{key} is damaged: it does not have two lines")
     body, digest, signatures = _read_lines(lines[0], lines[1], key, types)
+    if body["type"] in SIGNED_TYPES:
+        check_signatures(vault, key, lines[0], signatures)
     amendment = None
     if len(lines) == 5:
-        amendment, _, _ = _read_lines(lines[2], lines[3], key, ("amendment",))
+        amendment, _, also = _read_lines(lines[2], lines[3], key, ("amendment",))
+        check_signatures(vault, key, lines[2], also)
         if amendment.get("slot") != key:
             raise VaultDamagedError(f"{key} is damaged: its amendment is of another slot")
     # A copied root is of the vault that its amendment says, and the amendment is of this one.
@@ -98,6 +112,8 @@ def _read_lines(
         expected, signatures = seal["sha256"], seal["signatures"]
     except (ValueError, KeyError):
         raise VaultDamagedError(f"{damaged}: its second line is no checksum") from None
+    if not isinstance(signatures, list) or not all(isinstance(s, dict) for s in signatures):
+        raise VaultDamagedError(f"{damaged}: its signatures are none")
     digest = hashlib.sha256(line).hexdigest()
     if digest != expected:
         raise VaultDamagedError(f"{damaged}: its checksum does not match")

@@ -24,6 +24,7 @@ from regvault.vault.parties import (
     read_held,
     seen_dead,
 )
+from regvault.vault.signing import require_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,6 +117,7 @@ class PruneLock(Holding):
             LeaseHeldError: a writer, or another pruner, is still at work after `wait_s`.
             VaultDamagedError: the lock or a lease cannot be read.
         """
+        require_key(vault)
         body: dict[str, Any] = {
             "type": "lock",
             "format": FORMAT,

@@ -41,6 +41,7 @@ from regvault.vault.keys import (
 from regvault.vault.objectlist import Amendments, ObjectList
 from regvault.vault.records import read_records
 from regvault.vault.root import Root, RootName, parse_root
+from regvault.vault.signing import NO_KEYS, Keys, VaultId, check_signatures
 from regvault.vault.slots import numbers
 from regvault.vault.tree import MAX_STORED, ChunkRef, Node, Tree, parse
 
@@ -58,8 +59,10 @@ _NODES_KEPT = 256
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
-def create_vault(store: ObjectStore) -> str:
+def create_vault(store: ObjectStore, keys: Keys = NO_KEYS) -> str:
     """Make a vault where there is none; return its id.
+
+    With a key to sign with, it is a signed one for ever: see `VaultId.signed`.
 
     Raises:
         RefusedError: something else is there, or the store lacks atomic conditional writes.
@@ -77,7 +80,7 @@ def create_vault(store: ObjectStore) -> str:
         "type": "vault",
         "format": FORMAT,
         "features": [],
-        "vault": identity,
+        "vault": VaultId(identity, keys),
         "created": to_time(time.time_ns()),
     }
     try:
@@ -157,12 +160,18 @@ class Vault:
         on_proof: is told (key, size in bytes) of each chunk of a tree that was read and proven.
     """
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, keys: Keys = NO_KEYS) -> None:
         """Open it.
+
+        Args:
+            store: where it is.
+            keys: what to sign with, and whose signatures count. In a vault that was made for
+                signed documents, the key to sign with counts too.
 
         Raises:
             NotFoundError: there is no vault.
             VaultDamagedError, UnknownFormatError: there is one that cannot be used.
+            UntrustedError: `vault.json` is not signed by whom is trusted.
         """
         self.store = store
         try:
@@ -179,9 +188,12 @@ class Vault:
                 "path right?",
             ) from None
         try:
-            body = read_document(data, VAULT_JSON, types=("vault",), vault=None).body
+            document = read_document(data, VAULT_JSON, types=("vault",), vault=None)
         except VaultDamagedError as error:
             raise VaultDamagedError(error.message, hint=_LOST_VAULT_JSON) from None
+        body, signed = document.body, bool(document.signatures)
+        if signed and keys.signer is not None:
+            keys = keys._replace(trusted=(*keys.trusted, keys.signer.public))
         identity = body.get("vault")
         if (
             not isinstance(identity, str)
@@ -192,7 +204,8 @@ class Vault:
                 f"{VAULT_JSON} is damaged: it does not say which vault this is",
                 hint=_LOST_VAULT_JSON,
             )
-        self.id: str = identity
+        self.id = VaultId(identity, keys, signed=signed)
+        check_signatures(self.id, VAULT_JSON, data.split(b"\n", 1)[0], document.signatures)
         self.created: str = body["created"]
         self.on_proof: Callable[[str, int], None] | None = None
         self.kept: KeptChunks | None = None

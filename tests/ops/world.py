@@ -26,6 +26,7 @@ from regvault.storage.memory import MemoryStore
 from regvault.vault.blobs import BlobReader
 from regvault.vault.catalog import Catalog, vault_cache
 from regvault.vault.root import RootName
+from regvault.vault.signing import NO_KEYS, Keys
 from regvault.vault.vault import Vault, create_vault
 
 if TYPE_CHECKING:
@@ -179,7 +180,10 @@ class World:
     Attributes:
         registry, store: where they are.
         cache: directory of the local caches, or None.
+        trust: the keys that the vault is opened with.
     """
+
+    trust: Keys = NO_KEYS
 
     def __init__(
         self,
@@ -200,9 +204,9 @@ class World:
 
     # -- the verbs ------------------------------------------------------------------------------
 
-    def vault(self) -> Vault:
+    def vault(self, store: ObjectStore | None = None) -> Vault:
         """Opened anew, as each command does."""
-        return Vault(self.store)
+        return Vault(store or self.store, self.trust)
 
     def source(self, store: ObjectStore | None = None) -> DistributionSource:
         """The registry, looked at so late that its links have settled."""
@@ -226,7 +230,7 @@ class World:
     ) -> Any:
         options.setdefault("threads", 2)
         return snapshot(
-            Vault(store or self.store),
+            self.vault(store),
             source or self.source(),
             SnapshotOptions(registry=registry or self.name, **options),
             progress=self.progress,
@@ -255,7 +259,7 @@ class World:
     ) -> tuple[Any, Any]:
         """Restore; return the result, or the plan of a dry run, and the target."""
         target = MemoryStore("target") if target is None else target
-        vault = Vault(store or self.store)
+        vault = self.vault(store)
         root = self.root(sequence, registry)
         objects = vault.object_list(root)
         catalog = Catalog(vault.store, vault_cache(self.cache, vault.id))
@@ -289,7 +293,7 @@ class World:
         options = VerifyOptions(
             quick=depth == "quick", read_data=Sample() if depth == "data" else None, threads=2
         )
-        vault = Vault(store or self.store)
+        vault = self.vault(store)
         return verify(vault, options, progress=self.progress)
 
     def verified(self) -> None:

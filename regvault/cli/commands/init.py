@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from regvault.cli.group import command
 from regvault.cli.options import LOCATION, endpoint_option
+from regvault.errors import UsageError
 
 if TYPE_CHECKING:
     from regvault.cli.app import App
+    from regvault.config.secrets import SecretRef
 
 
 @command(
@@ -23,8 +26,14 @@ if TYPE_CHECKING:
 )
 @click.argument("vault", type=LOCATION)
 @endpoint_option
+@click.option(
+    "--sign-key",
+    metavar="REF",
+    help="Make it a vault whose snapshots are signed; where the private key is: file:/PATH or "
+    "env:NAME. Made by: regvault key generate.",
+)
 @click.pass_obj
-def init(app: App, vault: str, endpoint_url: str | None) -> None:
+def init(app: App, vault: str, endpoint_url: str | None, sign_key: str | None) -> None:
     """Make a vault, after probing what the store really supports.
 
     VAULT is a directory, which is made, or s3://BUCKET/PREFIX, where the bucket must exist. The
@@ -33,7 +42,26 @@ def init(app: App, vault: str, endpoint_url: str | None) -> None:
     from regvault.assemble import create_vault
 
     place = app.vault(vault, endpoint_url=endpoint_url)
+    if sign_key is not None:
+        place = replace(place, sign_key=_reference(sign_key))
     identity = create_vault(place)
-    app.console.document({"vault": identity, "location": str(place.location), "format": 1})
+    signed = place.sign_key is not None
+    app.console.document(
+        {"vault": identity, "location": str(place.location), "format": 1, "signed": signed}
+    )
     app.console.say(f"Made vault {identity} at {place.location}.")
+    if signed:
+        app.console.note(
+            f"Its snapshots are signed: give the key to whoever takes them ($REGVAULT_SIGN_KEY="
+            f"{place.sign_key}), and its public key to whoever reads them ($REGVAULT_TRUSTED_KEYS)."
+        )
     app.console.note(f"Next: regvault snapshot SOURCE --vault {place.location}")
+
+
+def _reference(text: str) -> SecretRef:
+    from regvault.config.secrets import parse_secret_ref
+
+    try:
+        return parse_secret_ref(text)
+    except ValueError as error:
+        raise UsageError(f"--sign-key: {error}", hint="file:/PATH or env:NAME") from None

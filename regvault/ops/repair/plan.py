@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Action", "RepairPlan", "plan_repair"]
 
+_SLOT_PROBLEMS = ("damaged", "gap", "untrusted", "chain")
 _CATALOG_PROBLEMS = ("uncatalogued", "untrue")
 
 
@@ -160,7 +161,7 @@ def plan_repair(
                 plan.catalog = True
             elif is_object_key(problem.key) and problem.key not in condemned:
                 damaged.setdefault(problem.key, problem.what)
-            elif problem.key.startswith(SNAPSHOTS) and problem.what in ("damaged", "gap"):
+            elif problem.key.startswith(SNAPSHOTS) and problem.what in _SLOT_PROBLEMS:
                 slots[problem.key] = problem[:3]
             elif problem.what == "closure" and is_digest(problem.key):
                 plan.homeless.add(problem.key)

@@ -10,41 +10,24 @@ from typing import TYPE_CHECKING
 
 from regvault.errors import (
     ObjectNotFoundError,
-    RegvaultError,
-    UnknownFormatError,
     VaultDamagedError,
 )
 from regvault.oci.manifest import InvalidManifestError, parse_manifest
 from regvault.oci.media import MANIFESTS
 from regvault.oci.verify import matches_manifest
 from regvault.ops.bounded import in_order
-from regvault.vault.amendments import parse_amendment
 from regvault.vault.cache import digest_bytes
-from regvault.vault.condemned import MAX_CONDEMNED_BYTES, parse_condemned
-from regvault.vault.envelope import read_document
-from regvault.vault.fetch import fetch, fetch_document
+from regvault.vault.fetch import fetch
 from regvault.vault.frames import decompress
 from regvault.vault.keys import (
-    AMENDMENTS,
-    CONDEMNED,
-    LEASES,
-    PRUNE_LOCK,
-    RECORDS,
-    SNAPSHOTS,
-    amendment_key,
-    condemned_key,
     digest_of_key,
-    sequence_of,
 )
 from regvault.vault.pack import MAX_FRAME_BYTES, MAX_MEMBERS, MAX_META_BYTES, iter_members
-from regvault.vault.parties import is_slot
 from regvault.vault.presence import KeySizes
-from regvault.vault.root import RootName
 from regvault.vault.tree import MAX_STORED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from typing import Any
+    from collections.abc import Iterable, Iterator
 
     from regvault.model.progress import Progress
     from regvault.ops.verify.report import Report
@@ -57,131 +40,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Manifests",
     "Proven",
-    "check_chains",
-    "check_documents",
     "check_meta",
     "check_segments",
     "check_trees",
 ]
-
-
-def check_chains(vault: Vault, registry: str, report: Report) -> list[Root]:
-    """Read every root of a chain, oldest first; report gaps and broken links between them."""
-    roots: list[Root] = []
-    slots = vault.slots(registry)
-    if slots:
-        for number in sorted(set(range(1, slots[-1] + 1)) - set(slots)):
-            report.add(
-                f"snapshots/{registry}/{number:08d}.json",
-                "gap",
-                "there are later snapshots, but this slot is empty",
-            )
-    previous: Root | None = None
-    broken = False
-    for sequence in slots:
-        name = RootName(registry, sequence)
-        try:
-            root = vault.read_slot(name)
-        except UnknownFormatError:
-            raise
-        except RegvaultError as error:
-            report.add(name.key, "damaged", error.message, (str(name),))
-            broken = True
-            continue
-        if root is None:
-            broken = True  # a stub does not tell its predecessor's digest again
-            continue
-        if not broken and previous is not None and root.previous != previous.sha256:
-            report.add(
-                name.key, "chain", f"it does not follow {previous.name} as it is", (str(name),)
-            )
-        roots.append(root)
-        previous, broken = root, False
-    return roots
-
-
-def check_documents(vault: Vault, report: Report) -> None:
-    """Read amendments, condemned lists, records, leases and the prune lock."""
-    store = vault.store
-    slots = {entry.key for entry in store.list(SNAPSHOTS)}
-    slots |= _check_slots(
-        vault,
-        CONDEMNED,
-        condemned_key,
-        lambda data, number: parse_condemned(data, number, vault.id),
-        report,
-    )
-    slots |= _check_slots(
-        vault,
-        AMENDMENTS,
-        amendment_key,
-        lambda data, number: parse_amendment(data, amendment_key(number), vault.id),
-        report,
-    )
-    for kind in store.list_prefixes(RECORDS):
-        if f"{RECORDS}{kind}/" != AMENDMENTS:
-            for entry in store.list(f"{RECORDS}{kind}/"):
-                _check_document(vault, entry.key, kind, report)
-    for entry in store.list(LEASES):
-        _check_slot_of(vault, _check_document(vault, entry.key, "lease", report), slots, report)
-    _check_slot_of(vault, _check_document(vault, PRUNE_LOCK, "lock", report), slots, report)
-
-
-def _check_slots(
-    vault: Vault,
-    prefix: str,
-    key_of: Callable[[int], str],
-    parse: Callable[[bytes, int], object],
-    report: Report,
-) -> set[str]:
-    """Read everything in numbered slots, each under its own name; return their keys."""
-    found: dict[int, str] = {}
-    for entry in vault.store.list(prefix):
-        number = sequence_of(entry.key)
-        if number is None:
-            continue
-        found[number] = entry.key
-        try:
-            parse(fetch(vault.store, entry.key, MAX_CONDEMNED_BYTES), number)
-        except ObjectNotFoundError:
-            report.add(entry.key, "missing", "it is gone since it was listed")
-        except VaultDamagedError as error:
-            report.add(entry.key, "damaged", error.message)
-    for number in range(1, max(found, default=0)):
-        if number not in found:
-            report.add(key_of(number), "gap", "there are later ones, but this slot is empty")
-    return set(found.values())
-
-
-def _check_document(vault: Vault, key: str, kind: str, report: Report) -> dict[str, Any]:
-    """Read one document; return its body, or nothing where there is none that is right."""
-    try:
-        data = fetch_document(vault.store, key)
-        body = read_document(data, key, types=(kind,), vault=vault.id).body
-    except ObjectNotFoundError:
-        return {}
-    except VaultDamagedError as error:
-        report.add(key, "damaged", error.message)
-        return {}
-    if key != PRUNE_LOCK and key.rpartition("/")[2] != f"{body.get('run')}.json":
-        report.add(key, "damaged", f"it is that of run {body.get('run')!r:.100}")
-        return {}
-    return body
-
-
-def _check_slot_of(vault: Vault, body: dict[str, Any], slots: set[str], report: Report) -> None:
-    """See that the slot is filled which a lease or the lock named before it was given back.
-
-    So the newest root, or condemned list, cannot go without a trace.
-    """
-    slot = body.get("slot")
-    if body.get("state") not in ("released", "ended") or not isinstance(slot, str):
-        return
-    if is_slot(slot) and slot not in slots:
-        try:
-            vault.store.head(slot)
-        except ObjectNotFoundError:
-            report.add(slot, "gap", f"run {body.get('run')} filled this slot, and it is empty")
 
 
 def check_segments(vault: Vault, roots: list[Root], catalog: Catalog, report: Report) -> None:

@@ -21,7 +21,7 @@ class Problem(NamedTuple):
     Attributes:
         key: the object; or the digest that no object serves.
         what: `missing`, `size`, `damaged`, `unreadable`, `gap`, `chain`, `closure`, `uncatalogued`,
-            `untrue` (what the catalog says of it).
+            `untrue` (what the catalog says of it), `untrusted` (nobody signed it whose key counts).
         detail: words for people.
         snapshots: those that are hurt, `registry@sequence`; () where it is not known or none.
     """

@@ -13,11 +13,10 @@ from regvault.model.progress import NO_PROGRESS
 from regvault.ops.claim import claim
 from regvault.ops.verify.closures import check_closures
 from regvault.ops.verify.data import Sample, check_data, check_known
+from regvault.ops.verify.documents import check_chains, check_documents
 from regvault.ops.verify.images import name_images, name_snapshots
 from regvault.ops.verify.metadata import (
     Proven,
-    check_chains,
-    check_documents,
     check_meta,
     check_segments,
     check_trees,

@@ -1,0 +1,107 @@
+"""`regvault key`: keys that sign a vault's snapshots."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from regvault.cli import text as fmt
+from regvault.cli.group import LazyCommand, command, group
+from regvault.cli.options import vault_option
+from regvault.errors import UsageError
+
+if TYPE_CHECKING:
+    from regvault.cli.app import App
+
+_HERE = "regvault.cli.commands.key"
+
+
+@group(
+    "key",
+    {
+        "generate": LazyCommand(f"{_HERE}:generate", "Make a key pair to sign snapshots with."),
+        "list": LazyCommand(f"{_HERE}:list_", "Show who signed the snapshots of the vault."),
+    },
+)
+def key() -> None:
+    """Make keys that sign a vault's snapshots, and see who signed them."""
+
+
+@command(
+    "generate",
+    examples=[
+        ("A key to sign with", "regvault key generate /etc/regvault/sign.pem"),
+        (
+            "A vault whose snapshots it signs",
+            "regvault init /backup/vault --sign-key file:/etc/regvault/sign.pem",
+        ),
+    ],
+    exit_codes=(0, 1, 2, 12),
+)
+@click.argument("file", type=click.Path(dir_okay=False))
+@click.pass_obj
+def generate(app: App, file: str) -> None:
+    """Make a key pair to sign snapshots with.
+
+    The private Ed25519 key is written to FILE, which must not exist; the public one is shown. FILE
+    is PKCS#8 PEM, readable by its owner alone. Who has it can sign snapshots. Keep a copy of
+    it apart from the vault: without it no new snapshot can be signed; old ones can be read all the
+    same.
+    """
+    from regvault.vault.signing import SigningKey
+
+    made = SigningKey.generate()
+    try:
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise UsageError(
+            f"cannot make {file}: {error.strerror}",
+            hint="Name a file that does not exist, in a directory that does.",
+        ) from error
+    with os.fdopen(handle, "w") as out:
+        out.write(made.to_pem())
+        out.flush()
+        os.fsync(out.fileno())
+    app.console.document({"file": file, "public": str(made.public), "id": made.public.id})
+    app.console.say(str(made.public))
+    app.console.note(f"Key {made.public.id}; the private one is in {file}.")
+
+
+@command(
+    "list",
+    examples=[("Who signed what?", "regvault key list --vault /backup/vault")],
+    exit_codes=(0, 1, 2, 4, 6, 10, 12),
+)
+@vault_option
+@click.pass_obj
+def list_(app: App, vault: str | None, endpoint_url: str | None) -> int:
+    """Show who signed the snapshots of the vault.
+
+    Each key is shown with what it signed, and whether it is trusted.
+
+    Which ones are says trusted_keys of the configuration, or $REGVAULT_TRUSTED_KEYS; where neither
+    does, everything is taken.
+    """
+    from regvault.assemble import open_vault
+    from regvault.ops.keys import list_keys
+
+    opened = open_vault(app.vault(vault, endpoint_url=endpoint_url))
+    uses = list_keys(opened)
+    trusted = [str(public) for public in opened.id.keys.trusted]
+    app.console.document({"trusted_keys": trusted, "keys": [use.to_json() for use in uses]})
+    rows = []
+    for use in uses:
+        for registry, first, last, count in use.snapshots:
+            which = f"{registry}@{first}" + (f" to {last}" if count > 1 else "")
+            state = "trusted" if use.trusted else "NOT TRUSTED"
+            rows.append((use.key or "(not signed)", state if trusted else "-", which, count))
+    app.console.table(("key", "trusted", "snapshots", "count"), rows, align="lllr")
+    wrong = [slot for use in uses for slot in use.wrong]
+    if wrong:
+        app.console.warn(
+            f"{fmt.count(len(wrong), 'signature')} is wrong: {', '.join(wrong[:5])}",
+            hint="Someone altered them. See what else: regvault verify",
+        )
+    return 4 if wrong else 0

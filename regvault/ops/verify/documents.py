@@ -1,0 +1,220 @@
+"""What documents say: roots and their chains, amendments, condemned lists, records, leases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from regvault.errors import (
+    ObjectNotFoundError,
+    RegvaultError,
+    UnknownFormatError,
+    VaultDamagedError,
+)
+from regvault.vault.amendments import parse_amendment
+from regvault.vault.condemned import MAX_CONDEMNED_BYTES, parse_condemned
+from regvault.vault.envelope import read_document
+from regvault.vault.fetch import fetch, fetch_document
+from regvault.vault.keys import (
+    AMENDMENTS,
+    CONDEMNED,
+    LEASES,
+    PRUNE_LOCK,
+    RECORDS,
+    REGISTRY_NAME,
+    SNAPSHOTS,
+    amendment_key,
+    condemned_key,
+    sequence_of,
+)
+from regvault.vault.parties import is_slot
+from regvault.vault.root import RootName, parse_root
+from regvault.vault.signing import UntrustedError
+from regvault.vault.stub import parse_stub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from regvault.ops.verify.report import Report
+    from regvault.vault.root import Root
+    from regvault.vault.vault import Vault
+
+__all__ = ["check_chains", "check_documents"]
+
+
+def check_chains(vault: Vault, registry: str, report: Report) -> list[Root]:
+    """Read every root of a chain, oldest first; report gaps and broken links between them."""
+    roots: list[Root] = []
+    slots = vault.slots(registry)
+    if slots:
+        for number in sorted(set(range(1, slots[-1] + 1)) - set(slots)):
+            report.add(
+                f"snapshots/{registry}/{number:08d}.json",
+                "gap",
+                "there are later snapshots, but this slot is empty",
+            )
+    previous: Root | None = None
+    broken = False
+    for sequence in slots:
+        name = RootName(registry, sequence)
+        try:
+            root = vault.read_slot(name)
+        except UnknownFormatError:
+            raise
+        except RegvaultError as error:
+            report.add(name.key, _what(error), error.message, (str(name),))
+            broken = True
+            continue
+        if root is None:
+            # A stub does not tell its predecessor's digest again; in a copy a void may be one too.
+            broken = broken or _is_stub(vault, name) or previous is None or bool(previous.amendment)
+            continue
+        if not broken and previous is not None and root.previous != previous.sha256:
+            report.add(
+                name.key, "chain", f"it does not follow {previous.name} as it is", (str(name),)
+            )
+        roots.append(root)
+        previous, broken = root, False
+    return roots
+
+
+def _what(error: RegvaultError) -> str:
+    """Return how a report calls what is wrong with a document."""
+    return "untrusted" if isinstance(error, UntrustedError) else "damaged"
+
+
+def _is_stub(vault: Vault, name: RootName) -> bool:
+    """Return whether a slot without a root has a stub, not a void: anyone can write a void."""
+    try:
+        return parse_stub(vault.store.get(name.key), name, vault.id) is not None
+    except (ObjectNotFoundError, VaultDamagedError):
+        return True  # nothing can be said of what follows it
+
+
+def check_documents(vault: Vault, report: Report) -> None:
+    """Read amendments, condemned lists, records, leases and the prune lock."""
+    store = vault.store
+    slots = {entry.key for entry in store.list(SNAPSHOTS)}
+    slots |= _check_slots(
+        vault,
+        CONDEMNED,
+        condemned_key,
+        lambda data, number: parse_condemned(data, number, vault.id),
+        report,
+    )
+    slots |= _check_slots(
+        vault,
+        AMENDMENTS,
+        amendment_key,
+        lambda data, number: parse_amendment(data, amendment_key(number), vault.id),
+        report,
+    )
+    named: dict[RootName, str] = {}
+    for kind in store.list_prefixes(RECORDS):
+        if f"{RECORDS}{kind}/" != AMENDMENTS:
+            for entry in store.list(f"{RECORDS}{kind}/"):
+                body = _check_document(vault, entry.key, kind, report)
+                named |= dict.fromkeys(_named_by(body), entry.key)
+    _check_named(vault, named, report)
+    for entry in store.list(LEASES):
+        _check_slot_of(vault, _check_document(vault, entry.key, "lease", report), slots, report)
+    _check_slot_of(vault, _check_document(vault, PRUNE_LOCK, "lock", report), slots, report)
+
+
+def _named_by(body: dict[str, Any]) -> Iterator[RootName]:
+    """Yield the snapshots that a record says were there: whoever wrote it had read them."""
+    kind = body.get("type")
+    pairs: list[tuple[Any, Any]] = []
+    if kind == "verifications" and isinstance(body.get("snapshots"), dict):
+        pairs = list(body["snapshots"].items())
+    elif kind == "copies":
+        pairs = [(body.get("registry"), body.get("newest"))]
+    elif kind in ("confirmations", "pins"):
+        pairs = [(body.get("registry"), body.get("sequence"))]
+    for registry, sequence in pairs:
+        if (
+            isinstance(registry, str)
+            and REGISTRY_NAME.fullmatch(registry)
+            and type(sequence) is int
+            and sequence > 0
+        ):
+            yield RootName(registry, sequence)
+
+
+def _check_named(vault: Vault, named: dict[RootName, str], report: Report) -> None:
+    """See that the newest snapshot of each registry that a record names was not taken away.
+
+    One that was forgotten left a stub. (Older ones are missed by the chain itself.)
+    """
+    newest: dict[str, RootName] = {}
+    for name in named:
+        if name.registry not in newest or newest[name.registry].sequence < name.sequence:
+            newest[name.registry] = name
+    for name in newest.values():
+        try:
+            data = vault.store.get(name.key)
+            gone = parse_root(data, name, vault.id) is None
+            gone = gone and parse_stub(data, name, vault.id) is None
+        except ObjectNotFoundError:
+            gone = True
+        except VaultDamagedError:
+            continue  # which the look at the chain has named
+        if gone:
+            report.add(name.key, "gap", f"{named[name]} names this snapshot, and it is gone")
+
+
+def _check_slots(
+    vault: Vault,
+    prefix: str,
+    key_of: Callable[[int], str],
+    parse: Callable[[bytes, int], object],
+    report: Report,
+) -> set[str]:
+    """Read everything in numbered slots, each under its own name; return their keys."""
+    found: dict[int, str] = {}
+    for entry in vault.store.list(prefix):
+        number = sequence_of(entry.key)
+        if number is None:
+            continue
+        found[number] = entry.key
+        try:
+            parse(fetch(vault.store, entry.key, MAX_CONDEMNED_BYTES), number)
+        except ObjectNotFoundError:
+            report.add(entry.key, "missing", "it is gone since it was listed")
+        except VaultDamagedError as error:
+            report.add(entry.key, _what(error), error.message)
+    for number in range(1, max(found, default=0)):
+        if number not in found:
+            report.add(key_of(number), "gap", "there are later ones, but this slot is empty")
+    return set(found.values())
+
+
+def _check_document(vault: Vault, key: str, kind: str, report: Report) -> dict[str, Any]:
+    """Read one document; return its body, or nothing where there is none that is right."""
+    try:
+        data = fetch_document(vault.store, key)
+        body = read_document(data, key, types=(kind,), vault=vault.id).body
+    except ObjectNotFoundError:
+        return {}
+    except VaultDamagedError as error:
+        report.add(key, "damaged", error.message)
+        return {}
+    if key != PRUNE_LOCK and key.rpartition("/")[2] != f"{body.get('run')}.json":
+        report.add(key, "damaged", f"it is that of run {body.get('run')!r:.100}")
+        return {}
+    return body
+
+
+def _check_slot_of(vault: Vault, body: dict[str, Any], slots: set[str], report: Report) -> None:
+    """See that the slot is filled which a lease or the lock named before it was given back.
+
+    So the newest root, or condemned list, cannot go without a trace.
+    """
+    slot = body.get("slot")
+    if body.get("state") not in ("released", "ended") or not isinstance(slot, str):
+        return
+    if is_slot(slot) and slot not in slots:
+        try:
+            vault.store.head(slot)
+        except ObjectNotFoundError:
+            report.add(slot, "gap", f"run {body.get('run')} filled this slot, and it is empty")
