@@ -13,11 +13,11 @@ from regvault.errors import ObjectNotFoundError
 from regvault.vault.keys import sequence_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from regvault.model.store import Entry, ObjectStore
 
-__all__ = ["filled", "filled_after", "holds", "numbers"]
+__all__ = ["filled", "filled_after", "gaps", "holds", "numbers"]
 
 
 def filled_after(store: ObjectStore, key_of: Callable[[int], str], number: int) -> Iterator[Entry]:
@@ -54,6 +54,18 @@ def numbers(store: ObjectStore, prefix: str, key_of: Callable[[int], str]) -> li
     """Return the numbers of all filled slots, ascending."""
     found = (sequence_of(entry.key) for entry in filled(store, prefix, key_of))
     return sorted(number for number in found if number is not None)
+
+
+def gaps(numbers: Iterable[int]) -> Iterator[range]:
+    """Yield the runs of numbers, from 1, that are missing among ascending ones.
+
+    Not number by number: one hostile key may be a billion away.
+    """
+    last = 0
+    for number in numbers:
+        if number > last + 1:
+            yield range(last + 1, number)
+        last = number
 
 
 def holds(store: ObjectStore, key: str, data: bytes) -> bool:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from regvault.errors import (
-    ObjectNotFoundError,
     PreconditionError,
     StoreAccessError,
     StoreUnavailableError,
@@ -34,11 +33,12 @@ from regvault.vault.condemned import (
     REPEAT_EVERY,
     condemned_document,
     newest_slot,
-    parse_condemned,
     read_condemned,
+    read_list,
 )
 from regvault.vault.keys import condemned_key, new_run_id
 from regvault.vault.prune_lock import PruneLock
+from regvault.vault.slots import holds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,17 +154,12 @@ def _commit(vault: Vault, lock: PruneLock, run: str, final: Keys, condemned: set
             store.put(key, data, if_none_match=True)
         except StoreUnavailableError:
             # Its outcome is not known. (The lock fills the slot before it is given back.)
-            try:
-                there = store.get(key)
-            except ObjectNotFoundError:
-                there = b""
-            if there != data:
+            if not holds(store, key, data):
                 raise
         except PreconditionError:
-            there = store.get(key)
-            if there != data:
+            if not holds(store, key, data):
                 # A void: this key was named by a pruner that was declared dead.
-                condemned |= set(parse_condemned(there, number, vault.id) or ())
+                condemned |= set(read_list(store, key, number, vault.id) or ())
                 continue
         store.barrier()
         return key

@@ -19,7 +19,7 @@ from regvault.oci.media import MANIFESTS
 from regvault.oci.verify import matches_manifest
 from regvault.ops.bounded import in_order
 from regvault.vault.cache import digest_bytes
-from regvault.vault.condemned import MAX_CONDEMNED_BYTES, parse_condemned
+from regvault.vault.condemned import read_list
 from regvault.vault.envelope import read_document
 from regvault.vault.fetch import fetch, fetch_document
 from regvault.vault.frames import decompress
@@ -33,13 +33,15 @@ from regvault.vault.keys import (
     amendment_key,
     condemned_key,
     digest_of_key,
+    root_key,
     sequence_of,
 )
-from regvault.vault.pack import MAX_FRAME_BYTES, MAX_MEMBERS, MAX_META_BYTES, iter_members
+from regvault.vault.pack import MAX_FRAME_BYTES, MAX_META_BYTES, iter_members, most_members
 from regvault.vault.parties import is_slot
 from regvault.vault.presence import KeySizes
 from regvault.vault.records import parse_amendment
 from regvault.vault.root import RootName
+from regvault.vault.slots import gaps
 from regvault.vault.tree import MAX_STORED
 
 if TYPE_CHECKING:
@@ -65,17 +67,26 @@ __all__ = [
 ]
 
 
+#: Of one gap in a row of slots, so many are named one by one.
+_GAPS_NAMED = 100
+
+
+def _report_gaps(
+    numbers: list[int], key_of: Callable[[int], str], later: str, report: Report
+) -> None:
+    for gap in gaps(numbers):
+        for number in gap[:_GAPS_NAMED]:
+            report.add(key_of(number), "gap", f"there are later {later}, but this slot is empty")
+        if len(gap) > _GAPS_NAMED:
+            said = f"this slot is empty, and so are all from {key_of(gap[_GAPS_NAMED])}"
+            report.add(key_of(gap[-1]), "gap", f"there are later {later}, but {said}")
+
+
 def check_chains(vault: Vault, registry: str, report: Report) -> list[Root]:
     """Read every root of a chain, oldest first; report gaps and broken links between them."""
     roots: list[Root] = []
     slots = vault.slots(registry)
-    if slots:
-        for number in sorted(set(range(1, slots[-1] + 1)) - set(slots)):
-            report.add(
-                f"snapshots/{registry}/{number:08d}.json",
-                "gap",
-                "there are later snapshots, but this slot is empty",
-            )
+    _report_gaps(slots, lambda number: root_key(registry, number), "snapshots", report)
     previous: Root | None = None
     broken = False
     for sequence in slots:
@@ -108,14 +119,16 @@ def check_documents(vault: Vault, report: Report) -> None:
         vault,
         CONDEMNED,
         condemned_key,
-        lambda data, number: parse_condemned(data, number, vault.id),
+        lambda key, number: read_list(store, key, number, vault.id),
         report,
     )
     slots |= _check_slots(
         vault,
         AMENDMENTS,
         amendment_key,
-        lambda data, number: parse_amendment(data, amendment_key(number), vault.id),
+        lambda key, number: parse_amendment(
+            fetch_document(store, key), amendment_key(number), vault.id
+        ),
         report,
     )
     for kind in store.list_prefixes(RECORDS):
@@ -131,7 +144,7 @@ def _check_slots(
     vault: Vault,
     prefix: str,
     key_of: Callable[[int], str],
-    parse: Callable[[bytes, int], object],
+    read: Callable[[str, int], object],
     report: Report,
 ) -> set[str]:
     """Read everything in numbered slots, each under its own name; return their keys."""
@@ -142,14 +155,12 @@ def _check_slots(
             continue
         found[number] = entry.key
         try:
-            parse(fetch(vault.store, entry.key, MAX_CONDEMNED_BYTES), number)
+            read(entry.key, number)
         except ObjectNotFoundError:
             report.add(entry.key, "missing", "it is gone since it was listed")
         except VaultDamagedError as error:
             report.add(entry.key, "damaged", error.message)
-    for number in range(1, max(found, default=0)):
-        if number not in found:
-            report.add(key_of(number), "gap", "there are later ones, but this slot is empty")
+    _report_gaps(sorted(found), key_of, "ones", report)
     return set(found.values())
 
 
@@ -339,14 +350,14 @@ def _read_meta(
     frames: dict[tuple[int, int], set[str]] = {}
     for place in places:
         frames.setdefault((place.offset, place.length), set()).add(place.digest)
-    left = MAX_MEMBERS
+    left = most_members(len(data))
     for (offset, length), named in sorted(frames.items()):
         try:
             text = decompress(data[offset : offset + length], key, MAX_FRAME_BYTES)
             for digest, at, size in iter_members(text, key):
                 left -= 1
                 if left < 0:
-                    raise VaultDamagedError(f"{key} has more than {MAX_MEMBERS} members")
+                    raise VaultDamagedError("it has more members than its bytes can tell of")
                 named.discard(digest)
                 blob = text[at : at + size]
                 if matches_manifest(blob, digest):
