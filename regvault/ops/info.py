@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regvault.errors import VaultDamagedError
 from regvault.ops.info_facts import last_verifications, stored_bytes
 from regvault.ops.selector import read_slots, registry_names
+from regvault.vault import slots as chain_slots
 from regvault.vault.envelope import from_time
 from regvault.vault.keys import FORMAT
 from regvault.vault.records import is_held, read_records
@@ -267,14 +268,16 @@ def _chain(
 ) -> list[Root]:
     """Read a chain of roots, and count."""
     numbers = vault.slots(each.name)
-    missing = sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers))
+    missing = list(chain_slots.gaps(numbers))
     if missing:
-        listed = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+        count = sum(map(len, missing))
+        first = islice(chain.from_iterable(missing), 5)
+        listed = ", ".join(map(str, first)) + (", ..." if count > 5 else "")
         each.issues.append(
             Issue(
                 "error",
                 "damaged",
-                f"{len(missing)} slots of the chain are gone ({listed}): no slot is ever emptied",
+                f"{count} slots of the chain are gone ({listed}): no slot is ever emptied",
                 "Someone deleted them, or the store does not list all; compare with a second copy.",
             )
         )

@@ -161,5 +161,5 @@ def commit_amendment(
 
     last = numbers(store, AMENDMENTS, amendment_key)
     return fill_next(
-        store, amendment_key, last[-1] + 1 if last else 1, document, lock, lambda _data, _n: None
+        store, amendment_key, last[-1] + 1 if last else 1, document, lock, lambda _number: None
     )

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from regvault.errors import TemporaryError, UnknownFormatError, VaultDamagedError
-from regvault.vault.envelope import load_object, read_document, to_time
-from regvault.vault.fetch import fetch
-from regvault.vault.frames import compress, lines_of
+from regvault.vault.envelope import MAX_DOCUMENT_BYTES, load_object, read_document, to_time
+from regvault.vault.fetch import read_at_most
+from regvault.vault.frames import HEADER_BYTES, compress, lines_of
 from regvault.vault.keys import (
     CONDEMNED,
     FORMAT,
@@ -28,26 +29,25 @@ from regvault.vault.signing import VaultId, check_signatures, signatures_of
 from regvault.vault.slots import fill_next, filled_after, numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from regvault.model.store import ObjectStore
+    from regvault.model.store import ByteReader, ObjectStore
     from regvault.vault.prune_lock import PruneLock
 
 __all__ = [
-    "MAX_CONDEMNED_BYTES",
     "REPEAT_EVERY",
     "commit_condemned",
     "condemned_document",
     "parse_condemned",
     "read_condemned",
     "read_condemned_to",
+    "read_list",
     "refuse_if_condemned_since",
 ]
 
 REPEAT_EVERY = 100
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-#: No list is larger, neither as it is stored nor decompressed.
-MAX_CONDEMNED_BYTES = 1 << 30
+_MAX_BYTES = 1 << 30
 _MAX_LINE = 8 << 10
 
 
@@ -75,8 +75,7 @@ def read_condemned_to(store: ObjectStore, vault: str) -> tuple[set[str], int]:
                 hint="Without it, objects that are about to be deleted cannot be told from good "
                 "ones.",
             )
-        data = fetch(store, condemned_key(number), MAX_CONDEMNED_BYTES)
-        keys = parse_condemned(data, number, vault)
+        keys = read_list(store, condemned_key(number), number, vault)
         condemned.update(keys or ())
         # A void in the slot of a list that would have repeated the earlier ones repeats nothing.
         if number % REPEAT_EVERY == 0 and keys is not None:
@@ -84,13 +83,33 @@ def read_condemned_to(store: ObjectStore, vault: str) -> tuple[set[str], int]:
     return condemned, slots[-1]
 
 
+def read_list(store: ObjectStore, key: str, number: int, vault: str) -> list[str] | None:
+    """Return the keys of the list that is under `key`; None for a void.
+
+    Raises:
+        ObjectNotFoundError: nothing is there.
+        VaultDamagedError: it is not list `number` of this vault.
+    """
+    with store.open(key) as reader:
+        return _parse(reader, number, vault)
+
+
 def parse_condemned(data: bytes, number: int, vault: str) -> list[str] | None:
     """Return the keys of one list; None for a void. Raises VaultDamagedError."""
+    return _parse(BytesIO(data), number, vault)
+
+
+def _parse(reader: ByteReader | BytesIO, number: int, vault: str) -> list[str] | None:
     key = condemned_key(number)
-    if not data.startswith(_ZSTD_MAGIC):
+    head = b""
+    while len(head) < HEADER_BYTES and (part := reader.read(HEADER_BYTES - len(head))):
+        head += part
+    if not head.startswith(_ZSTD_MAGIC):
+        data = head + read_at_most(reader, MAX_DOCUMENT_BYTES)
         read_document(data, key, types=("void",), vault=vault)
         return None
-    header, keys, good = _read_lines(data, key, vault)
+    lines = lines_of(reader, head, key, _MAX_BYTES, longest=_MAX_LINE)
+    header, keys, good = _read_lines(lines, key, vault)
     try:
         kind, version, slot, owner = (header[k] for k in ("type", "format", "slot", "vault"))
     except KeyError:
@@ -109,20 +128,24 @@ def parse_condemned(data: bytes, number: int, vault: str) -> list[str] | None:
     return keys
 
 
-def _read_lines(data: bytes, key: str, vault: str) -> tuple[dict[str, Any], list[str], bool]:
+def _read_lines(
+    lines: Iterator[bytes], key: str, vault: str
+) -> tuple[dict[str, Any], list[str], bool]:
     """Return the header, the keys, and whether the checksum is right; check the signature.
 
-    Line by line: a frame of a few kilobytes may hold a billion of them, and the first that is no
-    key ends it.
+    A frame of a few kilobytes may hold a billion lines; the first that is no key ends it.
     """
     hasher = hashlib.sha256()
     header: dict[str, Any] | None = None
+    good: bool | None = None
     keys: list[str] = []
     last = ""
     trusted = isinstance(vault, VaultId) and vault.keys.trusted
     signed: list[bytes] = []
     try:
-        for line in lines_of(data, key, MAX_CONDEMNED_BYTES, longest=_MAX_LINE):
+        for line in lines:
+            if good is not None:
+                raise ValueError("more lines follow its checksum")
             if header is None:
                 header = load_object(line)
             elif line.startswith(b"{"):
@@ -130,7 +153,6 @@ def _read_lines(data: bytes, key: str, vault: str) -> tuple[dict[str, Any], list
                 good = seal["sha256"] == hasher.hexdigest()
                 if good and trusted:
                     check_signatures(vault, key, b"".join(signed), _signatures(seal))
-                return header, keys, good
             else:
                 this = _check_key(line.decode("ascii"))
                 if this <= last:
@@ -144,7 +166,9 @@ def _read_lines(data: bytes, key: str, vault: str) -> tuple[dict[str, Any], list
         raise VaultDamagedError(
             f"{key} is damaged: it is no condemned list ({str(error)[:300]})"
         ) from None
-    raise VaultDamagedError(f"{key} is damaged: it is cut off")
+    if header is None or good is None:
+        raise VaultDamagedError(f"{key} is damaged: it is cut off")
+    return header, keys, good
 
 
 def _check_key(key: str) -> str:
@@ -237,7 +261,7 @@ def commit_condemned(
         every = sorted({*keys, *condemned}) if number % REPEAT_EVERY == 0 else keys
         return condemned_document(vault, number, run, every)
 
-    def taken(data: bytes, number: int) -> None:
-        condemned.update(parse_condemned(data, number, vault) or ())
+    def taken(number: int) -> None:
+        condemned.update(read_list(store, condemned_key(number), number, vault) or ())
 
     return fill_next(store, condemned_key, newest_slot(store) + 1, document, lock, taken)

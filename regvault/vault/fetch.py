@@ -5,7 +5,7 @@ A vault is hostile input: `vault.json` may be a file of a terabyte.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from regvault.errors import VaultDamagedError
 from regvault.vault.envelope import MAX_DOCUMENT_BYTES
@@ -13,7 +13,11 @@ from regvault.vault.envelope import MAX_DOCUMENT_BYTES
 if TYPE_CHECKING:
     from regvault.model.store import ObjectStore
 
-__all__ = ["fetch", "fetch_document"]
+__all__ = ["fetch", "fetch_document", "read_at_most"]
+
+
+class _Reader(Protocol):
+    def read(self, size: int = -1, /) -> bytes: ...
 
 
 def fetch(store: ObjectStore, key: str, limit: int) -> bytes:
@@ -37,3 +41,13 @@ def fetch_document(store: ObjectStore, key: str) -> bytes:
         VaultDamagedError: it is larger than a document may be.
     """
     return fetch(store, key, MAX_DOCUMENT_BYTES)
+
+
+def read_at_most(reader: _Reader, limit: int) -> bytes:
+    """Return the rest of a stream; where that is more than `limit`, a byte more than that."""
+    parts: list[bytes] = []
+    left = limit + 1
+    while left and (part := reader.read(left)):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from regvault.errors import VaultDamagedError
 
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
     import zstandard
 
-__all__ = ["compress", "decompress", "frame_length", "lines_of"]
+__all__ = ["HEADER_BYTES", "compress", "decompress", "frame_length", "lines_of"]
+
+#: No header of a frame is longer.
+HEADER_BYTES = 18
 
 _LEVEL = 3
 _PART = 1 << 20
@@ -81,12 +84,15 @@ def _declared(data: bytes | memoryview, key: str, limit: int) -> int:
     return size
 
 
-def lines_of(data: bytes, key: str, limit: int, *, longest: int) -> Iterator[bytes]:
-    """Yield the lines of the one frame that `data` is, without holding them all.
+def lines_of(
+    reader: _Reader, head: bytes, key: str, limit: int, *, longest: int
+) -> Iterator[bytes]:
+    """Yield the lines of the one frame that an object is, holding neither it nor them.
 
     Args:
-        data: the frame.
-        key: the object that it comes from, for messages.
+        reader: of the object, after `head`.
+        head: its first bytes, as many as a frame's header may have.
+        key: of the object, for messages.
         limit: bytes; a frame that declares or holds more is refused.
         longest: bytes of a line.
 
@@ -97,11 +103,11 @@ def lines_of(data: bytes, key: str, limit: int, *, longest: int) -> Iterator[byt
 
     left = b""
     try:
-        size = _declared(data, key, limit)
-        if frame_length(data, key) != len(data):
-            raise VaultDamagedError(f"{key} is damaged: it is more than one frame")
-        with zstandard.ZstdDecompressor().stream_reader(data) as reader:
-            while part := reader.read(min(_PART, size + 1)):
+        size = _declared(head, key, limit)
+        whole: Any = _Joined(head, reader)
+        # Across frames: a second one, or anything after the first, is too much.
+        with zstandard.ZstdDecompressor().stream_reader(whole, read_across_frames=True) as opened:
+            while part := opened.read(_PART):
                 size -= len(part)
                 if size < 0:
                     break
@@ -113,6 +119,22 @@ def lines_of(data: bytes, key: str, limit: int, *, longest: int) -> Iterator[byt
         raise VaultDamagedError(f"{key} is damaged: {error}") from None
     if size or left:
         raise VaultDamagedError(f"{key} is damaged: it has another size than it declares")
+
+
+class _Reader(Protocol):
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+class _Joined:
+    """A stream of which the beginning was read already."""
+
+    def __init__(self, head: bytes, reader: _Reader) -> None:
+        self._head = head
+        self._reader = reader
+
+    def read(self, size: int = -1, /) -> bytes:
+        head, self._head = self._head, b""
+        return head or self._reader.read(size)
 
 
 def frame_length(data: bytes | memoryview, key: str) -> int:

@@ -65,7 +65,8 @@ RAW_BLOB_BYTES = 1 << 20
 #: The permanent name of a registry in a vault: one key component, safe in URLs and file names.
 REGISTRY_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?", re.ASCII)
 
-_SLOT = re.compile(r"(\d{8,})\.(?:json|zst)", re.ASCII)
+# Numbers of more digits fit no counter, and nobody gets so far.
+_SLOT = re.compile(r"(\d{8,18})\.(?:json|zst)", re.ASCII)
 _RENAMED = re.compile(r"\.[0-9a-f]{24}-\d+$", re.ASCII)
 _SEGMENT = re.compile(
     r"catalog/(?P<level>\d+)-(?P<first>[a-z0-9]+_[0-9a-f]{8})-(?P<last>[a-z0-9]+_[0-9a-f]{8})"

@@ -236,7 +236,7 @@ class NeedIndex:
         rows = self._db.execute(
             "SELECT o.key FROM objects o WHERE o.changed = 1 AND o.uses > 0"
             " AND o.key LIKE 'packs/%' AND o.size * ? > (SELECT"
-            " coalesce(sum(512 + (b.size + 511) / 512 * 512), 0)"  # a tar member's footprint
+            " total(512 + (b.size + 511) / 512 * 512)"  # a tar member's footprint
             " FROM blobs b WHERE b.object = o.id AND b.refs > 0)",
             (share,),
         )
@@ -283,7 +283,8 @@ class NeedIndex:
     def totals(self) -> tuple[int, int]:
         """Return (distinct blobs that are needed, their bytes)."""
         row = self._db.execute(
-            "SELECT count(*), coalesce(sum(size), 0) FROM blobs WHERE refs > 0"
+            # `sum` ends with an error where hostile sizes are too much for 64 bits.
+            "SELECT count(*), CAST(total(size) AS INTEGER) FROM blobs WHERE refs > 0"
         ).fetchone()
         return row[0], row[1]
 

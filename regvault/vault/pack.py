@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from regvault.vault.objectlist import ObjectRef
     from regvault.vault.writer import ObjectWriter
 
-__all__ = ["MetaWriter", "PackWriter", "Placed", "iter_members", "member_header", "pack_bytes"]
+__all__ = [
+    "MetaWriter",
+    "PackWriter",
+    "Placed",
+    "iter_members",
+    "member_header",
+    "most_members",
+    "pack_bytes",
+]
 
 #: A pack is closed when it has reached this size.
 PACK_BYTES = 64 << 20
@@ -37,7 +45,7 @@ MAX_FRAME_BYTES = 8 << 20
 #: What readers take is a little more than what writers make.
 MAX_PACK_BYTES = 2 * PACK_BYTES
 MAX_META_BYTES = 2 * META_BYTES
-#: Members of one pack or meta object. (A header and a block are 1 KiB; two digests, 64 bytes.)
+#: Members of one pack or meta object.
 MAX_MEMBERS = 1 << 18
 
 #: No member of a pack or frame is larger.
@@ -279,6 +287,14 @@ def pack_bytes(blobs: Iterable[tuple[str, bytes]]) -> bytes:
     for digest, data in blobs:
         parts += [member_header(digest, len(data)), data, _padding(len(data))]
     return b"".join((*parts, _END))
+
+
+def most_members(stored: int) -> int:
+    """Return how many members an object of so many stored bytes can have.
+
+    Each has a digest, of which nothing can be compressed away: 32 bytes.
+    """
+    return min(MAX_MEMBERS, stored // 32 + 1)
 
 
 def iter_members(

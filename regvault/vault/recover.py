@@ -14,10 +14,10 @@ from regvault.vault.fetch import fetch
 from regvault.vault.frames import decompress, frame_length
 from regvault.vault.pack import (
     MAX_FRAME_BYTES,
-    MAX_MEMBERS,
     MAX_META_BYTES,
     MAX_PACK_BYTES,
     iter_members,
+    most_members,
 )
 from regvault.vault.segment import Location
 
@@ -53,9 +53,10 @@ def members_of(store: ObjectStore, ref: ObjectRef) -> list[Location]:
             for offset, length, text in frames_of(data, ref.key)
             for digest, _, size in iter_members(text, ref.key)
         )
-    found = list(islice(places, MAX_MEMBERS + 1))
-    if len(found) > MAX_MEMBERS:
-        raise VaultDamagedError(f"{ref.key} is damaged: it has more than {MAX_MEMBERS} members")
+    most = most_members(len(data))
+    found = list(islice(places, most + 1))
+    if len(found) > most:
+        raise VaultDamagedError(f"{ref.key} is damaged: it has more than {most} members")
     return found
 
 

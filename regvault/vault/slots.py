@@ -18,12 +18,12 @@ from regvault.errors import (
 from regvault.vault.keys import sequence_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from regvault.model.store import Entry, ObjectStore
     from regvault.vault.parties import Holding
 
-__all__ = ["fill_next", "filled", "filled_after", "holds", "numbers"]
+__all__ = ["fill_next", "filled", "filled_after", "gaps", "holds", "numbers"]
 
 _MAX_SLOTS = 100
 
@@ -64,6 +64,18 @@ def numbers(store: ObjectStore, prefix: str, key_of: Callable[[int], str]) -> li
     return sorted(number for number in found if number is not None)
 
 
+def gaps(numbers: Iterable[int]) -> Iterator[range]:
+    """Yield the runs of numbers, from 1, that are missing among ascending ones.
+
+    Not number by number: one hostile key may be a billion away.
+    """
+    last = 0
+    for number in numbers:
+        if number > last + 1:
+            yield range(last + 1, number)
+        last = number
+
+
 def holds(store: ObjectStore, key: str, data: bytes) -> bool:
     """Return whether these very bytes are under `key`: what came of a PUT without an answer."""
     try:
@@ -78,7 +90,7 @@ def fill_next(
     number: int,
     document: Callable[[int], bytes],
     holding: Holding,
-    taken: Callable[[bytes, int], None],
+    taken: Callable[[int], None],
 ) -> str:
     """Fill the first slot from `number` on that is free; return its key.
 
@@ -88,8 +100,8 @@ def fill_next(
         number: the slot after the highest that is filled, as far as is known.
         document: number -> what goes into that slot.
         holding: the lock or lease, which names each slot before the PUT.
-        taken: is told (bytes, number) of a slot that another party filled: it held a void for a
-            party that was declared dead, or what that one committed after all.
+        taken: is told the number of a slot that another party filled: with a void for one that was
+            declared dead, or with what that one committed after all.
 
     Raises:
         LeaseLostError: this run was declared dead.
@@ -105,9 +117,8 @@ def fill_next(
             if not holds(store, key, data):
                 raise
         except PreconditionError:
-            there = store.get(key)
-            if there != data:
-                taken(there, each)
+            if not holds(store, key, data):
+                taken(each)
                 continue
         store.barrier()
         return key

@@ -26,6 +26,7 @@ from regvault.vault.keys import new_run_id
 from regvault.vault.objectlist import ObjectRef
 from regvault.vault.records import read_records, write_record
 from regvault.vault.root import RootName, parse_root
+from regvault.vault.slots import gaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,6 +43,8 @@ __all__ = ["copy"]
 
 #: An object for several targets is kept in memory up to this size on its way, else in a file.
 _SPOOL_BYTES = 8 << 20
+#: More empty slots in a row are not filled with voids: someone put a root far away.
+_MAX_GAP = 1000
 
 
 class _Slot(NamedTuple):
@@ -205,6 +208,13 @@ class _Copier:
     def _slots(self) -> list[_Slot]:
         """Return those slots of the source that a target wants, and the newest root."""
         numbers = self._source.slots(self._registry)
+        for gap in gaps(numbers):
+            if len(gap) > _MAX_GAP:
+                raise VaultDamagedError(
+                    f"the chain of {self._registry} at the source has a gap: {len(gap)} slots from "
+                    f"{RootName(self._registry, gap[0])} on are empty",
+                    hint="Look at what lies after it; a copy would fill all of them with voids.",
+                )
         found: list[_Slot] = []
         for sequence in range(1, (numbers[-1] if numbers else 0) + 1):
             newest = sequence == numbers[-1]

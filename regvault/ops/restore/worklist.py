@@ -55,7 +55,7 @@ class Worklist:
     def totals(self) -> tuple[int, int, int, int]:
         """Return (blobs, bytes) that the target lacks, (blobs, bytes) that it has by size."""
         query = (
-            "SELECT count(*), coalesce(sum(w.size), 0) FROM wanted w"
+            "SELECT count(*), CAST(total(w.size) AS INTEGER) FROM wanted w"
             " LEFT JOIN existing e ON e.digest = w.digest WHERE e.size IS {} w.size"
         )
         missing = self._db.execute(query.format("NOT")).fetchone()

@@ -11,9 +11,9 @@ from regvault.errors import (
     VaultDamagedError,
 )
 from regvault.vault.amendments import parse_amendment
-from regvault.vault.condemned import MAX_CONDEMNED_BYTES, parse_condemned
+from regvault.vault.condemned import read_list
 from regvault.vault.envelope import read_document
-from regvault.vault.fetch import fetch, fetch_document
+from regvault.vault.fetch import fetch_document
 from regvault.vault.keys import (
     AMENDMENTS,
     CONDEMNED,
@@ -24,11 +24,13 @@ from regvault.vault.keys import (
     SNAPSHOTS,
     amendment_key,
     condemned_key,
+    root_key,
     sequence_of,
 )
 from regvault.vault.parties import is_slot
 from regvault.vault.root import RootName, parse_root
 from regvault.vault.signing import UntrustedError
+from regvault.vault.slots import gaps
 from regvault.vault.stub import parse_stub
 
 if TYPE_CHECKING:
@@ -42,17 +44,26 @@ if TYPE_CHECKING:
 __all__ = ["check_chains", "check_documents"]
 
 
+#: Of one gap in a row of slots, so many are named one by one.
+_GAPS_NAMED = 100
+
+
+def _report_gaps(
+    numbers: list[int], key_of: Callable[[int], str], later: str, report: Report
+) -> None:
+    for gap in gaps(numbers):
+        for number in gap[:_GAPS_NAMED]:
+            report.add(key_of(number), "gap", f"there are later {later}, but this slot is empty")
+        if len(gap) > _GAPS_NAMED:
+            said = f"this slot is empty, and so are all from {key_of(gap[_GAPS_NAMED])}"
+            report.add(key_of(gap[-1]), "gap", f"there are later {later}, but {said}")
+
+
 def check_chains(vault: Vault, registry: str, report: Report) -> list[Root]:
     """Read every root of a chain, oldest first; report gaps and broken links between them."""
     roots: list[Root] = []
     slots = vault.slots(registry)
-    if slots:
-        for number in sorted(set(range(1, slots[-1] + 1)) - set(slots)):
-            report.add(
-                f"snapshots/{registry}/{number:08d}.json",
-                "gap",
-                "there are later snapshots, but this slot is empty",
-            )
+    _report_gaps(slots, lambda number: root_key(registry, number), "snapshots", report)
     previous: Root | None = None
     broken = False
     for sequence in slots:
@@ -99,14 +110,16 @@ def check_documents(vault: Vault, report: Report) -> None:
         vault,
         CONDEMNED,
         condemned_key,
-        lambda data, number: parse_condemned(data, number, vault.id),
+        lambda key, number: read_list(store, key, number, vault.id),
         report,
     )
     slots |= _check_slots(
         vault,
         AMENDMENTS,
         amendment_key,
-        lambda data, number: parse_amendment(data, amendment_key(number), vault.id),
+        lambda key, number: parse_amendment(
+            fetch_document(store, key), amendment_key(number), vault.id
+        ),
         report,
     )
     named: dict[RootName, str] = {}
@@ -167,7 +180,7 @@ def _check_slots(
     vault: Vault,
     prefix: str,
     key_of: Callable[[int], str],
-    parse: Callable[[bytes, int], object],
+    read: Callable[[str, int], object],
     report: Report,
 ) -> set[str]:
     """Read everything in numbered slots, each under its own name; return their keys."""
@@ -178,14 +191,12 @@ def _check_slots(
             continue
         found[number] = entry.key
         try:
-            parse(fetch(vault.store, entry.key, MAX_CONDEMNED_BYTES), number)
+            read(entry.key, number)
         except ObjectNotFoundError:
             report.add(entry.key, "missing", "it is gone since it was listed")
         except VaultDamagedError as error:
             report.add(entry.key, _what(error), error.message)
-    for number in range(1, max(found, default=0)):
-        if number not in found:
-            report.add(key_of(number), "gap", "there are later ones, but this slot is empty")
+    _report_gaps(sorted(found), key_of, "ones", report)
     return set(found.values())
 
 

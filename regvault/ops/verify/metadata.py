@@ -22,7 +22,7 @@ from regvault.vault.frames import decompress
 from regvault.vault.keys import (
     digest_of_key,
 )
-from regvault.vault.pack import MAX_FRAME_BYTES, MAX_MEMBERS, MAX_META_BYTES, iter_members
+from regvault.vault.pack import MAX_FRAME_BYTES, MAX_META_BYTES, iter_members, most_members
 from regvault.vault.presence import KeySizes
 from regvault.vault.tree import MAX_STORED
 
@@ -201,14 +201,14 @@ def _read_meta(
     frames: dict[tuple[int, int], set[str]] = {}
     for place in places:
         frames.setdefault((place.offset, place.length), set()).add(place.digest)
-    left = MAX_MEMBERS
+    left = most_members(len(data))
     for (offset, length), named in sorted(frames.items()):
         try:
             text = decompress(data[offset : offset + length], key, MAX_FRAME_BYTES)
             for digest, at, size in iter_members(text, key):
                 left -= 1
                 if left < 0:
-                    raise VaultDamagedError(f"{key} has more than {MAX_MEMBERS} members")
+                    raise VaultDamagedError("it has more members than its bytes can tell of")
                 named.discard(digest)
                 blob = text[at : at + size]
                 if matches_manifest(blob, digest):
