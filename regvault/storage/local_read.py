@@ -342,6 +342,14 @@ def _open_below(name: str, leaf: str, fd: int) -> int:
             os.close(below)
 
 
+def _read(file: int, limit: int) -> bytes:
+    """Return the content of a file, at most `limit` bytes: a read may bring less than there is."""
+    data = os.read(file, limit)
+    while 0 < len(data) < limit and (more := os.read(file, limit - len(data))):
+        data += more
+    return data
+
+
 def read_children(
     tree: Tree, directory: str, leaf: str, names: Iterable[str], *, limit: int
 ) -> list[tuple[str, bytes | None]]:
@@ -364,7 +372,7 @@ def read_children(
                     else:
                         file = _open_below(name, leaf, fd)
                     try:
-                        found.append((name, os.read(file, limit)))
+                        found.append((name, _read(file, limit)))
                     finally:
                         os.close(file)
                 except OSError as error:
