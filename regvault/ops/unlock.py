@@ -8,7 +8,9 @@ off prune for a day.
 from __future__ import annotations
 
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from regvault.vault.certain import CLAIM_DEAD_AFTER_S
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from regvault.vault.vault import Vault
 
 __all__ = ["Party", "parties", "unlock"]
+
+_READERS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +79,10 @@ def parties(vault: Vault, *, newest: int | None = None) -> Iterator[Party]:
     keys: Iterable[str] = (entry.key for entry in vault.store.list(LEASES))
     if newest is not None:
         keys = deque(keys, newest)  # the name of a run begins with its time
-    for key in [*keys, PRUNE_LOCK]:
-        found = _read(vault, key)
-        if found is not None:
-            yield found
+    with ThreadPoolExecutor(_READERS) as pool:  # three requests a lease: on S3 they take long
+        for found in pool.map(partial(_read, vault), [*keys, PRUNE_LOCK]):
+            if found is not None:
+                yield found
 
 
 def _read(vault: Vault, key: str) -> Party | None:

@@ -7,7 +7,7 @@ import os
 import moto_server
 import pytest
 
-from regvault.errors import StoreAccessError, StoreMissingError
+from regvault.errors import PreconditionError, StoreAccessError, StoreMissingError
 from regvault.model.doctor import LifecycleRule, Lock
 from regvault.ops.doctor.trials import WRITERS, try_store
 from regvault.storage.local import LocalStore
@@ -124,6 +124,22 @@ def test_a_store_that_lists_late_or_reads_no_ranges_is_found_out():
 class Undeleting(MemoryStore):
     def delete(self, key):
         pass
+
+
+class Liar(MemoryStore):
+    """Says that the condition does not hold, and keeps the body all the same."""
+
+    def put(self, key, data, *, if_none_match=False, if_match=None):
+        try:
+            return super().put(key, data, if_none_match=if_none_match, if_match=if_match)
+        except PreconditionError:
+            super().put(key, data)
+            raise
+
+
+def test_a_store_that_keeps_what_it_refused_is_found_out():
+    """Some servers do: the run that was ended would have written over the one that goes on."""
+    assert outcomes(try_store(Liar("x"), NoProbe(), lists=True)) == {**GOOD, "swapped": False}
 
 
 def test_a_store_that_does_not_delete_is_found_out():
