@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from regvault.errors import UnknownFormatError, VaultDamagedError
 from regvault.oci.manifest import load_json_object
 from regvault.vault.keys import FORMAT
-from regvault.vault.signing import SIGNED_TYPES, check_signatures, signatures_of
+from regvault.vault.signing import SIGNED_TYPES, VaultId, check_signatures, signatures_of
 
 __all__ = ["Document", "from_time", "load_object", "read_document", "to_time", "write_document"]
 
@@ -56,7 +56,9 @@ def write_document(body: dict[str, Any]) -> tuple[bytes, str]:
     """
     line = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     digest = hashlib.sha256(line).hexdigest()
-    signatures = signatures_of(body["vault"], line) if body["type"] in SIGNED_TYPES else []
+    owner = body.get("vault")
+    signed = isinstance(owner, VaultId) and body.get("type") in SIGNED_TYPES
+    signatures = signatures_of(owner, line) if signed else []
     seal = json.dumps({"sha256": digest, "signatures": signatures}, separators=(",", ":")).encode()
     return b"%s\n%s\n" % (line, seal), digest
 
