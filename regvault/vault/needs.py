@@ -320,6 +320,7 @@ class NeedIndex:
 
     def close(self) -> None:
         """Close; what was not committed is gone."""
+        self._filter = None  # not when the collector comes by: it is megabytes
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
         self._db.close()

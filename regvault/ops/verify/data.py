@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import ObjectNotFoundError, UsageError, VaultDamagedError
@@ -93,16 +92,18 @@ def check_data(
     dice = random.Random()  # noqa: S311 - which objects are read is no secret
     chosen = _chosen(keys, sample, dice)
 
-    local = threading.local()
+    buffers: list[bytearray] = []  # of threads that have none of their own just now
 
     def one(key: str) -> None:
-        buffer: bytearray | None = getattr(local, "buffer", None)
-        if buffer is None:
-            buffer = local.buffer = bytearray(2 * _PIECE)
+        buffer = buffers.pop() if buffers else bytearray(2 * _PIECE)
         _read_object(vault, key, catalog, buffer, report, progress)
+        buffers.append(buffer)
 
-    for _ in in_order(chosen, one, threads=threads, name="verify"):
-        pass
+    try:
+        for _ in in_order(chosen, one, threads=threads, name="verify"):
+            pass
+    finally:
+        buffers.clear()  # not when the collector comes by: they are megabytes
 
 
 #: Problems that say that an object's bytes are not what they should be, or not there.
