@@ -1,6 +1,6 @@
 """The power is cut at any moment, and anything that was not synced may be gone.
 
-Invariants 1 and 2, rule 8. At every call that changes a file: nothing lost, all lost; where the
+Invariants 1 and 2. At every call that changes a file: nothing lost, all lost; where the
 most is at stake, just before each sync, each change alone and each pair; and 1,000 subsets by seed.
 Whatever the disk shows then, every snapshot restores, and the same command again converges.
 """
