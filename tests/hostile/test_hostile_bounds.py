@@ -1,8 +1,7 @@
-"""Invariant 8: hostile input costs neither memory nor time without bounds. Measured, not assumed."""
+"""Invariant 8: hostile input costs neither memory nor time without bounds. It is measured."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 
@@ -59,6 +58,13 @@ def test_a_command_that_is_not_attacked_stays_far_below(place):
     assert ran.code == 0
     assert mib < MEMORY_MIB / 3
     assert seconds < SECONDS / 2
+
+
+def write(place, key, text):
+    """Write a file of the registry, quickly."""
+    path = place.base / "registry" / key
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
 
 
 class TestLargeObjects:
@@ -168,7 +174,7 @@ class TestRegistries:
             for n in range(25_000)
         ]
         config = {"mediaType": "a/b", "digest": push.blob(b"{}"), "size": 2}
-        for number in range(12):
+        for number in range(8):
             body = {"schemaVersion": 2, "mediaType": OCI_IMAGE, "config": config, "layers": layers}
             data = json.dumps({**body, "annotations": {"n": str(number)}}).encode()
             assert 3 << 20 < len(data) < 4 << 20
@@ -202,9 +208,19 @@ class TestRegistries:
             b"\xff" * (4 << 20),
             b"x" * (64 << 20),
         ],
-        ids=["deep", "objects", "number", "brackets", "twice", "surrogate", "nan", "quotes", "no text",
-             "64 MiB"],
-    )  # fmt: skip
+        ids=[
+            "deep",
+            "objects",
+            "number",
+            "brackets",
+            "twice",
+            "half",
+            "nan",
+            "quotes",
+            "bytes",
+            "x",
+        ],
+    )
     def test_manifests_that_are_none(self, place, data):
         digest = place.world.push.blob(data)
         place.world.push.link(revision_key("team/app", digest), digest)
@@ -223,12 +239,9 @@ class TestRegistries:
         for _ in range(10_000):
             child = {"mediaType": kind, "digest": digest, "size": size}
             data = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [child]})
-            digest, size, kind = (
-                f"sha256:{hashlib.sha256(data.encode()).hexdigest()}",
-                len(data),
-                OCI_INDEX,
-            )
-            push.manifest("deep", data.encode())
+            digest, size, kind = digest_of(data.encode()), len(data), OCI_INDEX
+            write(place, blob_key(digest), data)
+            write(place, revision_key("deep", digest), digest)
         push.tag("deep", "top", digest)
         os.unlink(place.base / "registry" / blob_key(below.digest))
         ran = self.snapshot(place)
