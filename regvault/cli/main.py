@@ -66,6 +66,10 @@ COMMANDS: dict[str, LazyCommand] = {
         "regvault.cli.commands.info:info",
         "Show what can be restored, how large it is, what is healthy and what is not.",
     ),
+    "check": LazyCommand(
+        "regvault.cli.commands.check:check",
+        "Check that enough copies exist, apart, young and proven: 3-2-1-1-0, and RPO.",
+    ),
     "estimate": LazyCommand(
         "regvault.cli.commands.estimate:estimate",
         "Estimate what a first full of the registry at SOURCE stores, takes and costs.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from regvault.errors import NotFoundError, UsageError
 from regvault.model.location import Role, is_location, parse_location
+from regvault.policy.rule321 import Declared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,6 +77,7 @@ class RegistryPlace:
         fail_on: `new` or `any` damage makes exit code 3.
         threads: that read; None: the default.
         retention: which of its snapshots are kept; None: as the vault has it.
+        declared: what is said of it that no store can say.
     """
 
     location: Location
@@ -85,6 +87,7 @@ class RegistryPlace:
     fail_on: str = "new"
     threads: int | None = None
     retention: Retention | None = None
+    declared: Declared = field(default_factory=Declared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ class VaultPlace:
         limit_upload, limit_download: bytes per second; None: no limit.
         threads: that read and write; None: the default.
         retention: which snapshots of each registry are kept; None: nothing says so.
+        declared: what is said of it that no store can say.
     """
 
     location: Location
@@ -109,6 +113,7 @@ class VaultPlace:
     limit_download: int | None = None
     threads: int | None = None
     retention: Retention | None = None
+    declared: Declared = field(default_factory=Declared)
 
 
 def resolve_vault(

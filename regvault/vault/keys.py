@@ -25,6 +25,7 @@ __all__ = [
     "blob_key",
     "condemned_key",
     "digest_of_key",
+    "evidence_key",
     "lease_key",
     "meta_key",
     "new_run_id",
@@ -130,6 +131,11 @@ def lease_key(run: str) -> str:
 def record_key(kind: str, run: str) -> str:
     """Return the key of a record that a run creates once."""
     return f"records/{kind}/{run}.json"
+
+
+def evidence_key(kind: str, run: str) -> str:
+    """Return the key of a report that a run creates once."""
+    return f"evidence/{kind}/{run}.json"
 
 
 def sequence_of(key: str) -> int | None:
