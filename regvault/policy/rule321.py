@@ -190,7 +190,7 @@ def judge(copies: Sequence[Copy], rule: Rule) -> list[Verdict]:
     Returns:
         Verdicts for `copies`, `media`, `offsite`, `immutable`, `errors` and `rpo`, in this order.
     """
-    good = _distinct([copy for copy in copies if copy.not_counted is None])
+    good = [copy for copy in copies if copy.not_counted is None]
     return [
         _copies(copies, good, rule),
         _media(copies, good, rule),
@@ -248,18 +248,19 @@ def _count(
 ) -> Verdict:
     met = found >= wanted
     listed = ", ".join(names)
-    summary = f"{found} of {wanted}{f': {listed}' if listed else ''}"
+    summary = f"{found}, at least {wanted} asked for{f': {listed}' if listed else ''}"
     return Verdict(part, wanted, found, met, summary, () if met else tuple(reasons))
 
 
-def _copies(copies: Sequence[Copy], good: list[Copy], rule: Rule) -> Verdict:
+def _copies(copies: Sequence[Copy], counted: list[Copy], rule: Rule) -> Verdict:
+    good = _distinct(counted)
     reasons = [
         Reason(copy.name, flaw.code, f"{copy.name} does not count: {flaw.message}", flaw.hint)
         for copy in copies
         if (flaw := copy.not_counted) is not None
     ]
-    for copy in copies:
-        if copy.not_counted is None and not any(copy is each for each in good):
+    for copy in counted:
+        if not any(copy is each for each in good):
             first = next(each for each in good if each.place == copy.place)
             message = f"{copy.name} and {first.name} are one and the same place"
             reasons.append(Reason(copy.name, "same-place", message, "Name it once."))
@@ -287,17 +288,7 @@ def _copies(copies: Sequence[Copy], good: list[Copy], rule: Rule) -> Verdict:
 
 def _media(copies: Sequence[Copy], good: list[Copy], rule: Rule) -> Verdict:
     groups = domains(good)
-    reasons = [
-        Reason(
-            "",
-            "same-domain",
-            f"{_and(copy.name for copy in group)} are lost together: {group[0].where}",
-            "Put one of them elsewhere; where they are apart in truth, and it cannot be seen from "
-            "here, say so by 'domain' in the configuration.",
-        )
-        for group in groups
-        if len(group) > 1
-    ]
+    reasons = [_together(group) for group in groups if len(group) > 1]
     reasons += [
         Reason(
             copy.name,
@@ -321,6 +312,15 @@ def _media(copies: Sequence[Copy], good: list[Copy], rule: Rule) -> Verdict:
     names = (group[0].where for group in groups)
     verdict = _count("media", rule.media, len(groups), names, reasons)
     return _unless_contradicted(verdict, _false_domains(copies))
+
+
+def _together(group: list[Copy]) -> Reason:
+    names = _and(copy.name for copy in group)
+    hint = "Put one of them elsewhere."
+    if not group[0].bound or any(copy.bound != group[0].bound for copy in group):
+        hint = "Put one of them elsewhere; where they are apart in truth, and it cannot be seen "
+        hint += "from here, say so by 'domain' in the configuration."
+    return Reason("", "same-domain", f"{names} are lost together: {group[0].where}", hint)
 
 
 def _false_domains(copies: Sequence[Copy]) -> list[Reason]:
@@ -352,7 +352,7 @@ def _offsite(copies: Sequence[Copy], good: list[Copy], rule: Rule) -> Verdict:
         if copy.declared.offsite
         and (home := next((each for each in group if not each.declared.offsite), None))
     }
-    found = [copy for copy in good if copy.declared.offsite and id(copy) not in near]
+    found = _distinct(c for c in good if c.declared.offsite and id(c) not in near)
     false = [
         Reason(
             copy.name,
@@ -374,12 +374,13 @@ def _offsite(copies: Sequence[Copy], good: list[Copy], rule: Rule) -> Verdict:
         for copy in copies
         if copy.declared.offsite and (flaw := copy.not_counted) is not None
     ]
-    if not any(copy.declared.offsite for copy in copies):
+    if not reasons:
         reasons.append(
             Reason(
                 "",
-                "none-offsite",
-                "no copy is declared to be offsite",
+                "too-few",
+                f"{len(found) or 'no'} {'copy is' if len(found) <= 1 else 'copies are'} declared "
+                "to be offsite",
                 "Copy to a place of another site, and say 'offsite: true' of it in the "
                 "configuration: where a place is, no store tells.",
             )
@@ -398,17 +399,20 @@ def _unless_contradicted(verdict: Verdict, false: list[Reason]) -> Verdict:
 
 
 def _immutable(good: list[Copy], rule: Rule) -> Verdict:
-    found = [copy for copy in good if copy.lock or copy.declared.offline]
+    found = _distinct(copy for copy in good if copy.lock or copy.declared.offline)
     names = (
         f"{copy.name} ({copy.lock})" if copy.lock else f"{copy.name} (declared offline)"
         for copy in found
     )
-    detail = [f"{copy.name}: {copy.lock_detail}" for copy in good if copy.lock_detail]
-    seen = f" ({'; '.join(detail)})" if detail else ""
+    details: dict[str, list[str]] = {}
+    for copy in good:
+        if copy.lock_detail:
+            details.setdefault(copy.lock_detail, []).append(copy.name)
+    seen = "; ".join(f"{_and(names)}: {detail}" for detail, names in details.items())
     reason = Reason(
         "",
         "none-immutable",
-        f"whoever may write may delete {'every copy' if len(found) == 0 else 'most copies'}{seen}",
+        "too few copies are safe from whoever may write" + (f" ({seen})" if seen else ""),
         "Copy to a bucket with Object Lock and a default retention, or to a disk that is kept "
         "detached ('offline: true' in the configuration).",
     )

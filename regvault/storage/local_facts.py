@@ -60,9 +60,8 @@ def whereabouts(path: str, *, mountinfo: str = _MOUNTINFO, block: str = _BLOCK) 
     if server:
         # Another export of one server may be on other disks; that is for people to say.
         return Whereabouts(place, f"server {server}", f"mount {source}", "disk")
-    remark = (
-        "it is in memory, and gone after a restart" if mount and mount.kind in _VOLATILE else ""
-    )
+    kind = mount.kind if mount else "file system"
+    remark = "it is in memory, and gone after a restart" if kind in _VOLATILE else ""
     disks = _disks(device, source, block)
     if disks:
         name = f"{'disk' if len(disks) == 1 else 'disks'} {', '.join(disks)}"
@@ -70,7 +69,7 @@ def whereabouts(path: str, *, mountinfo: str = _MOUNTINFO, block: str = _BLOCK) 
     if source.startswith("/dev/"):
         name = f"device {os.path.realpath(source).removeprefix('/dev/')}"
     else:
-        name = f"file system {device}"
+        name = f"{kind} {device}"
     return Whereabouts(place, name, name, "disk", remark)
 
 

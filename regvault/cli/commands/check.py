@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _AMOUNT = click.IntRange(0, 100_000)
 _TITLES = {
     "copies": "copies",
-    "media": "domains",
+    "media": "media",
     "offsite": "offsite",
     "immutable": "immutable",
     "errors": "errors",
@@ -139,14 +139,17 @@ def _registries(
     from regvault.model.location import Role
 
     names = dict.fromkeys(sources) or (app.config.registry_places if app.config else ())
-    return [app.registry(name, Role.SOURCE, endpoint_url=endpoint_url) for name in names]
+    found = [app.registry(name, Role.SOURCE, endpoint_url=endpoint_url) for name in names]
+    return list({(place.location, place.name): place for place in found}.values())
 
 
 def _vaults(app: App, vaults: tuple[str, ...], endpoint_url: str | None) -> list[VaultPlace]:
     names = list(dict.fromkeys(vaults) or (app.config.vault_places if app.config else ()))
     if not names and (named := os.environ.get("REGVAULT_VAULT")):
         names = [named]
-    return [app.vault(name, endpoint_url=endpoint_url) for name in names]
+    found = [app.vault(name, endpoint_url=endpoint_url) for name in names]
+    # One place under two names of the configuration stays: the rule says what is wrong with that.
+    return list({(place.location, place.name): place for place in found}.values())
 
 
 def _rule(app: App, given: dict[str, Any]) -> Rule:
@@ -186,9 +189,8 @@ def _show(app: App, result: CheckResult) -> None:
 
 
 def _copies(app: App, registry: CheckedRegistry) -> None:
-    header = (
-        "copy", "kind", "domain", "newest", "age", "state", "metadata", "data", "locked", "offsite",
-    )  # fmt: skip
+    header = ("copy", "kind", "domain", "newest", "age", "state")
+    header += ("verified", "all data read", "locked", "offsite")
     app.console.table(header, [_row(copy) for copy in registry.copies])
     for copy in registry.copies:
         if copy.where.remark:

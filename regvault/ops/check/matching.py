@@ -83,6 +83,8 @@ def _of_registry(registry: SeenRegistry, chains: list[tuple[SeenVault, SeenChain
                 f"{vault.at.name} has a {at.permanent} too, but another registry: it was read from "
                 f"{place_text(chain.newest.source)}, and has another id"
             )
+    if at.permanent is None and subject.chains:
+        subject.name = subject.chains[0][1].chain.name
     if named and not here:
         subject.notes.append(
             f"no vault has a snapshot that was read from {at.location}: matched by the name "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from regvault.errors import NotFoundError
@@ -9,7 +10,7 @@ from regvault.ops.bounded import in_order
 from regvault.ops.check.live import look_at_registry
 from regvault.ops.check.matching import subjects
 from regvault.ops.check.report import CheckedCopy, CheckedRegistry, CheckResult
-from regvault.ops.check.vaults import look_at_vault
+from regvault.ops.check.vaults import SeenVault, look_at_vault
 from regvault.policy.rule321 import Copy, Flaw, judge
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from regvault.ops.check.live import SeenRegistry
     from regvault.ops.check.matching import Subject
     from regvault.ops.check.places import RegistryAt, VaultAt
-    from regvault.ops.check.vaults import SeenChain, SeenVault
+    from regvault.ops.check.vaults import SeenChain
     from regvault.policy.rule321 import Rule
 
 __all__ = ["check"]
@@ -71,15 +72,19 @@ def _look(
     now: datetime,
     progress: Progress,
 ) -> tuple[list[SeenVault], list[SeenRegistry]]:
-    seen: list[SeenVault] = []
-    live: list[SeenRegistry] = []
-    tasks: list[Callable[[], None]] = [
-        *(lambda at=at: seen.append(look_at_vault(at, rule, now)) for at in vaults),
-        *(lambda at=at: live.append(look_at_registry(at)) for at in registries),
+    tasks: list[Callable[[], SeenVault | SeenRegistry]] = [
+        *(partial(look_at_vault, at, rule, now) for at in vaults),
+        *(partial(look_at_registry, at) for at in registries),
     ]
     progress.phase("Looking at registries and vaults", total_items=len(tasks))
-    for _ in in_order(tasks, lambda task: task(), threads=_THREADS, name="check"):
+    seen: list[SeenVault] = []
+    live: list[SeenRegistry] = []
+    for found in in_order(tasks, lambda task: task(), threads=_THREADS, name="check"):
         progress.advance(1)
+        if isinstance(found, SeenVault):
+            seen.append(found)
+        else:
+            live.append(found)
     return seen, live
 
 
