@@ -31,7 +31,7 @@ class Whereabouts(NamedTuple):
             region; "" where that cannot be seen.
         bound: what it cannot be apart from, whatever anybody declares: two stores with the same
             are lost together. "" where nothing is that certain.
-        medium: `disk` or `object`.
+        medium: `disk`, `memory` or `object`.
         remark: what else an auditor should know, or "".
     """
 

@@ -248,7 +248,7 @@ def _count(
 ) -> Verdict:
     met = found >= wanted
     listed = ", ".join(names)
-    summary = f"{found}, at least {wanted} asked for{f': {listed}' if listed else ''}"
+    summary = f"{found} ({wanted} wanted){f': {listed}' if listed else ''}"
     return Verdict(part, wanted, found, met, summary, () if met else tuple(reasons))
 
 

@@ -65,12 +65,12 @@ def whereabouts(path: str, *, mountinfo: str = _MOUNTINFO, block: str = _BLOCK) 
     disks = _disks(device, source, block)
     if disks:
         name = f"{'disk' if len(disks) == 1 else 'disks'} {', '.join(disks)}"
-        return Whereabouts(place, name, name, "disk", remark)
+        return Whereabouts(place, name, name, "memory" if remark else "disk", remark)
     if source.startswith("/dev/"):
         name = f"device {os.path.realpath(source).removeprefix('/dev/')}"
     else:
         name = f"{kind} {device}"
-    return Whereabouts(place, name, name, "disk", remark)
+    return Whereabouts(place, name, name, "memory" if remark else "disk", remark)
 
 
 def mount_of(path: str, mountinfo: str = _MOUNTINFO) -> Mount | None:

@@ -189,8 +189,8 @@ def _show(app: App, result: CheckResult) -> None:
 
 
 def _copies(app: App, registry: CheckedRegistry) -> None:
-    header = ("copy", "kind", "domain", "newest", "age", "state")
-    header += ("verified", "all data read", "locked", "offsite")
+    first = ("copy", "kind", "domain", "newest", "age", "state")
+    header = (*first, "verified", "all data read", "locked", "offsite")
     app.console.table(header, [_row(copy) for copy in registry.copies])
     for copy in registry.copies:
         if copy.where.remark:

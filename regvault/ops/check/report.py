@@ -220,4 +220,4 @@ def _flaw(flaw: Flaw) -> dict[str, Any]:
 
 
 def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else to_time(int(moment.timestamp() * 1e9))
+    return None if moment is None else to_time(round(moment.timestamp() * 1000) * 1_000_000)

@@ -30,7 +30,7 @@ UNKNOWN_PLACE = Whereabouts("", "", "", "")
 _NO_LOCK = Lock(held=False, detail="")
 #: So many names of a snapshot tell whether it is of a registry.
 _NAMED = 100
-#: A snapshot may be so much younger than this machine's clock says that it can be.
+#: Clocks may differ by so much.
 _SKEW = timedelta(minutes=5)
 
 
@@ -141,7 +141,7 @@ def _look_at_latest(each: SeenChain, seen: SeenVault, vault: Vault, now: datetim
         return
     stored = datetime.fromtimestamp(head.modified_ns / 1e9, UTC)
     # A host that was taken over may write any time into a snapshot; when it came, the store says.
-    each.as_of = min(root.started_at, stored)
+    each.as_of = root.started_at if root.started_at <= stored + _SKEW else stored
     if root.started_at > now + _SKEW:
         message = f"{root.name} says that it was started at {root.started}, which is yet to come"
         hint = "Compare the clocks; see who wrote it: regvault snapshots --vault " + seen.at.name
