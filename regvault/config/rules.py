@@ -12,7 +12,7 @@ from regvault.config.units import parse_duration
 from regvault.policy.retention import Retention
 from regvault.policy.rule321 import Rule
 
-__all__ = ["Check", "RetentionRules", "Settings", "Span", "text_of", "wrong"]
+__all__ = ["Check", "RetentionRules", "Settings", "Span", "VerifyAge", "text_of", "wrong"]
 
 
 def wrong(message: str, hint: str | None = None) -> PydanticCustomError:
