@@ -31,6 +31,14 @@ def test_the_example_of_the_documentation_is_right() -> None:
     assert str(config.vault_places["disk"].location) == "/backup/vault"
 
 
+def test_the_example_of_the_check_is_right_and_asks_for_what_is_asked_for_anyway() -> None:
+    example = re.search(r"```yaml\n(.*?)```", (DOCS / "check.md").read_text(), re.DOTALL)
+    assert example
+    config = parse_config(example[1], "regvault.yaml")
+    assert config.rule == Rule()
+    assert config.vault_places["shelf"].declared.offline
+
+
 def test_the_documentation_has_every_setting() -> None:
     text = (DOCS / "configuration.md").read_text()
     for model in (Config, Registry, Vault, Check, VerifyAge):
