@@ -453,7 +453,10 @@ def _unproven(copy: Copy, rule: Rule) -> Iterable[Flaw]:
 
 def _rpo(copies: Sequence[Copy], rule: Rule) -> Verdict:
     vaults = [copy for copy in copies if not copy.live and copy.unusable is None]
-    dated: list[tuple[Copy, float]] = [(c, c.age_s) for c in vaults if c.age_s is not None]
+    # What lies in a vault that is damaged may not come back: it makes nothing younger.
+    dated: list[tuple[Copy, float]] = [
+        (c, c.age_s) for c in vaults if c.age_s is not None and c.not_counted is None
+    ]
     reasons = [
         Reason(
             copy.name,
@@ -471,7 +474,7 @@ def _rpo(copies: Sequence[Copy], rule: Rule) -> Verdict:
             Reason(
                 "",
                 "no-snapshot",
-                "no vault that can be read has a snapshot of it",
+                "no vault that can be relied on has a snapshot of it",
                 "Take one: regvault snapshot SOURCE --vault VAULT",
             )
         )

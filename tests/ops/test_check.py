@@ -374,6 +374,28 @@ def test_nothing_to_check_is_an_error():
         check(vaults, [], Rule(), now=datetime.now(UTC), progress=NO_PROGRESS)
 
 
+def test_one_bucket_behind_two_endpoints_is_one_copy_unless_it_is_declared_to_be_a_replica(
+    main, off
+):
+    def at(endpoint, domain):
+        where = Whereabouts(f"bucket of {endpoint}", endpoint, f"bucket of {endpoint}", "object")
+        return VaultAt(
+            endpoint,
+            "s3://bucket/vault",
+            main.vault,
+            lambda _: where,
+            lambda *_: NOT_LOCKED,
+            Declared(domain=domain),
+        )
+
+    aliases = [at("a.example.com", None), at("b.example.com", None)]
+    result = checked(main, off, vaults=aliases, live=False)
+    assert "a.example.com are one and the same place" in reasons(result, "copies")
+    replicas = [at("a.example.com", None), at("b.example.com", "site-b")]
+    result = checked(main, off, vaults=replicas, live=False)
+    assert [v.found for v in result.registries[0].verdicts][:2] == [2, 2]
+
+
 def test_two_vaults_on_one_disk_are_one_domain(tmp_path):
     """With real directories, and what the kernel says of them."""
     world = World(LocalStore(tmp_path / "r", create=True), LocalStore(tmp_path / "a", create=True))
@@ -407,7 +429,7 @@ def test_a_forgotten_root_is_no_gap(main, off):
     forget(
         vault,
         plan_forget_named(vault, [vault.read_slot(RootName("prod", 1))]),
-        by="a@b",
+        by=lambda: "a@b",
         progress=NO_PROGRESS,
     )
     copied(main, off)

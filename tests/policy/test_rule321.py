@@ -172,6 +172,11 @@ class TestAges:
         strict = vault("strict", age_s=2 * HOUR, declared={"max_age_s": HOUR})
         assert codes([*GOOD, strict], "rpo") == {"too-old"}
 
+    def test_what_is_damaged_makes_no_backup_younger(self):
+        rotten = replace(MAIN, flaws=(ROT,))
+        assert codes([LIVE, rotten], "rpo") == {"no-snapshot"}
+        assert verdicts([*GOOD, replace(rotten, age_s=0.0)])["rpo"].found == HOUR
+
     def test_what_cannot_be_reached_has_no_age(self):
         assert codes([LIVE, replace(MAIN, unusable=GONE, age_s=None)], "rpo") == {"no-snapshot"}
 

@@ -203,7 +203,8 @@ def _row(copy: CheckedCopy) -> tuple[str, ...]:
     kind = f"{'registry' if facts.live else 'vault'}{f', {medium}' if medium else ''}"
     domain = f"{declared.domain} (declared)" if declared.domain else copy.where.domain
     age = "-" if facts.age_s is None else fmt.duration(facts.age_s)
-    locked = "offline (declared)" if declared.offline else "yes" if facts.lock else "no"
+    locked = "yes" if facts.lock else "no" if copy.lock else "-"
+    locked = "offline (declared)" if declared.offline else locked
     offsite = {None: "-", True: "declared", False: "no"}[declared.offsite]
     live = facts.live or facts.unusable is not None
     return (

@@ -85,7 +85,20 @@ def _look(
             seen.append(found)
         else:
             live.append(found)
+    _join_aliases(seen)
     return seen, live
+
+
+def _join_aliases(vaults: Sequence[SeenVault]) -> None:
+    """See one vault behind two endpoints as one: the same id, in a bucket of the same name.
+
+    A replica of a bucket looks the same; that it is one, only its declared domain can say.
+    """
+    first: dict[tuple[str, str], SeenVault] = {}
+    for vault in vaults:
+        if vault.vault is not None and vault.at.declared.domain is None:
+            other = first.setdefault((vault.vault.id, vault.at.location), vault)
+            vault.where = other.where
 
 
 def _raise_nothing(vaults: Sequence[SeenVault]) -> None:

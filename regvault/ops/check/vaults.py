@@ -156,10 +156,11 @@ def _failed(each: SeenChain, vault: str) -> Iterable[Flaw]:
     failed = each.verified.failed
     if failed is not None:
         option = {"quick": " --quick", "data": " --read-data"}.get(failed.depth, "")
+        count = f"{failed.problems} problems" if failed.problems != 1 else "a problem"
         yield Flaw(
             "verification-failed",
-            f"the verification ({failed.depth}) of {failed.at} found {failed.problems} problems, "
-            "and none as deep has found it whole since",
+            f"the verification ({failed.depth}) of {failed.at} found {count}, and none "
+            "as deep has found it whole since",
             f"See them: regvault verify --vault {vault}{option}. Mend it: regvault repair "
             f"--vault {vault} --from WHERE",
             damaged=True,
