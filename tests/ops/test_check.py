@@ -311,6 +311,19 @@ class TestWhichRegistry:
         assert "another-registry" in codes(result)
         assert "twin does not count" in reasons(result, "copies")
 
+    def test_a_registry_that_lost_most_of_its_repositories_is_still_the_same(self, main, off):
+        for number in range(130):
+            main.push.image(f"aa/{number:03}", "1", layers=(noise(10, 1),))
+        main.snapshot()
+        for number in range(130):
+            main.remove(f"aa/{number:03}")
+        assert "another-registry" not in codes(checked(main, off))
+
+    def test_a_snapshot_of_a_part_of_a_large_registry_is_of_it(self, main, off):
+        for number in range(130):
+            main.push.image(f"aa/{number:03}", "1", layers=(noise(10, 1),))
+        assert "another-registry" not in codes(checked(main, off))
+
     def test_a_registry_that_has_moved_is_found_by_its_name(self, main, off):
         result = checked(main, off, location="memory:new-place")
         assert missed(result) == set()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from regvault.errors import VaultDamagedError
-from regvault.ops.check.vaults import first_names, flaw_of
+from regvault.ops.check.vaults import flaw_of, may_be_of
 from regvault.ops.snapshot.scope import place_text
 from regvault.policy.rule321 import Flaw
 
@@ -115,13 +115,12 @@ def _compare_names(subject: Subject) -> None:
         if root is None or vault.vault is None or chain.id in subject.foreign:
             continue
         try:
-            names = first_names(vault.vault, root)
+            if may_be_of(vault.vault, root, live):
+                continue
         except VaultDamagedError as error:
             chain.flaws.append(flaw_of(error))
             continue
-        if not names or any(live.may_have(name) for name in names):
-            continue
-        message = f"{root.name} begins with repositories of which {live.at.name} has none"
+        message = f"{root.name} and {live.at.name} share none of their first repositories"
         hint = f"Is it the same registry? See: regvault ls {root.name} --vault {vault.at.name}"
         subject.foreign[chain.id] = Flaw("another-registry", message, hint)
 

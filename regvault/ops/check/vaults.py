@@ -19,16 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from regvault.ops.chains import Chain
+    from regvault.ops.check.live import SeenRegistry
     from regvault.ops.check.places import VaultAt
     from regvault.policy.rule321 import Rule
     from regvault.vault.root import Root
     from regvault.vault.vault import Vault
 
-__all__ = ["UNKNOWN_PLACE", "SeenChain", "SeenVault", "first_names", "flaw_of", "look_at_vault"]
+__all__ = ["UNKNOWN_PLACE", "SeenChain", "SeenVault", "flaw_of", "look_at_vault", "may_be_of"]
 
 UNKNOWN_PLACE = Whereabouts("", "", "", "")
 _NO_LOCK = Lock(held=False, detail="")
-#: So many names of a snapshot tell whether it is of a registry.
+#: So many names tell whether a snapshot is of a registry.
 _NAMED = 100
 #: Clocks may differ by so much.
 _SKEW = timedelta(minutes=5)
@@ -186,11 +187,19 @@ def _damaged(message: str, vault: str) -> Flaw:
     return Flaw("damaged", message, hint, damaged=True)
 
 
-def first_names(vault: Vault, root: Root) -> list[str]:
-    """Return the names of the first repositories of a snapshot.
+def may_be_of(vault: Vault, root: Root, live: SeenRegistry) -> bool:
+    """Return whether a snapshot and a registry share a repository, as far as the first ones tell.
+
+    Either may lack the first ones of the other: a snapshot of a part of it, a registry that has
+    lost much.
 
     Raises:
-        VaultDamagedError: it cannot be read.
+        VaultDamagedError: the snapshot cannot be read.
     """
     with Opened(vault, root) as opened:
-        return [entry.name for entry in islice(opened.entries(), _NAMED)]
+        if not root.repositories.entries:
+            return True
+        first = (entry.name for entry in islice(opened.entries(), _NAMED))
+        return any(map(live.may_have, first)) or any(
+            opened.entry(name) is not None for name in live.names[:_NAMED]
+        )
