@@ -88,8 +88,9 @@ fuzz: .venv-fuzz/.installed ## Fuzz the parsers, guided by coverage (FUZZ_SECOND
 	.venv-fuzz/bin/python tests/fuzz/run.py fuzz $(FUZZ_TARGET) --seconds $(FUZZ_SECONDS)
 
 .PHONY: soak
-soak: .venv/.installed ## Memory and time of registries of up to a million images (half an hour, 10 GB)
+soak: .venv/.installed ## Registries of a million images, and 400 days of a vault's life (an hour, 10 GB)
 	$(BIN)/python scripts/bench/million.py --work bench-out/million --out bench-out/million.json $(ARGS)
+	LIFE_DAYS=400 $(BIN)/pytest -s tests/simulation
 
 .PHONY: wheel-test
 wheel-test: .venv/.installed ## Build sdist and wheel; try the wheel in a clean environment
