@@ -23,6 +23,7 @@ from test_syscalls import a_registry, ended
 from verbs import VERBS, check_and_converge
 from world import tree
 
+from regvault.errors import ObjectNotFoundError
 from regvault.model.progress import NO_PROGRESS
 from regvault.ops.copy import CopyOptions, copy
 from regvault.storage import s3_client, s3_put, s3_read, s3_upload
@@ -246,3 +247,15 @@ def test_a_restore_from_and_to_s3(server, kind):
         assert all(whole[key] == data for key, data in tree(target).items()), at
         assert restored(no_fault, target) == 0
         assert tree(target) == whole, at
+
+
+@pytest.mark.parametrize("kind", ["reset amid an answer"])
+def test_an_answer_that_says_no_and_breaks_off_is_asked_for_again(server, kind):
+    """botocore reads the answer of an error to a download where it repeats nothing."""
+    stores = Stores(server)
+    fault = EachOnce(KINDS[kind])
+    server.begin(fault, vault=MemoryStore("empty"))
+    with pytest.raises(ObjectNotFoundError):
+        stores.open("vault").get("missing")
+    assert fault.seen == 1
+    assert server.log.count("GetObject") == 2
