@@ -7,6 +7,10 @@ ARGS ?=
 TEST_BUDGET ?= 300
 FAULTS_BUDGET ?= 600
 
+# Seconds that `make fuzz` gives each target, and which (none: all).
+FUZZ_SECONDS ?= 20
+FUZZ_TARGET ?=
+
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
@@ -70,9 +74,23 @@ test-services: .venv/.installed ## Run the tests on real registries and MinIO; f
 bench: .venv/.installed ## Measure against the peers that are on PATH, and the floor (hours; see scripts/bench/run.py --help)
 	$(BIN)/python scripts/bench/run.py $(ARGS)
 
+# An environment of its own: the fuzzer is heavy, and has wheels for few Pythons.
+.venv-fuzz/.installed: requirements-fuzz.lock
+	rm -rf .venv-fuzz
+	$(PYTHON) -m venv .venv-fuzz
+	.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@.venv-fuzz/bin/python -c 'import atheris' || { \
+	  echo "error: the fuzzer (atheris) needs Python 3.11 to 3.13: make PYTHON=/path/to/python3.12 fuzz" >&2; exit 1; }
+	@touch $@
+
+.PHONY: fuzz
+fuzz: .venv-fuzz/.installed ## Fuzz the parsers, guided by coverage (FUZZ_SECONDS=20 each, FUZZ_TARGET=root)
+	.venv-fuzz/bin/python tests/fuzz/run.py fuzz $(FUZZ_TARGET) --seconds $(FUZZ_SECONDS)
+
 .PHONY: soak
-soak: .venv/.installed ## Memory and time of registries of up to a million images (half an hour, 10 GB)
+soak: .venv/.installed ## Registries of a million images, and 400 days of a vault's life (an hour, 10 GB)
 	$(BIN)/python scripts/bench/million.py --work bench-out/million --out bench-out/million.json $(ARGS)
+	LIFE_DAYS=400 $(BIN)/pytest -s tests/simulation
 
 .PHONY: wheel-test
 wheel-test: .venv/.installed ## Build sdist and wheel; try the wheel in a clean environment
@@ -84,5 +102,5 @@ lock: ## Re-make the lock files (LOCK_ARGS=--upgrade for newer versions)
 
 .PHONY: clean
 clean: ## Remove everything that make made, except for the cache of installed services
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-fuzz fuzz-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

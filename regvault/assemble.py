@@ -16,12 +16,15 @@ from regvault.vault.keys import VAULT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
     from regvault.config.places import RegistryPlace, S3Settings, VaultPlace
     from regvault.model.doctor import StoreProbe
     from regvault.model.location import Location
     from regvault.model.registry import RegistrySource, RegistryTarget
     from regvault.model.store import ObjectStore
+    from regvault.model.whereabouts import Lock, Whereabouts
+    from regvault.ops.check import RegistryAt, VaultAt
     from regvault.ops.doctor import SourceSubject, VaultSubject
     from regvault.storage.s3 import S3Store
     from regvault.vault.signing import Keys
@@ -34,9 +37,11 @@ __all__ = [
     "open_source",
     "open_target",
     "open_vault",
+    "registry_to_check",
     "source_subject",
     "threads_for",
     "vault_subject",
+    "vault_to_check",
 ]
 
 #: On disks, more than a few threads only wait for each other; on S3 they wait for the network.
@@ -255,6 +260,57 @@ def _refuse_vault(store: ObjectStore) -> None:
         f"{store.location} is a vault, not a registry",
         hint="The order is: regvault snapshot REGISTRY --vault VAULT",
     )
+
+
+def vault_to_check(place: VaultPlace) -> VaultAt:
+    """Return how a vault is looked at for `regvault check`; it is not opened yet."""
+    from regvault.ops.check import VaultAt
+
+    return VaultAt(
+        name=place.name or str(place.location),
+        location=str(place.location),
+        open=lambda: open_vault(place),
+        whereabouts=_whereabouts,
+        lock=_lock,
+        declared=place.declared,
+    )
+
+
+def registry_to_check(place: RegistryPlace) -> RegistryAt:
+    """Return how a live registry is looked at for `regvault check`; it is not opened yet."""
+    from regvault.ops.check import RegistryAt
+
+    on_s3 = place.location.kind is Kind.S3
+    return RegistryAt(
+        name=place.name or str(place.location),
+        permanent=place.name,
+        location=str(place.location) if on_s3 else f"file://{place.location.path}",
+        endpoint=endpoint_of(place.s3) if on_s3 else "",
+        open=lambda: open_source(place, threads=threads_for(place)),
+        whereabouts=lambda: _whereabouts(_registry_store(place, follow=True)),
+        declared=place.declared,
+    )
+
+
+def _whereabouts(store: ObjectStore) -> Whereabouts:
+    from regvault.storage import delegate, local_facts, s3_facts
+    from regvault.storage.local import LocalStore
+    from regvault.storage.s3 import S3Store
+
+    store = delegate.unwrap(store)
+    if isinstance(store, S3Store):
+        return s3_facts.whereabouts(store)
+    assert isinstance(store, LocalStore)
+    return local_facts.whereabouts(store.root)
+
+
+def _lock(store: ObjectStore, key: str | None, now: datetime) -> Lock:
+    from regvault.model.whereabouts import NOT_LOCKED
+    from regvault.storage import delegate, s3_facts
+    from regvault.storage.s3 import S3Store
+
+    store = delegate.unwrap(store)
+    return s3_facts.object_lock(store, key, now) if isinstance(store, S3Store) else NOT_LOCKED
 
 
 def open_target(

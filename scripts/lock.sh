@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Re-makes requirements.lock and requirements-dev.lock: versions and hashes for every supported
+# Re-makes requirements.lock, requirements-dev.lock and requirements-fuzz.lock: versions and hashes for every supported
 # Python, and no index address. Versions stay as they are unless pyproject.toml or --upgrade says so.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -20,8 +20,10 @@ compile pyproject.toml --output-file requirements.lock "$@"
 # Constrained by the first, so that what is tested is what is shipped.
 compile pyproject.toml --group dev --constraint requirements.lock \
   --output-file requirements-dev.lock "$@"
+compile pyproject.toml --group fuzz --constraint requirements-dev.lock \
+  --output-file requirements-fuzz.lock "$@"
 
-if grep -nE '(https?|file)://|--(index|extra-index|find-links)' requirements.lock requirements-dev.lock >&2; then
+if grep -nE '(https?|file)://|--(index|extra-index|find-links)' requirements*.lock >&2; then
   echo 'error: a lock file holds an address (above)' >&2
   exit 1
 fi

@@ -66,6 +66,10 @@ COMMANDS: dict[str, LazyCommand] = {
         "regvault.cli.commands.info:info",
         "Show what can be restored, how large it is, what is healthy and what is not.",
     ),
+    "check": LazyCommand(
+        "regvault.cli.commands.check:check",
+        "Check that enough copies exist, apart, young and proven: 3-2-1-1-0, and RPO.",
+    ),
     "doctor": LazyCommand(
         "regvault.cli.commands.doctor:doctor",
         "Find what would make a backup or a restore fail, before it does.",

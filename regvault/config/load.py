@@ -146,6 +146,8 @@ def _fields(path: Path) -> list[str]:
             kind = kind.model_fields[str(part)].annotation
         else:  # a dictionary by name, a list by number
             kind = get_args(kind)[-1]
+        if type(None) in get_args(kind):  # settings that may be left out
+            kind = get_args(kind)[0]
     return list(kind.model_fields)
 
 

@@ -2,44 +2,34 @@
 
 from __future__ import annotations
 
-from datetime import UTC, timedelta, tzinfo
+from dataclasses import replace
+from datetime import UTC, tzinfo
 from functools import cached_property
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema
 
 from regvault.config.places import RegistryPlace, S3Settings, VaultPlace
+from regvault.config.rules import Check, RetentionRules, Settings, Span, text_of, wrong
 from regvault.config.secrets import SecretRef, parse_secret_ref
-from regvault.config.units import parse_duration, parse_rate
+from regvault.config.units import parse_rate
 from regvault.errors import UsageError
 from regvault.model.location import Location, Role, parse_location
 from regvault.oci.grammar import InvalidNameError, glob_matcher
-from regvault.policy.retention import Retention
+from regvault.policy.rule321 import Declared, Rule
 from regvault.vault.keys import REGISTRY_NAME
 from regvault.vault.signing import parse_public_key
 
-__all__ = ["Config", "Registry", "Vault"]
-
-
-def _wrong(message: str, hint: str | None = None) -> PydanticCustomError:
-    # Braces would be taken for fields of the message.
-    return PydanticCustomError("regvault", "{message}", {"message": message, "hint": hint})
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise _wrong("text is expected here", "Put it into quotes.")
-    return value
+__all__ = ["Check", "Config", "Registry", "Vault"]
 
 
 def _location(value: Any, role: Role) -> Location:
     try:
-        return parse_location(_text(value), role)
+        return parse_location(text_of(value), role)
     except UsageError as error:
-        raise _wrong(error.message, error.hint) from None
+        raise wrong(error.message, error.hint) from None
 
 
 def _source(value: Any) -> Location:
@@ -52,46 +42,39 @@ def _vault(value: Any) -> Location:
 
 def _rate(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise _wrong("a rate is expected here", "One is written 10MiB: bytes per second.")
+        raise wrong("a rate is expected here", "One is written 10MiB: bytes per second.")
     try:
         return parse_rate(str(value))
     except ValueError as error:
-        raise _wrong(str(error)) from None
-
-
-def _span(value: Any) -> float:
-    try:
-        return parse_duration(_text(value))
-    except ValueError as error:
-        raise _wrong(str(error)) from None
+        raise wrong(str(error)) from None
 
 
 def _secret(value: Any) -> SecretRef:
     try:
         return parse_secret_ref(value if isinstance(value, str) else "")
     except ValueError as error:
-        raise _wrong(str(error)) from None
+        raise wrong(str(error)) from None
 
 
 def _glob(value: Any) -> str:
     try:
-        glob_matcher([_text(value)])
+        glob_matcher([text_of(value)])
     except InvalidNameError as error:
-        raise _wrong(str(error), "One is written team/*, team/** or library/nginx.") from None
+        raise wrong(str(error), "One is written team/*, team/** or library/nginx.") from None
     return str(value)
 
 
 def _url(value: Any) -> str:
-    text = _text(value)
+    text = text_of(value)
     try:
         parts = urlsplit(text)
         good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
     if not good:
-        raise _wrong("not the URL of a server", "One is written https://HOST or http://HOST:PORT.")
+        raise wrong("not the URL of a server", "One is written https://HOST or http://HOST:PORT.")
     if parts.username is not None or parts.password is not None:
-        raise _wrong(
+        raise wrong(
             "a URL must not have credentials in it",
             "Name them by access_key_id and secret_access_key, or by profile.",
         )
@@ -100,7 +83,7 @@ def _url(value: Any) -> str:
 
 def _name(value: str) -> str:
     if not REGISTRY_NAME.fullmatch(value):
-        raise _wrong(
+        raise wrong(
             f"{value!r} is no name",
             "Use 1 to 64 of a-z, 0-9, '.', '_' and '-', with a letter or digit at both ends.",
         )
@@ -108,11 +91,11 @@ def _name(value: str) -> str:
 
 
 def _timezone(value: Any) -> str:
-    text = _text(value)
+    text = text_of(value)
     try:
         _zone(text)
     except (OSError, ValueError):
-        raise _wrong(
+        raise wrong(
             f"{text!r} is no timezone that this machine knows",
             "One is written UTC or Europe/Berlin. Is tzdata installed?",
         ) from None
@@ -154,7 +137,7 @@ def _public_key(value: Any) -> str:
     try:
         return str(parse_public_key(value if isinstance(value, str) else ""))
     except UsageError as error:
-        raise _wrong(error.message, error.hint) from None
+        raise wrong(error.message, error.hint) from None
 
 
 _PublicKey = Annotated[
@@ -171,19 +154,13 @@ _Url = Annotated[str, BeforeValidator(_url), _schema("^https?://[^@]+$", "https:
 _Glob = Annotated[str, BeforeValidator(_glob)]
 _Zone = Annotated[str, BeforeValidator(_timezone)]
 _Threads = Annotated[int, Field(ge=1, le=256)]
-_Count = Annotated[int, Field(ge=0, le=100_000)]
-_Span = Annotated[
-    float,
-    BeforeValidator(_span),
-    WithJsonSchema({"type": "string", "examples": ["30d", "36h"]}),
-]
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+#: A word that is shown and compared, and means nothing to regvault.
+_WORD = r"^[A-Za-z0-9][A-Za-z0-9 ._:/-]{0,63}$"
 
 
-class _Place(_Settings):
+class _Place(Settings):
     endpoint_url: _Url | None = Field(
         None, description="The S3 endpoint, where it is not AWS: http://minio.example.com:9000."
     )
@@ -204,6 +181,27 @@ class _Place(_Settings):
         None, description="Where the session token is, if one is needed: file:/PATH or env:NAME."
     )
 
+    domain: str | None = Field(
+        None,
+        pattern=_WORD,
+        description="The failure domain that it is in, for `regvault check`: what is lost together "
+        "has the same. Else what can be seen: the disk, the file server, the endpoint.",
+    )
+    offsite: bool | None = Field(
+        None, description="It is at another site than the registry, for `regvault check`."
+    )
+    medium: str | None = Field(
+        None, pattern=_WORD, description="What it is stored on: disk, object, tape."
+    )
+    offline: bool | None = Field(
+        None,
+        description="It is detached except while it is written or checked, for `regvault check`.",
+    )
+
+    def declared(self) -> Declared:
+        """Return what no store can say of it."""
+        return Declared(self.domain, self.offsite, self.medium, self.offline)
+
     def s3(self) -> S3Settings:
         """Return how S3 is reached."""
         return S3Settings(
@@ -214,27 +212,6 @@ class _Place(_Settings):
             access_key_id=self.access_key_id,
             secret_access_key=self.secret_access_key,
             session_token=self.session_token,
-        )
-
-
-class RetentionRules(_Settings):
-    """Which snapshots `regvault forget` keeps. See docs/retention.md."""
-
-    last: _Count = Field(0, description="How many of the newest.")
-    hourly: _Count = Field(0, description="Of how many hours the newest one.")
-    daily: _Count = Field(0, description="Of how many days the newest one.")
-    weekly: _Count = Field(0, description="Of how many ISO weeks the newest one.")
-    monthly: _Count = Field(0, description="Of how many months the newest one.")
-    yearly: _Count = Field(0, description="Of how many years the newest one.")
-    within: _Span | None = Field(
-        None, description="All that are not older than that, counted from the newest: 30d."
-    )
-
-    def rules(self) -> Retention:
-        """Return the rules."""
-        within = None if self.within is None else timedelta(seconds=self.within)
-        return Retention(
-            self.last, self.hourly, self.daily, self.weekly, self.monthly, self.yearly, within
         )
 
 
@@ -290,9 +267,16 @@ class Vault(_Place):
         description="Public keys whose signatures count; what none of them signed is refused. "
         "Else $REGVAULT_TRUSTED_KEYS.",
     )
+    max_age: Span | None = Field(
+        None, description="How old its newest snapshot may be, where not as `check` has it: 8d."
+    )
+
+    def declared(self) -> Declared:
+        """Return what no store can say of it."""
+        return replace(super().declared(), max_age_s=self.max_age)
 
 
-class Config(_Settings):
+class Config(Settings):
     """The configuration of regvault."""
 
     timezone: _Zone = Field(
@@ -304,6 +288,10 @@ class Config(_Settings):
         {}, description="The registries by name. It is the registry's permanent name in a vault."
     )
     vaults: dict[_Name, Vault] = Field({}, description="The vaults by name.")
+    check: Check = Field(
+        default_factory=lambda: Check.model_validate({}),
+        description="What `regvault check` asks for: 3-2-1-1-0.",
+    )
 
     _file: str = PrivateAttr("")
     _base: str = PrivateAttr("/")
@@ -317,6 +305,11 @@ class Config(_Settings):
         """Say which file this was read from, and in which directory that is."""
         self._file, self._base = file, base
         return self
+
+    @property
+    def rule(self) -> Rule:
+        """What `regvault check` asks for."""
+        return self.check.rule()
 
     @property
     def tzinfo(self) -> tzinfo:
@@ -335,6 +328,7 @@ class Config(_Settings):
                 fail_on=entry.fail_on,
                 threads=entry.threads,
                 retention=entry.retention.rules() if entry.retention else None,
+                declared=entry.declared(),
             )
             for name, entry in self.registries.items()
         }
@@ -354,6 +348,7 @@ class Config(_Settings):
                 retention=entry.retention.rules() if entry.retention else None,
                 sign_key=entry.sign_key,
                 trusted_keys=tuple(entry.trusted_keys),
+                declared=entry.declared(),
             )
             for name, entry in self.vaults.items()
         }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from regvault.config.secrets import parse_secret_ref
 from regvault.errors import NotFoundError, UsageError
 from regvault.model.location import Role, is_location, parse_location
+from regvault.policy.rule321 import Declared
 from regvault.vault.signing import parse_public_key
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class RegistryPlace:
         fail_on: `new` or `any` damage makes exit code 3.
         threads: that read; None: the default.
         retention: which of its snapshots are kept; None: as the vault has it.
+        declared: what is said of it that no store can say.
     """
 
     location: Location
@@ -92,6 +94,7 @@ class RegistryPlace:
     fail_on: str = "new"
     threads: int | None = None
     retention: Retention | None = None
+    declared: Declared = field(default_factory=Declared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ class VaultPlace:
         retention: which snapshots of each registry are kept; None: nothing says so.
         sign_key: where the key is that signs what is written; None: nothing is signed.
         trusted_keys: public keys whose signatures count; (): everyone's.
+        declared: what is said of it that no store can say.
     """
 
     location: Location
@@ -120,6 +124,7 @@ class VaultPlace:
     retention: Retention | None = None
     sign_key: SecretRef | None = None
     trusted_keys: tuple[str, ...] = ()
+    declared: Declared = field(default_factory=Declared)
 
 
 def resolve_vault(

@@ -75,6 +75,8 @@ def parse_line(line: str) -> Line:
         return Line(what, digest, decode_field(media_type), _size(size))
     if what in ("tag", "was"):
         _, name, digest = fields
+        if not digest:
+            raise ValueError("a tag without its digest")
         return Line(what, name, "" if digest == "-" else digest, None)
     return Line(what, fields[1] if len(fields) > 1 else "", "", None)
 

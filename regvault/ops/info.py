@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass, field
-from itertools import chain, islice, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regvault.errors import VaultDamagedError
+from regvault.ops.chains import read_chain
 from regvault.ops.info_facts import last_verifications, stored_bytes
-from regvault.ops.selector import read_slots, registry_names
-from regvault.vault import slots as chain_slots
+from regvault.ops.selector import registry_names
 from regvault.vault.envelope import from_time
 from regvault.vault.keys import FORMAT
-from regvault.vault.records import is_held, read_records
+from regvault.vault.records import read_records
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from regvault.ops.info_facts import Verification
-    from regvault.ops.selector import Slot
     from regvault.vault.root import Root
     from regvault.vault.vault import Vault
 
@@ -267,61 +266,23 @@ def _chain(
     vault: Vault, each: RegistryInfo, confirmations: list[dict[str, Any]], now: datetime
 ) -> list[Root]:
     """Read a chain of roots, and count."""
-    numbers = vault.slots(each.name)
-    missing = list(chain_slots.gaps(numbers))
-    if missing:
-        count = sum(map(len, missing))
-        first = islice(chain.from_iterable(missing), 5)
-        listed = ", ".join(map(str, first)) + (", ..." if count > 5 else "")
-        each.issues.append(
-            Issue(
-                "error",
-                "damaged",
-                f"{count} slots of the chain are gone ({listed}): no slot is ever emptied",
-                "Someone deleted them, or the store does not list all; compare with a second copy.",
-            )
-        )
-    roots: list[Root] = []
-    times: list[datetime] = []
-    before: Slot | None = None
-    waiting = False
-    for slot in read_slots(vault, each.name, numbers):
-        if slot.error is not None:
-            each.issues.append(_damaged(slot.error.message))
-        elif slot.root is None:
-            each.forgotten += 1
-        else:
-            root = slot.root
-            _check_link(each, before, root)
-            roots.append(root)
-            waiting = is_held(root, confirmations)
-            each.held += waiting
-            each.incomplete += not waiting and not root.complete
-            if root.complete and not waiting:
-                each.first = each.first or root
-                each.latest = root
-                times.append(root.started_at)
-        before = slot
-    each.snapshots, each.restorable = len(roots), len(times)
+    chain = read_chain(vault, each.name, confirmations)
+    each.issues += [Issue("error", "damaged", *damage) for damage in chain.damage]
+    roots, restorable = chain.roots, chain.restorable()
+    each.snapshots, each.restorable = len(roots), len(restorable)
+    each.held, each.forgotten = len(chain.held), chain.empty
+    each.incomplete = len(roots) - len(restorable) - len(chain.held)
+    each.first = restorable[0] if restorable else None
+    each.latest = restorable[-1] if restorable else None
     each.newest = roots[-1] if roots else None
+    times = [root.started_at for root in restorable]
     gaps = [(b - a).total_seconds() for a, b in pairwise(times)]
     if gaps:
         each.longest_gap_s = max(gaps)
         each.usual_gap_s = statistics.median(gaps[-_USUAL_OF:])
+    waiting = each.newest is not None and each.newest.name.sequence in chain.held
     _newest(each, now, waiting=waiting)
     return roots
-
-
-def _check_link(each: RegistryInfo, before: Slot | None, root: Root) -> None:
-    """Note a root that does not follow from the one right before it."""
-    if (
-        before is not None
-        and before.root is not None
-        and before.name.sequence + 1 == root.name.sequence
-        and root.previous != before.root.sha256
-    ):
-        message = f"snapshot {root.name} does not name {before.name} as the one before it"
-        each.issues.append(_damaged(message))
 
 
 def _newest(each: RegistryInfo, now: datetime, *, waiting: bool) -> None:

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from regvault.vault.root import Root
     from regvault.vault.vault import Vault
 
-__all__ = ["Verification", "last_verifications", "stored_bytes"]
+__all__ = ["DEPTHS", "Verification", "last_verifications", "read_verifications", "stored_bytes"]
 
 _PREFIX = "records/verifications/"
 #: Of more records than this the older ones are not read.
 _RECORDS_READ = 100
 #: What was read in less than this says nothing about a rate.
 _MIN_RATE_BYTES = 1 << 20
-_DEPTHS = ("quick", "metadata", "data")
+#: From the shallowest to the deepest.
+DEPTHS = ("quick", "metadata", "data")
 #: What `sample` says of a verification that left nothing out.
 _ALL = (None, [None, 1, 1])
 
@@ -51,6 +52,11 @@ class Verification(NamedTuple):
     record: str
 
     @property
+    def of_all(self) -> bool:
+        """Whether nothing was left out of what is looked at in this depth."""
+        return self.sample in _ALL
+
+    @property
     def rate(self) -> float | None:
         """Bytes read and hashed per second, or None where that says nothing."""
         if self.bytes_read < _MIN_RATE_BYTES or self.seconds <= 0:
@@ -72,41 +78,56 @@ def last_verifications(
         and that no later one has cleared; what could not be read. Only a verification of all, at
         least as deep, clears what another one found.
     """
-    keys = sorted((entry.key for entry in vault.store.list(_PREFIX)), reverse=True)
     found: dict[tuple[str, str], Verification] = {}
     failed: dict[str, Verification] = {}
     cleared: dict[str, int] = {}
     problems: list[str] = []
+    for records in read_verifications(vault, most=_RECORDS_READ):
+        if isinstance(records, str):
+            problems.append(records)
+            continue
+        for registry, each in records:
+            found.setdefault((registry, each.depth), each)
+            depth = DEPTHS.index(each.depth)
+            if each.problems and depth > cleared.get(registry, -1):
+                failed.setdefault(registry, each)
+            elif not each.problems and each.of_all:
+                cleared[registry] = max(depth, cleared.get(registry, -1))
+    return found, failed, problems
 
-    def read(key: str) -> dict[str, Any] | str | None:
+
+def read_verifications(
+    vault: Vault, *, most: int
+) -> Iterator[list[tuple[str, Verification]] | str]:
+    """Yield what each record of a verification says of each registry; the newest record first.
+
+    What is no record that can be read is a message instead.
+
+    Args:
+        vault: whose.
+        most: older ones than so many are not read.
+    """
+    keys = sorted((entry.key for entry in vault.store.list(_PREFIX)), reverse=True)
+
+    def read(key: str) -> list[tuple[str, Verification]] | str:
         try:
             data = fetch_document(vault.store, key)
-            return read_document(data, key, types=("verifications",), vault=vault.id).body
+            body = read_document(data, key, types=("verifications",), vault=vault.id).body
+            return list(_parse(key, body))
         except ObjectNotFoundError:
-            return None
+            return []
         except VaultDamagedError as error:
             return error.message
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return f"{key} is damaged: it is no record of a verification"
 
-    keys = keys[:_RECORDS_READ]
-    for key, body in zip(keys, look(keys, read, vault), strict=False):
-        if isinstance(body, str):
-            problems.append(body)
-        elif body is not None:
-            try:
-                for registry, each in _parse(key, body):
-                    found.setdefault((registry, each.depth), each)
-                    depth = _DEPTHS.index(each.depth)
-                    if each.problems and depth > cleared.get(registry, -1):
-                        failed.setdefault(registry, each)
-                    elif not each.problems and each.sample in _ALL:
-                        cleared[registry] = max(depth, cleared.get(registry, -1))
-            except (KeyError, TypeError, ValueError, AttributeError):
-                problems.append(f"{key} is damaged: it is no record of a verification")
-    return found, failed, problems
+    yield from look(keys[:most], read, vault)
 
 
 def _parse(key: str, body: dict[str, Any]) -> Iterator[tuple[str, Verification]]:
     from_time(body["at"])
+    if body["depth"] not in DEPTHS:
+        raise ValueError(f"no depth: {body['depth']!r}")
     for registry, sequence in body["snapshots"].items():
         yield (
             registry,

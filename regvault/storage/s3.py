@@ -24,7 +24,7 @@ from regvault.storage import s3_upload, s3_walk
 from regvault.storage.delegate import unwrap
 from regvault.storage.keys import check_directory, check_key, check_prefix
 from regvault.storage.s3_client import Connection, Endpoint
-from regvault.storage.s3_errors import answer_of, is_botocore, translate
+from regvault.storage.s3_errors import answer_of, is_botocore, is_urllib3, translate
 from regvault.storage.s3_put import copy_object, probe_checksum, put_small
 from regvault.storage.s3_read import S3Reader, http_range
 from regvault.storage.s3_stage import SpooledStage
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["S3Store"]
 
+_BROKEN_ANSWERS = 3
 _WRITES = frozenset(
     {"put_object", "delete_object", "create_multipart_upload", "upload_part", "copy_object"}
 )
@@ -108,13 +109,27 @@ class S3Store:
         if key:
             params["Key"] = self.prefix + key
         try:
-            answer = getattr(self.connection.client, operation)(Bucket=self.bucket, **params)
+            answer = self._send(operation, params)
         except Exception as error:
             if not is_botocore(error):
                 raise
             raise self.translate(error, what, key, write=operation in _WRITES) from error
         self._bucket_seen = True
-        return answer  # type: ignore[no-any-return]
+        return answer
+
+    def _send(self, operation: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Send a request; botocore repeats it, but not where an answer of an error breaks off.
+
+        It reads that of a download when it no longer expects the connection to break.
+        """
+        send = getattr(self.connection.client, operation)
+        for _ in range(_BROKEN_ANSWERS):
+            try:
+                return send(Bucket=self.bucket, **params)  # type: ignore[no-any-return]
+            except Exception as error:
+                if operation != "get_object" or not is_urllib3(error):
+                    raise
+        return send(Bucket=self.bucket, **params)  # type: ignore[no-any-return]
 
     def translate(
         self, error: Exception, what: str, key: str, *, write: bool = False

@@ -19,7 +19,7 @@ from regvault.errors import (
     StoreUnavailableError,
 )
 
-__all__ = ["Answer", "answer_of", "is_botocore", "outcome_unknown", "translate"]
+__all__ = ["Answer", "answer_of", "is_botocore", "is_urllib3", "outcome_unknown", "translate"]
 
 _FULL = frozenset(
     {
@@ -115,6 +115,11 @@ def is_botocore(error: BaseException) -> bool:
         kind.__module__.partition(".")[0] in ("botocore", "boto3", "urllib3")
         for kind in type(error).__mro__
     )
+
+
+def is_urllib3(error: BaseException) -> bool:
+    """Return whether an exception of the HTTP library came past botocore, which wraps most."""
+    return type(error).__module__.partition(".")[0] == "urllib3"
 
 
 def answer_of(error: Exception) -> Answer | None:

@@ -12,10 +12,10 @@ import os
 import sqlite3
 import threading
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from regvault.errors import VaultDamagedError
-from regvault.vault.keys import blob_key
+from regvault.vault.keys import blob_key, check_key
 from regvault.vault.segment import Location, parse_line
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ class CatalogCache:
                 (digest_bytes(digest),),
             ).fetchall()
         plain = blob_key(digest)
-        return [Location(digest, key or plain, *rest) for key, *rest in rows]
+        return [_checked(digest, key or plain, *rest) for key, *rest in rows]
 
     def objects(self) -> set[str]:
         """Return the keys of the objects that lines name, raw blobs under plain keys left out."""
@@ -282,7 +282,7 @@ class CatalogCache:
                 " JOIN objects o ON o.id = l.object WHERE o.key = ? ORDER BY l.offset, l.digest",
                 (key,),
             ).fetchall()
-        return [Location(digest_text(digest), key, *rest) for digest, *rest in rows]
+        return [_checked(_digest(digest), key, *rest) for digest, *rest in rows]
 
     def end_of(self, key: str) -> int:
         """Return the first byte after the last blob or frame in one object; 0 where none is.
@@ -297,12 +297,32 @@ class CatalogCache:
                         " JOIN objects o ON o.id = l.object GROUP BY l.object"
                     )
                 )
-            return self._ends.get(key, 0)
+            return int(self._ends.get(key, 0))  # a sum beyond 64 bits is no integer
 
     def close(self) -> None:
         """Close the database; not while another thread asks it something."""
         with self._lock:
             self._db.close()
+
+
+def _checked(digest: str, key: Any, offset: Any, length: Any, size: Any, proof: Any) -> Location:
+    """Return a row as a place.
+
+    Raises:
+        sqlite3.DatabaseError: no line of a segment says this: the file is not what we wrote.
+    """
+    numbers = (offset, length, size)
+    if all(type(number) is int and number >= 0 for number in numbers) and isinstance(proof, str):
+        with contextlib.suppress(ValueError, TypeError):
+            return Location(digest, check_key(key), offset, length, size, proof)
+    raise sqlite3.DatabaseError("the local cache has a row that is none")
+
+
+def _digest(data: Any) -> str:
+    try:
+        return digest_text(data)
+    except (KeyError, TypeError, AttributeError):
+        raise sqlite3.DatabaseError("the local cache has a digest that is none") from None
 
 
 def batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:

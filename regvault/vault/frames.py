@@ -19,6 +19,8 @@ HEADER_BYTES = 18
 
 _LEVEL = 3
 _PART = 1 << 20
+#: What four stored bytes hold may be 128 KiB: so much at a time comes out as 4 MiB at most.
+_BITE = 128
 _RLE, _RESERVED = 1, 3
 _local = threading.local()
 
@@ -104,37 +106,27 @@ def lines_of(
     left = b""
     try:
         size = _declared(head, key, limit)
-        whole: Any = _Joined(head, reader)
-        # Across frames: a second one, or anything after the first, is too much.
-        with zstandard.ZstdDecompressor().stream_reader(whole, read_across_frames=True) as opened:
-            while part := opened.read(_PART):
+        opened = zstandard.ZstdDecompressor().decompressobj()
+        stored = head
+        while stored:
+            for at in range(0, len(stored), _BITE):
+                if opened.eof:
+                    raise VaultDamagedError(f"{key} is damaged: it is more than one frame")
+                part = opened.decompress(stored[at : at + _BITE])
                 size -= len(part)
-                if size < 0:
-                    break
                 *lines, left = (left + part).split(b"\n")
-                if max(map(len, lines), default=0) > longest or len(left) > longest:
-                    raise VaultDamagedError(f"{key} is damaged: a line of it is too long")
+                if size < 0 or max(map(len, (*lines, left))) > longest:
+                    raise VaultDamagedError(f"{key} is damaged: it holds more than it declares")
                 yield from lines
+            stored = reader.read(_PART)
     except zstandard.ZstdError as error:
         raise VaultDamagedError(f"{key} is damaged: {error}") from None
-    if size or left:
+    if size or left or not opened.eof or opened.unused_data:
         raise VaultDamagedError(f"{key} is damaged: it has another size than it declares")
 
 
 class _Reader(Protocol):
     def read(self, size: int = -1, /) -> bytes: ...
-
-
-class _Joined:
-    """A stream of which the beginning was read already."""
-
-    def __init__(self, head: bytes, reader: _Reader) -> None:
-        self._head = head
-        self._reader = reader
-
-    def read(self, size: int = -1, /) -> bytes:
-        head, self._head = self._head, b""
-        return head or self._reader.read(size)
 
 
 def frame_length(data: bytes | memoryview, key: str) -> int:

@@ -28,6 +28,7 @@ __all__ = [
     "check_key",
     "condemned_key",
     "digest_of_key",
+    "evidence_key",
     "is_object_key",
     "lease_key",
     "meta_key",
@@ -177,6 +178,11 @@ def probe_key() -> str:
 def record_key(kind: str, run: str) -> str:
     """Return the key of a record that a run creates once."""
     return f"records/{kind}/{run}.json"
+
+
+def evidence_key(kind: str, run: str) -> str:
+    """Return the key of a report that a run creates once."""
+    return f"evidence/{kind}/{run}.json"
 
 
 def sequence_of(key: str) -> int | None:

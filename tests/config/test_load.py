@@ -7,8 +7,10 @@ import pytest
 
 from regvault.config.load import InvalidConfigurationError, load_config, parse_config
 from regvault.config.model import Config, Registry, Vault
+from regvault.config.rules import Check, VerifyAge
 from regvault.config.schema import config_schema
 from regvault.errors import ConfigurationError
+from regvault.policy.rule321 import Declared, Rule
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -29,9 +31,17 @@ def test_the_example_of_the_documentation_is_right() -> None:
     assert str(config.vault_places["disk"].location) == "/backup/vault"
 
 
+def test_the_example_of_the_check_is_right_and_asks_for_what_is_asked_for_anyway() -> None:
+    example = re.search(r"```yaml\n(.*?)```", (DOCS / "check.md").read_text(), re.DOTALL)
+    assert example
+    config = parse_config(example[1], "regvault.yaml")
+    assert config.rule == Rule()
+    assert config.vault_places["shelf"].declared.offline
+
+
 def test_the_documentation_has_every_setting() -> None:
     text = (DOCS / "configuration.md").read_text()
-    for model in (Config, Registry, Vault):
+    for model in (Config, Registry, Vault, Check, VerifyAge):
         for name in model.model_fields:
             assert f"`{name}`" in text
 
@@ -191,3 +201,37 @@ def test_the_schema_takes_no_names_that_the_configuration_refuses() -> None:
     assert re.search(pattern, "off-site.1")
     assert not re.search(pattern, "Bad")
     assert names["additionalProperties"] is False
+
+
+def test_what_a_check_asks_for_is_read_and_the_rest_is_as_regvault_has_it() -> None:
+    text = """\
+registries:
+  prod: {location: "fs:/r", domain: rack-1}
+vaults:
+  shelf: {location: /v, domain: vault-room, offsite: true, medium: tape, offline: true, max_age: 8d}
+check: {copies: 4, max_age: 12h, verify_max_age: {data: 90d}}
+"""
+    config = parse_config(text, "regvault.yaml")
+    assert config.rule == Rule(copies=4, max_age_s=43_200, verify_data_s=90 * 86_400)
+    declared = config.vault_places["shelf"].declared
+    assert declared == Declared("vault-room", True, "tape", True, 8 * 86_400)
+    assert config.registry_places["prod"].declared == Declared("rack-1")
+    assert parse_config("{}", "regvault.yaml").rule == Rule()
+
+
+def test_a_misspelled_rule_is_an_error_where_it_is() -> None:
+    text = """\
+vaults:
+  disk: {location: /v, retention: {dayly: 3}, domain: ""}
+check:
+  copys: 3
+  offsite: -1
+  verify_max_age: {dta: 3d}
+"""
+    assert problems(text) == [
+        (2, 36, "vaults.disk.retention.dayly"),
+        (2, 55, "vaults.disk.domain"),
+        (4, 3, "check.copys"),
+        (5, 12, "check.offsite"),
+        (6, 20, "check.verify_max_age.dta"),
+    ]

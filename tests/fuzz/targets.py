@@ -141,7 +141,7 @@ def manifest(data: bytes) -> bool:
     try:
         found = parse_manifest(data)
     except InvalidManifestError as error:
-        assert 0 < len(str(error)) < 10_000
+        _is_said(RegvaultError(str(error)))
         return False
     assert found.media_type in media.MANIFESTS
     others = () if found.subject is None else (found.subject,)
@@ -199,8 +199,7 @@ def text(data: bytes) -> bool:
 def configuration(data: bytes) -> bool:
     try:
         parse_config(data.decode("utf-8", "replace"), "/regvault.yaml")
-    except ConfigurationError as error:
-        assert error.message
+    except ConfigurationError:
         return False
     return True
 

@@ -1,8 +1,12 @@
-"""A snapshot that is killed at any moment leaves a vault that the next one goes on with at once."""
+"""A command that is killed at any moment leaves a vault that the next one goes on with at once.
+
+On a disk: `tests/faults/test_killed.py` has the other verbs.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import shutil
 import time
@@ -15,6 +19,7 @@ from regvault.assemble import open_directory
 from regvault.ops.sample import build_sample, change_sample
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from regvault_cli import Cli
@@ -82,3 +87,64 @@ def test_the_same_command_works_at_once_after_a_kill(
     again = fresh("snapshot", f"fs:{live}", "--vault", vault).document
     assert again["blobs_stored"] == 0
     assert again["lost_objects_stored_again"] == []
+
+
+#: So many kills for each verb.
+KILLS_EACH = int(os.environ.get("KILLS", "2"))
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("verb", ["snapshot again", "forget", "prune", "copy", "restore"])
+def test_any_verb_works_at_once_after_a_kill_on_s3(
+    verb: str, cli: Cli, minio_server: MinIO, make_bucket: Callable[[], str], tmp_path: Path
+) -> None:
+    cli = cli.on(minio_server)
+    vault, copied = (f"s3://{make_bucket()}/vault" for _ in range(2))
+    chance = random.Random(f"{SEED} {verb}")
+    live, to = tmp_path / "live", tmp_path / "to"
+    registry = open_directory(str(live))
+    build_sample(registry, seed=SEED, images=10, large=1 << 18)
+    for each in (vault, copied):
+        cli("init", each)
+    kept: dict[int, dict[str, str]] = {}
+
+    def take() -> int:
+        sequence: int = cli("snapshot", f"fs:{live}", "--vault", vault).document["sequence"]
+        kept[sequence] = files(live)
+        return sequence
+
+    def restored(sequence: int, where: str) -> dict[str, str]:
+        shutil.rmtree(to, ignore_errors=True)
+        cli("restore", str(sequence), "--vault", where, "--to", f"fs:{to}")
+        return files(to)
+
+    take()
+    killed = []
+    for number in range(KILLS_EACH):
+        change_sample(registry, seed=number)
+        newest = take()
+        shutil.rmtree(to, ignore_errors=True)
+        words = {
+            "snapshot again": ("snapshot", f"fs:{live}", "--vault", vault),
+            "forget": ("forget", "--vault", vault, "--keep-last", "1", "--yes"),
+            "prune": ("prune", "--vault", vault, "--yes"),
+            "copy": ("copy", "--from", vault, "--to", copied),
+            "restore": ("restore", str(newest), "--vault", vault, "--to", f"fs:{to}"),
+        }[verb]
+        process = cli.start(*words)
+        moment = chance.uniform(0.2, 0.9)
+        time.sleep(moment)
+        process.kill()
+        killed.append((round(moment, 2), cli.finish(process).code))
+        cli(*words)
+        if verb == "restore":
+            assert set(files(to).items()) <= set(kept[newest].items())
+        for each in (vault, copied) if verb == "copy" else (vault,):
+            cli("verify", "--vault", each, "--read-data")
+            assert restored(newest, each).keys() <= kept[newest].keys()
+    print(SEED, killed)
+    assert [code for _, code in killed].count(-9) >= KILLS_EACH // 2
+    opened = vaults.vault(vaults.minio(minio_server, vault.split("/")[2], "vault"))
+    for root in opened.roots(next(iter(opened.registries()))):
+        wanted, found = kept.get(root.name.sequence), restored(root.name.sequence, vault)
+        assert wanted is None or set(found.items()) <= set(wanted.items()), root.name

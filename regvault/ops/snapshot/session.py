@@ -67,7 +67,7 @@ def parse_entry(line: bytes) -> RepositoryEntry:
         name, state, fingerprint = line.decode("ascii").split(" ")
     except ValueError:
         name = state = fingerprint = ""
-    if not is_repository(name) or not is_digest(state):
+    if not is_repository(name) or not is_digest(state) or not fingerprint:
         raise VaultDamagedError(f"a repository list has a line that is none: {line[:300]!r}")
     return RepositoryEntry(name, state, "" if fingerprint == "-" else fingerprint)
 

@@ -30,7 +30,6 @@ from regvault.vault.keys import (
 from regvault.vault.parties import is_slot
 from regvault.vault.root import RootName, parse_root
 from regvault.vault.signing import UntrustedError
-from regvault.vault.slots import gaps
 from regvault.vault.stub import parse_stub
 
 if TYPE_CHECKING:
@@ -44,26 +43,11 @@ if TYPE_CHECKING:
 __all__ = ["check_chains", "check_documents"]
 
 
-#: Of one gap in a row of slots, so many are named one by one.
-_GAPS_NAMED = 100
-
-
-def _report_gaps(
-    numbers: list[int], key_of: Callable[[int], str], later: str, report: Report
-) -> None:
-    for gap in gaps(numbers):
-        for number in gap[:_GAPS_NAMED]:
-            report.add(key_of(number), "gap", f"there are later {later}, but this slot is empty")
-        if len(gap) > _GAPS_NAMED:
-            said = f"this slot is empty, and so are all from {key_of(gap[_GAPS_NAMED])}"
-            report.add(key_of(gap[-1]), "gap", f"there are later {later}, but {said}")
-
-
 def check_chains(vault: Vault, registry: str, report: Report) -> list[Root]:
     """Read every root of a chain, oldest first; report gaps and broken links between them."""
     roots: list[Root] = []
     slots = vault.slots(registry)
-    _report_gaps(slots, lambda number: root_key(registry, number), "snapshots", report)
+    report.add_gaps(slots, lambda number: root_key(registry, number), "snapshots")
     previous: Root | None = None
     broken = False
     for sequence in slots:
@@ -196,7 +180,7 @@ def _check_slots(
             report.add(entry.key, "missing", "it is gone since it was listed")
         except VaultDamagedError as error:
             report.add(entry.key, _what(error), error.message)
-    _report_gaps(sorted(found), key_of, "ones", report)
+    report.add_gaps(sorted(found), key_of, "ones")
     return set(found.values())
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from regvault.vault.slots import gaps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 from regvault.vault.keys import is_object_key
 
@@ -13,6 +18,8 @@ __all__ = ["Problem", "Report"]
 _KEPT = 10_000
 #: Damaged objects that a record names.
 _RECORDED = 1000
+#: Of one gap in a row of slots, so many are named one by one.
+_GAPS_NAMED = 100
 
 
 class Problem(NamedTuple):
@@ -80,6 +87,21 @@ class Report:
             self.count += 1
             if len(self.problems) < _KEPT:
                 self.problems.append(Problem(key, what, detail, snapshots))
+
+    def add_gaps(self, numbers: list[int], key_of: Callable[[int], str], later: str) -> None:
+        """Report the slots that are empty though later ones are not.
+
+        Args:
+            numbers: of the filled ones, ascending.
+            key_of: number -> key.
+            later: what the later ones hold.
+        """
+        for gap in gaps(numbers):
+            for number in gap[:_GAPS_NAMED]:
+                self.add(key_of(number), "gap", f"there are later {later}, but this slot is empty")
+            if len(gap) > _GAPS_NAMED:
+                said = f"this slot is empty, and so are all from {key_of(gap[_GAPS_NAMED])} on"
+                self.add(key_of(gap[-1]), "gap", f"there are later {later}, but {said}")
 
     def read(self, nbytes: int) -> None:
         """Count one object that was read."""

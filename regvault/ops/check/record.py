@@ -1,0 +1,36 @@
+"""Leaves the report of a check in the vaults, as evidence (`docs/vault-format.md`, "Evidence")."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from regvault.errors import RegvaultError
+from regvault.vault.envelope import write_document
+from regvault.vault.keys import FORMAT, evidence_key, new_run_id
+
+if TYPE_CHECKING:
+    from regvault.model.progress import Progress
+    from regvault.ops.check.report import CheckResult
+
+__all__ = ["record"]
+
+
+def record(result: CheckResult, *, progress: Progress) -> None:
+    """Write the report into each vault that can be written, under one key in all of them.
+
+    A vault that cannot be written is named, and is no failure of the check.
+    """
+    key = evidence_key("checks", run := new_run_id())
+    report = result.to_json()
+    del report["records"]  # where else it is, no vault can promise
+    for vault in (seen.vault for seen in result.vaults):
+        if vault is None:
+            continue
+        head = {"type": "check", "format": FORMAT, "features": [], "vault": vault.id, "run": run}
+        document, _ = write_document({**head, **report})
+        try:
+            vault.store.put(key, document, if_none_match=True)
+        except RegvaultError as error:
+            progress.warn(f"the check is not recorded in {vault.store.location}: {error.message}")
+        else:
+            result.records[vault.store.location] = key

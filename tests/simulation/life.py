@@ -1,0 +1,417 @@
+"""A long life of a vault, simulated day by day on a clock of its own.
+
+Three registries change and are backed up into one vault every day, by writers that die and meet
+errors; snapshots are forgotten, pruned, pinned, copied to a second vault, verified and tried; bytes
+rot and objects vanish, and are mended; keys rotate; contents are purged. After every day the
+promises hold: each snapshot that is kept restores to what its registry held, byte for byte.
+
+The seed says everything: the same one lives the same life.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from contextlib import contextmanager, suppress
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+from world import BASE, World, blob_key, digest_of, flip, noise, tree
+
+from regvault.errors import (
+    LeaseHeldError,
+    StoreUnavailableError,
+    TemporaryError,
+)
+from regvault.model.progress import NO_PROGRESS
+from regvault.ops.confirm import confirm, plan_confirm
+from regvault.ops.copy import CopyOptions, copy
+from regvault.ops.forget import forget, plan_forget
+from regvault.ops.pin import pin
+from regvault.ops.prune import plan_prune, prune
+from regvault.ops.purge import plan_purge, purge
+from regvault.ops.repair import VaultSpare, plan_repair, repair
+from regvault.ops.verify import VerifyOptions
+from regvault.ops.verify.data import Sample
+from regvault.policy.retention import Retention
+from regvault.storage.memory import MemoryStore
+from regvault.storage.wrappers import CrashError, FaultyStore
+from regvault.vault.signing import Keys, SigningKey
+from regvault.vault.vault import Vault, create_vault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from regvault.model.store import ObjectStore
+
+_DAY_NS = 86_400_000_000_000
+_START_NS = 1_795_000_000_000_000_000
+_KEEP = Retention(daily=7, weekly=4, monthly=6)
+#: What may be damaged, and how.
+_OBJECTS = ("blobs/", "packs/", "meta/", "trees/", "catalog/")
+_DAMAGE: dict[str, Callable[[bytes], bytes | None]] = {
+    "a flipped bit": flip,
+    "cut off": lambda data: data[: len(data) // 2],
+    "empty": lambda _: b"",
+    "gone": lambda _: None,
+}
+
+
+class Life:
+    """One life.
+
+    Attributes:
+        seed: which.
+        day: of it, from 1.
+        counts: what happened how often.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.dice = random.Random(seed)
+        self.day = 0
+        self.counts: Counter[str] = Counter()
+        self._clock_ns = _START_NS
+        self._key = SigningKey.generate()
+        self._trusted = [self._key.public]
+        self._number = 0
+        self.store = MemoryStore("vault", clock_ns=self._clock_ns)
+        self.second = MemoryStore("second", clock_ns=self._clock_ns)
+        with self._time():
+            create_vault(self.store, self._keys())
+            create_vault(self.second, self._keys())
+        self.worlds = [
+            World(MemoryStore(f"registry-{name}"), self.store, name=name)
+            for name in ("edge", "lab", "prod")
+        ]
+        #: (registry, sequence) -> what it held; less what was purged since.
+        self.held: dict[tuple[str, int], dict[str, bytes]] = {}
+
+    # -- the clock, the keys ----------------------------------------------------------------
+
+    @contextmanager
+    def _time(self) -> Iterator[None]:
+        """Let this process see the time of the simulation: the later of the stores' clocks."""
+
+        def now() -> int:
+            self._clock_ns = max(self._clock_ns, self.store.clock_ns, self.second.clock_ns)
+            return self._clock_ns
+
+        with patch("time.time_ns", now):
+            yield
+
+    def _pass(self, seconds: float) -> None:
+        self._clock_ns += int(seconds * 1e9)
+        for store in (self.store, self.second, *(w.registry for w in getattr(self, "worlds", ()))):
+            store.clock_ns = self._clock_ns
+
+    def _keys(self) -> Keys:
+        return Keys(self._key, tuple(self._trusted))
+
+    def _vault(self, store: ObjectStore | None = None) -> Vault:
+        return Vault(store or self.store, self._keys())
+
+    # -- a day --------------------------------------------------------------------------------
+
+    def live(self, days: int) -> None:
+        """Live so many days more, then look at everything."""
+        with self._time():
+            for _ in range(days):
+                self._one_day()
+            self._last_look()
+
+    def _one_day(self) -> None:
+        self.day += 1
+        self._clock_ns = _START_NS + self.day * _DAY_NS
+        self._pass(0)
+        dice = self.dice
+        for world in self.worlds:
+            world.trust = self._keys()
+            self._change(world)
+            self._pass(600)
+            self._despite_faults("snapshot", lambda store, w=world: self._snapshot(w, store))
+        self._pass(3600)
+        if dice.random() < 0.9:
+            self._despite_faults("copy", self._copy)
+        if dice.random() < 0.3:
+            self._despite_faults("forget", self._forget)
+        if dice.random() < 0.3:
+            self._despite_faults("prune", self._prune)
+        if dice.random() < 0.03:
+            self._pin()
+        if dice.random() < 0.1:
+            self._despite_faults("copy", self._copy)
+            self._damage_and_mend()
+        if dice.random() < 0.02:
+            self._purge()
+        if self.day % 100 == 0:
+            self._rotate()
+        self._look("quick" if dice.random() < 0.9 else "data")
+        if dice.random() < 0.2:
+            self._drill()
+
+    def _despite_faults(self, verb: str, work: Callable[[ObjectStore], Any]) -> None:
+        """Do something that may be struck down, as often as it takes: an hour later each time."""
+        for _ in range(20):
+            faulty = FaultyStore(self.store)
+            kind = self.dice.random()
+            at = self.dice.randint(1, 40)
+            if kind < 0.08:
+                faulty.crash_at(at, when=self.dice.choice(("before", "during", "after")))
+            elif kind < 0.16:
+                error = StoreUnavailableError("the store is away")
+                faulty.plan(error, when=self.dice.choice(("before", "after")), at=at)
+            try:
+                work(faulty)
+            except (CrashError, StoreUnavailableError, TemporaryError, LeaseHeldError) as error:
+                self.counts[f"{verb}: {type(error).__name__}"] += 1
+                self._pass(3600)  # what it held is dead by then
+                continue
+            self.counts[verb] += 1
+            return
+        raise AssertionError(f"{verb} did not come through in 20 tries, seed {self.seed}")
+
+    # -- what happens -------------------------------------------------------------------------
+
+    def _layer(self) -> bytes:
+        size = self.dice.choice((80, 150, 300, 700, 1200))
+        self._number += 1
+        return noise(size, "life", self.seed, self._number)
+
+    def _change(self, world: World) -> None:
+        """Push, retag, delete."""
+        dice, push = self.dice, world.push
+        for _ in range(dice.randint(0 if self.day > 1 else 1, 2)):
+            repository = f"app-{dice.randint(1, 4)}"
+            layers = (noise(500, "base", dice.randint(1, 3)), self._layer())
+            tags = dice.sample(["latest", "stable", f"v{self.day}"], dice.randint(0, 2))
+            image = push.image(repository, *tags, layers=layers)
+            if dice.random() < 0.2:
+                push.index(repository, f"all-{self.day}", children=(image,))
+        if dice.random() < 0.05:
+            world.remove(f"app-{dice.randint(1, 4)}")
+
+    def _snapshot(self, world: World, store: ObjectStore) -> None:
+        now = linked(tree(world.registry))
+        known = set(self._vault().slots(world.name)) if world.name in self._names() else set()
+        try:
+            result = world.snapshot(store=store, threads=1)
+        except BaseException:
+            # An answer that was lost may have been that it is committed.
+            with suppress(AssertionError):
+                self._remember(world, now, known)
+            raise
+        assert not result.vault_damaged, (self.seed, self.day, world.progress.warnings[-5:])
+        self._remember(world, now, known)
+        root = result.root
+        if root.held is not None:
+            self.counts["held"] += 1
+            if self.dice.random() < 0.7:
+                vault = self._vault()
+                confirm(vault, plan_confirm(vault, root), by="life", reason="meant")
+
+    def _names(self) -> list[str]:
+        return self._vault().registries()
+
+    def _remember(self, world: World, now: dict[str, bytes], known: set[int]) -> None:
+        new = set(self._vault().slots(world.name)) - known
+        for root in self._vault().roots(world.name):
+            if root.name.sequence in new:
+                self.held[world.name, root.name.sequence] = now
+
+    def _copy(self, store: ObjectStore) -> None:
+        target = FaultyStore(self.second)
+        if self.dice.random() < 0.1:
+            target.crash_at(self.dice.randint(1, 40))
+        result = copy(
+            self._vault(store),
+            [self._vault(target)],
+            CopyOptions(threads=1),
+            progress=NO_PROGRESS,
+        )
+        assert result.exit_code() == 0, (self.seed, self.day, result.to_json())
+
+    def _forget(self, store: ObjectStore) -> None:
+        for place in (store, self.second):
+            vault = self._vault(place)
+            policies = dict.fromkeys(vault.registries(), _KEEP)
+            done = forget(vault, plan_forget(vault, policies, timezone=UTC), progress=NO_PROGRESS)
+            self.counts["forgotten"] += len(done.forgotten)
+
+    def _prune(self, store: ObjectStore) -> None:
+        for place in (store, self.second):
+            vault = self._vault(place)
+            plan = plan_prune(vault, progress=NO_PROGRESS, threads=1)
+            try:
+                result = prune(vault, plan, progress=NO_PROGRESS, threads=1)
+            finally:
+                plan.close()
+            assert not result.plan.needed, (self.seed, self.day)
+            self.counts["deleted"] += result.deleted[0]
+
+    def _pin(self) -> None:
+        roots = list(self._vault().roots(self.dice.choice(self.worlds).name))
+        pin(self._vault(), self.dice.choice(roots), reason="life")
+        self.counts["pin"] += 1
+
+    def _damage_and_mend(self) -> None:
+        """Something rots or vanishes; verify names it; the second vault has it still."""
+        store, dice = self.store, self.dice
+        keys = [e.key for prefix in _OBJECTS for e in store.list(prefix)]
+        needed = self._needed()
+        keys = [key for key in keys if key in needed or key.startswith("catalog/")]
+        doomed = dice.sample(keys, min(len(keys), dice.randint(1, 3)))
+        for key in doomed:
+            what = dice.choice(list(_DAMAGE))
+            data = _DAMAGE[what](store.get(key))
+            store.delete(key) if data is None else store.put(key, data)
+            self.counts[f"damage: {what}"] += 1
+        report = self._verify("data")
+        named = {problem.key for problem in report.problems}
+        unseen = {key for key in doomed if key not in named and not key.startswith("catalog/")}
+        assert not unseen, (self.seed, self.day, unseen)
+        options = VerifyOptions(read_data=Sample(), threads=1)
+        vault, spares = self._vault(), [VaultSpare(self._vault(self.second))]
+        plan = plan_repair(vault, spares, options=options, progress=NO_PROGRESS)
+        result = repair(vault, plan, spares, options=options, progress=NO_PROGRESS)
+        assert result.exit_code() == 0, (self.seed, self.day, result.to_json())
+        self.counts["repair"] += 1
+
+    def _needed(self) -> set[str]:
+        vault = self._vault()
+        found: set[str] = set()
+        for name in vault.registries():
+            for root in vault.roots(name):
+                objects = vault.object_list(root)
+                found |= {ref.key for ref in objects} | {c.key for c in objects.own_chunks()}
+        return found
+
+    def _purge(self) -> None:
+        """A layer turns out to hold a secret: it goes from the registries, and from both vaults."""
+        alive = self._alive()
+        digests = sorted(
+            {
+                digest_of(data)
+                for held in alive.values()
+                for key, data in held.items()
+                if key.endswith("/data") and b"schemaVersion" not in data and data[:1] != b"{"
+            }
+        )
+        if not digests:
+            return
+        digest = self.dice.choice(digests)
+        self._despite_faults("copy", self._copy)
+        for world in self.worlds:
+            self._remove_content(world, digest)
+        for store in (self.store, self.second):
+            vault = self._vault(store)
+            plan = plan_purge(vault, [digest], progress=NO_PROGRESS)
+            result = purge(vault, plan, progress=NO_PROGRESS, threads=1, reason="life")
+            assert result.exit_code() == 0, (self.seed, self.day, result.to_json())
+        self.held = {name: without(held, digest) for name, held in self.held.items()}
+        self.counts["purge"] += 1
+
+    def _remove_content(self, world: World, digest: str) -> None:
+        """Delete every image that needs it, and the blob, as an owner would."""
+        rest = without(tree(world.registry), digest)
+        for entry in list(world.registry.list()):
+            if entry.key not in rest:
+                world.registry.delete(entry.key)
+
+    def _rotate(self) -> None:
+        self._key = SigningKey.generate()
+        self._trusted.append(self._key.public)
+        self.counts["rotation"] += 1
+
+    # -- looks ------------------------------------------------------------------------------
+
+    def _verify(self, depth: str, store: ObjectStore | None = None) -> Any:
+        look = World(self.worlds[0].registry, store or self.store)
+        look.trust = self._keys()
+        return look.verify(depth).report
+
+    def _look(self, depth: str) -> None:
+        for store in (self.store, self.second):
+            report = self._verify(depth, store)
+            assert not report.problems, (self.seed, self.day, store.location, report.problems[:5])
+        self.counts[f"verify {depth}"] += 1
+
+    def _alive(self) -> dict[tuple[str, int], dict[str, bytes]]:
+        """What the snapshots held that are there."""
+        vault = self._vault()
+        there = {
+            (name, root.name.sequence) for name in vault.registries() for root in vault.roots(name)
+        }
+        lost = there - self.held.keys()
+        assert not lost, (self.seed, self.day, lost)
+        return {name: self.held[name] for name in sorted(there)}
+
+    def _drill(self) -> None:
+        """Restore a snapshot from either vault, and compare every byte."""
+        name = self.dice.choice(sorted(self._alive()))
+        self._restore(name, self.store)
+        with suppress(StopIteration):
+            second = self._vault(self.second)
+            if name[0] in second.registries():
+                sequences = [root.name.sequence for root in second.roots(name[0])]
+                if sequences:
+                    self._restore((name[0], self.dice.choice(sequences)), self.second)
+        self.counts["drill"] += 1
+
+    def _restore(self, name: tuple[str, int], store: ObjectStore) -> None:
+        world = World(self.worlds[0].registry, store, name=name[0])
+        world.trust = self._keys()
+        got = world.restored(name[1])
+        held = self.held[name]
+        differ = sorted(key for key in got.keys() | held.keys() if got.get(key) != held.get(key))
+        assert not differ, (self.seed, self.day, name, store.location, differ[:5])
+        self.counts["restored"] += 1
+
+    def _last_look(self) -> None:
+        """Every retained snapshot of both vaults restores; nothing is there that nothing needs."""
+        self._despite_faults("copy", self._copy)
+        for name in self._alive():
+            self._restore(name, self.store)
+        second = self._vault(self.second)
+        for registry in second.registries():
+            for root in second.roots(registry):
+                self._restore((registry, root.name.sequence), self.second)
+        self._pass(9 * 86_400)
+        self._prune(self.store)
+        self._look("data")
+        needed = self._needed()
+        left = {e.key for prefix in _OBJECTS[:-1] for e in self.store.list(prefix)} - needed
+        assert not left, (self.seed, sorted(left)[:5])
+
+
+def linked(registry: dict[str, bytes]) -> dict[str, bytes]:
+    """Return a registry without the blobs that no link names: a garbage collection takes these."""
+    named = {blob_key(data.decode()) for key, data in registry.items() if key.endswith("/link")}
+    return {k: v for k, v in registry.items() if not k.endswith("/data") or k in named}
+
+
+def without(held: dict[str, bytes], digest: str) -> dict[str, bytes]:
+    """Return what is left of a registry: less a content, and less every image that needs it."""
+    bad = {digest}
+    while True:
+        more = {
+            digest_of(data)
+            for key, data in held.items()
+            if key.endswith("/data")
+            and b"schemaVersion" in data
+            and any(each.encode() in data for each in bad)
+        } - bad
+        if not more:
+            break
+        bad |= more
+    hexes = [each.partition(":")[2] for each in bad]
+    kept = {}
+    for key, data in held.items():
+        content = data.decode("ascii", "replace")
+        named = any(each in key for each in hexes) or content in bad
+        if not named or ("/_layers/" in key and digest.partition(":")[2] not in key):
+            kept[key] = data
+    assert blob_key(digest) not in kept
+    assert all(key.startswith(BASE) for key in kept)
+    return kept

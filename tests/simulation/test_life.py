@@ -1,0 +1,35 @@
+"""A long life, simulated: short here, 400 days in `make soak`."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from life import Life
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch):
+    """Objects of a few bytes, so that a small registry has many of all kinds."""
+    from inline import no_threads
+
+    from regvault.vault.pack import MetaWriter, PackWriter
+
+    no_threads(monkeypatch)
+    monkeypatch.setattr("regvault.ops.snapshot.capture.IN_PLACE_S", 0)
+    monkeypatch.setattr("regvault.ops.snapshot.storer.RAW_BLOB_BYTES", 600)
+    monkeypatch.setattr("regvault.vault.tree._MASK", 7)
+    monkeypatch.setattr("regvault.vault.pack.FRAME_BYTES", 1000)
+    for kind in (PackWriter, MetaWriter):
+        monkeypatch.setitem(kind.__init__.__kwdefaults__, "limit", 4000)
+
+
+@pytest.mark.timeout(3600)
+def test_a_life():
+    """All invariants at once: every retained snapshot restores, and nothing is left over."""
+    seed = int(os.environ.get("LIFE_SEED", "1"))
+    days = int(os.environ.get("LIFE_DAYS", "25"))
+    life = Life(seed)
+    life.live(days)
+    print(f"seed {seed}, {days} days:", dict(sorted(life.counts.items())))
+    assert life.counts["snapshot"] == 3 * days
