@@ -48,7 +48,7 @@ MUTANTS = [
         "        vault.store.barrier()\n        return replace(candidate, sha256=sha256)",
         "        return replace(candidate, sha256=sha256)",
         "A root that shows, though its sync failed, does not count before another barrier.",
-        (FSYNC + "test_a_vault_after_a_sync_failed_and_the_power_was_cut",),
+        (FSYNC + "test_a_vault_after_a_sync_failed_and_the_power_was_cut[snapshot-once]",),
     ),
     Mutant(
         "barrier-after-slot",
@@ -56,7 +56,7 @@ MUTANTS = [
         "        store.barrier()\n        return key\n",
         "        return key\n",
         "Nor does a condemned list or an amendment.",
-        (FSYNC + "test_a_vault_after_a_sync_failed_and_the_power_was_cut",),
+        (FSYNC + "test_a_vault_after_a_sync_failed_and_the_power_was_cut[prune-once]",),
     ),
     Mutant(
         "barrier-before-copied-root",
@@ -72,7 +72,7 @@ MUTANTS = [
         "                ) from None\n        store.barrier()\n",
         "                ) from None\n",
         "A copied root that shows, though its sync failed, does not count before a barrier.",
-        (FSYNC + "test_a_vault_after_a_sync_failed_and_the_power_was_cut",),
+        (FSYNC + "test_a_vault_after_a_sync_failed_and_the_power_was_cut[copy-once]",),
     ),
     Mutant(
         "barrier-after-void",
@@ -80,7 +80,7 @@ MUTANTS = [
         "    # this says that the slot is filled.\n    store.barrier()\n",
         "    # this says that the slot is filled.\n",
         "A slot that shows as filled is durable before the dead is let go.",
-        (FSYNC + "test_a_vault_after_a_sync_failed_and_the_power_was_cut",),
+        (FSYNC + "test_a_vault_after_a_sync_failed_and_the_power_was_cut[snapshot-once]",),
     ),
     Mutant(
         "barrier-before-amendment",
@@ -226,7 +226,7 @@ MUTANTS = [
         "                self._store.put_stream(_DOUBT, io.BytesIO(), size=0)\n",
         "                pass\n",
         "A restore whose sync failed is not counted on by the next one.",
-        (FSYNC + "test_a_restored_registry_after_a_sync_failed_and_the_power_was_cut",),
+        (FSYNC + "test_a_restored_registry_after_a_sync_failed_and_the_power_was_cut[once]",),
     ),
     Mutant(
         "leftovers",

@@ -45,8 +45,8 @@ MUTANTS = [
     Mutant(
         "repository-name",
         "ops/snapshot/session.py",
-        "    if not is_repository(name) or not is_digest(state):\n",
-        "    if not is_digest(state):\n",
+        "    if not is_repository(name) or not is_digest(state) or not fingerprint:\n",
+        "    if not is_digest(state) or not fingerprint:\n",
         "The name of a repository in a vault is checked before it becomes a path.",
         (
             "ops/test_restore_identity.py::"
@@ -118,8 +118,8 @@ MUTANTS = [
     Mutant(
         "list-bound",
         "vault/frames.py",
-        "                if size < 0:\n                    break\n",
-        "",
+        "                if size < 0 or max(map(len, (*lines, left))) > longest:\n",
+        "                if max(map(len, (*lines, left))) > longest:\n",
         "No condemned list holds more than it declares.",
         ("vault/test_vault_condemned.py::test_a_list_that_holds_more_than_it_declares_is_not_read",),
     ),

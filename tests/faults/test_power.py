@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from disk import Disk
+from figures import tried
 from ondisk import fill, memory_of, opened
 from scene import CHANCE, Dying
 from verbs import VERBS, check_and_converge, first_day
@@ -89,6 +90,7 @@ def test_the_vault_after_the_power_was_cut(name, share, tmp_path):
     for number, (where, files) in enumerate(states(moments)):
         if number % SHARES != share:
             continue
+        tried("power cuts")
         scene = before.copy()
         scene.held = dict(held)
         scene.store = memory_of("vault", files, clock_ns=clock)
@@ -109,6 +111,7 @@ def test_a_restored_registry_after_the_power_was_cut(tmp_path):
         scene.restore(sequence, target, threads=1)
         target.close()
     for where, files in states(disk.moments):
+        tried("power cuts")
         inner = memory_of("target", files)
         # A tag is there only with all that it reaches, and with its right content.
         for key, data in files.items():

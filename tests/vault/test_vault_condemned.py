@@ -5,6 +5,7 @@ import json
 from io import BytesIO
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 from vault_build import RUN, VAULT
@@ -125,10 +126,14 @@ def test_a_list_that_list_does_not_show_is_found():
 
 def test_a_list_that_holds_more_than_it_declares_is_not_read():
     """Invariant 8: nothing decompresses to more than was declared."""
-    data = compress(b"a\n") + compress(b"b\n" * (1 << 20))
+    text = b"b\n" * (4 << 20)
+    writer = zstandard.ZstdCompressor().compressobj(size=len(text))
+    data = bytearray(writer.compress(text) + writer.flush())
+    assert int.from_bytes(data[6:10], "little") == len(text)
+    data[6:10] = (1000).to_bytes(4, "little")
     rest = BytesIO(data)
     head = rest.read(HEADER_BYTES)
     seen = []
     with pytest.raises(VaultDamagedError):
         seen.extend(lines_of(rest, head, "x", 1 << 30, longest=10))
-    assert len(seen) <= 1
+    assert len(seen) <= 500
