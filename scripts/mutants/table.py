@@ -22,3 +22,6 @@ GROUPS: dict[str, list[Mutant]] = {
 }
 MUTANTS = [mutant for group in GROUPS.values() for mutant in group]
 assert len({mutant.id for mutant in MUTANTS}) == len(MUTANTS)
+
+#: What can be taken away without harm, since something else stands behind it: file, what, why.
+EQUIVALENT: list[tuple[str, str, str]] = []

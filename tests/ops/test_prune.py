@@ -418,6 +418,7 @@ class Denying(Wrapper):
 
 
 def test_what_the_store_does_not_let_go_is_tried_again(made):
+    """Invariant 10: what is locked stays for as long as it is, and is not taken for gone."""
     days(made, 2)
     forget(made, 1)
     result = pruned(made, store=Denying(made.store))
