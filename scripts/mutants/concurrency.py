@@ -254,12 +254,12 @@ MUTANTS = [
         (LEASES + "test_a_lock_that_was_taken_just_before_the_lease_is_seen",),
     ),
     Mutant(
-        "lock-waited-for",
-        "ops/writing.py",
-        "        wait_for_prune(vault.store, vault.id, wait_s=max(wait_s, PRUNE_WAIT_S), say=say)\n",
-        "",
-        "And waits while a prune decides.",
-        (LEASES + "test_a_prune_that_decides_is_waited_for",),
+        "request-waited-for",
+        "vault/prune_lock.py",
+        '        elif body.get("state") != "requested" or idle_s >= PRUNE_REQUEST_S or dead:\n',
+        "        else:\n",
+        "Snapshots that start later wait for a pruner that asked for its turn.",
+        (LEASES + "test_a_prune_that_decides_is_waited_for[requested]",),
     ),
     Mutant(
         "claim-looks-again",
@@ -331,7 +331,7 @@ MUTANTS = [
         "        if there not in (None, newest.sha256):\n",
         "        if False:\n",
         "Nor from one that went another way.",
-        (COPY + "test_another_origin_and_another_history_are_refused",),
+        ("ops/test_copy.py::test_a_source_that_went_another_way_is_refused",),
     ),
     Mutant(
         "copy-takes-no-snapshots",

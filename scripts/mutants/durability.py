@@ -201,7 +201,7 @@ MUTANTS = [
         '        self._progress.phase("Restoring links"',
         '        self._progress.phase("Restoring links"',
         "Blobs are durable before links to them are written.",
-        (POWER + "test_a_restored_registry_after_the_power_was_cut",),
+        ("ops/test_restore_identity.py::test_blobs_are_durable_before_links_and_links_before_tags",),
     ),
     Mutant(
         "barrier-before-tags",
@@ -210,7 +210,7 @@ MUTANTS = [
         '        self._progress.phase("Restoring tags"',
         '        self._progress.phase("Restoring tags"',
         "Links are durable before tags.",
-        (POWER + "test_a_restored_registry_after_the_power_was_cut",),
+        ("ops/test_restore_identity.py::test_blobs_are_durable_before_links_and_links_before_tags",),
     ),
     Mutant(
         "restore-doubt",

@@ -43,7 +43,7 @@ MUTANTS = [
         "self._writer.put_raw(blob_key(digest), body, size, sha256)",
         "self._writer.put_raw(blob_key(digest), body, size, None)",
         "A large blob of the source is proven before it counts.",
-        (SOURCE + "test_with_random_damage_all_else_comes_back_and_all_damage_is_named",),
+        (SOURCE + "test_a_large_blob_is_proven_before_it_counts",),
     ),
     Mutant(
         "source-small",
@@ -118,7 +118,7 @@ MUTANTS = [
         "        return hasher.hexdigest() == hexed\n",
         "        return True\n",
         "What the target has already is proven before it is kept.",
-        ("ops/test_restore_identity.py::test_good_blobs_are_kept_and_wrong_ones_replaced",),
+        ("ops/test_restore_identity.py::test_a_wrong_layer_of_the_right_size_is_replaced",),
     ),
     Mutant(
         "chunk",
@@ -139,7 +139,7 @@ MUTANTS = [
         "        if hasher.hexdigest() != self.name.sha256:\n",
         "        if False:\n",
         "A segment is proven before its lines are kept.",
-        ("vault/test_vault_catalog.py::test_no_flipped_byte_of_a_segment_is_kept",),
+        ("vault/test_vault_catalog.py::test_a_segment_under_the_name_of_another_is_refused",),
     ),
     Mutant(
         "document",
@@ -204,7 +204,7 @@ MUTANTS = [
         "    if hashlib.sha256(data).hexdigest() != ref.sha256:\n",
         "    if False:\n",
         "A purge moves nothing out of an object that is not what its name says.",
-        ("ops/test_purge.py::test_a_damaged_pack_is_not_rewritten",),
+        ("ops/test_purge.py::test_a_pack_whose_members_are_whole_and_that_is_not_is_not_rewritten",),
     ),
     Mutant(
         "moved-member",
@@ -238,7 +238,7 @@ MUTANTS = [
         "return [ref for ref in refs if seen.get(ref.key) != ref.size]",
         "return [ref for ref in refs if seen.get(ref.key) is None]",
         "`verify` compares the size of each object with what LIST shows.",
-        (NAMED + "[raw blob-a byte short]", NAMED + "[pack-a byte longer]"),
+        ("ops/test_verify_damage.py::test_harm_is_named_by_the_right_depth",),
     ),
     Mutant(
         "verified-closure",
@@ -303,7 +303,7 @@ MUTANTS = [
         "        if size is None:\n            return None\n",
         "        if size is None:\n            size = place.offset + place.size\n",
         "Nor is one that the catalog alone tells of.",
-        (WITNESS + "test_a_blob_that_a_segment_invents_is_missed",),
+        ("ops/test_attacks.py::TestTheCatalogIsNoWitness::test_an_object_that_a_segment_invents_is_missed",),
     ),
     Mutant(
         "present-other-digest",
@@ -351,7 +351,7 @@ MUTANTS = [
         "            if not suspects:\n",
         "            if True:\n",
         "What may be an instant of a living registry is looked at again.",
-        ("ops/test_snapshot_busy.py::test_a_push_between_tags_and_revisions_is_read_again",),
+        ("ops/test_snapshot_busy.py::test_an_empty_link_that_is_being_written_is_no_damage",),
     ),
     Mutant(
         "busy-closure",
@@ -359,10 +359,7 @@ MUTANTS = [
         "        links = settle(links, newer.links(), parsed, sizes)\n",
         "",
         "Where a repository never holds still, a tag is kept with all that it reaches, or not.",
-        (
-            "ops/test_snapshot_busy.py::"
-            "test_every_tag_has_its_whole_closure_whatever_happens_meanwhile",
-        ),
+        ("ops/test_snapshot_busy.py::test_a_repository_that_never_holds_still_gets_its_read_window",),
     ),
     Mutant(
         "rank-new",

@@ -24,4 +24,30 @@ MUTANTS = [mutant for group in GROUPS.values() for mutant in group]
 assert len({mutant.id for mutant in MUTANTS}) == len(MUTANTS)
 
 #: What can be taken away without harm, since something else stands behind it: file, what, why.
-EQUIVALENT: list[tuple[str, str, str]] = []
+EQUIVALENT: list[tuple[str, str, str]] = [
+    (
+        "vault/replace.py",
+        "The barrier before the segment of what was moved",
+        "`write_segment` waits for one itself, before it gives the segment its name.",
+    ),
+    (
+        "vault/frames.py",
+        "`size < 0`: a stream of lines that holds more than it declares",
+        "zstd itself refuses such a frame, before it gives out more than a block.",
+    ),
+    (
+        "vault/frames.py",
+        "`0 <= size`: a frame that declares no size",
+        "What comes out is bounded, and compared with what was declared: nothing is equal to that.",
+    ),
+    (
+        "ops/snapshot/take.py",
+        "The first `flush` of the packs, before what is sparse is stored again",
+        "There is another one after that, and a blob that lies nowhere ends the run.",
+    ),
+    (
+        "ops/repair/run.py",
+        "The SHA-256 of a pack that was made again of its members",
+        "It is proven once more while it is stored.",
+    ),
+]

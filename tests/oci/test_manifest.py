@@ -170,6 +170,7 @@ def test_what_cannot_be_walked_is_refused(body):
         b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         b'{"a":' * 5000 + b"1" + b"}" * 5000,
         b"[" * 1_000_000,
+        b'{"a": ' + b"[" * 100 + b"]" * 100 + b"}",
         b'{"a": 1}' + b" " * MAX_MANIFEST_SIZE,
         b'{"a": 1} x',
     ],

@@ -64,6 +64,15 @@ class TestTheCatalogIsNoWitness:
         assert {(p.key, p.what) for p in result.report.problems} == {(pack, "untrue")}
         assert ("team/app", ":bad", digest_of(layer)) in result.report.images
 
+    def test_an_object_that_a_segment_invents_is_missed(self, world):
+        layer = noise(1500, "new")
+        nowhere = f"packs/{'0' * 64}.tar"
+        line = Location(digest_of(layer), nowhere, 512, 1500, 1500, "regvault").line()
+        write_segment(world.store, [line], level=0, run="f" * 24)
+        world.push.image("team/app", "good", layers=(layer,))
+        assert world.snapshot().exit_code() == 0
+        assert world.restored() == tree(world.registry)
+
     def test_nor_does_a_raw_blob_serve_another_digest(self, world):
         raw = next(key for key in world.keys("blobs/"))
         layer = noise(1 << 20, "new")

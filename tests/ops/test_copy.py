@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from world import Before, World, noise, tree
@@ -345,6 +346,19 @@ def test_another_origin_and_another_history_are_refused(made):
         copied(stranger, target)
     with pytest.raises(RefusedError, match="same vault"):
         copied(made, made)
+
+
+def test_a_source_that_went_another_way_is_refused(made):
+    """Rule 6: one of the two was tampered with, or set back, since they were the same."""
+    target = another()
+    copied(made, target)
+    root = made.root(3)
+    made.store.put(root.name.key, replace(root, complete=False).to_document(made.vault().id)[0])
+    made.push.image("web", "2", layers=(noise(401, 3),))
+    made.snapshot()
+    with pytest.raises(RefusedError, match="another snapshot"):
+        copied(made, target)
+    assert len(target.roots()) == 3
 
 
 def test_two_copies_at_once_are_kept_apart(made):

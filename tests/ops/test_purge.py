@@ -403,6 +403,15 @@ def test_a_damaged_pack_is_not_rewritten(made):
     assert before == {k: v for k, v in tree(made.store).items() if not k.startswith("locks/")}
 
 
+def test_a_pack_whose_members_are_whole_and_that_is_not_is_not_rewritten(made):
+    """Invariant 7: what is wrong with it is for `verify` to say, and for `repair` to mend."""
+    (pack,) = [key for key in made.keys("packs/") if SMALL in made.store.get(key)]
+    made.spoil(pack, lambda data: data[:-1] + b"x")
+    with pytest.raises(VaultDamagedError, match="cannot be moved"):
+        purged(made, digest_of(SMALL))
+    assert not made.keys("records/amendments/")
+
+
 def test_what_turned_up_after_the_look_is_not_purged_unseen(made):
     vault = made.vault()
     plan = plan_purge(vault, [digest_of(SMALL)], progress=NO_PROGRESS)

@@ -20,6 +20,7 @@ from regvault.errors import NotFoundError, RegvaultError, UsageError
 from regvault.ops.sample import change_sample
 from regvault.storage.local import LocalStore
 from regvault.storage.memory import MemoryStore
+from regvault.storage.wrappers import CountingStore
 
 
 def test_every_snapshot_of_a_history_restores_byte_for_byte(sample):
@@ -278,6 +279,22 @@ def test_good_blobs_are_kept_and_wrong_ones_replaced(small):
     assert tree(target) == good
 
 
+def test_a_wrong_layer_of_the_right_size_is_replaced(small):
+    """Invariant 7: a raw one, and one of a pack."""
+    small.snapshot()
+    target = MemoryStore("target")
+    small.restore(target=target)
+    good = tree(target)
+    layers = {k for k, data in good.items() if k.endswith("/data") and data[:1] not in b"{"}
+    sizes = [len(good[key]) for key in layers]
+    assert min(sizes) < 1 << 20 <= max(sizes)
+    for key in layers:
+        target.put(key, bytes(len(good[key])))
+    result, _ = small.restore(target=target)
+    assert result.blobs_replaced == len(layers)
+    assert tree(target) == good
+
+
 def test_an_interrupted_restore_goes_on_where_it_was(small):
     """Invariant 7: what a first try wrote is proven and kept."""
     from regvault.storage.wrappers import CountingStore, CrashError, FaultyStore
@@ -300,14 +317,25 @@ def test_an_interrupted_restore_goes_on_where_it_was(small):
 
 def test_tags_are_written_after_all_that_they_need(small):
     """Invariant 1, for a target: a client never sees a tag before its blobs."""
-    from regvault.storage.wrappers import CountingStore
-
     small.snapshot()
     counting = CountingStore(MemoryStore("target"), record=True)
     small.restore(target=counting)
     written = [k for verb, k in counting.calls if verb in ("put", "put_stream")]
     order = [0 if k.endswith("/data") else 2 if k.endswith("/current/link") else 1 for k in written]
     assert order == sorted(order)
+
+
+def test_blobs_are_durable_before_links_and_links_before_tags(small):
+    """Invariant 1, for a target: after a power cut no tag is there without what it needs."""
+    small.snapshot()
+    counting = CountingStore(MemoryStore("target"), record=True)
+    small.restore(target=counting)
+    calls = [call for call in counting.calls if call[0] in ("put", "put_stream", "barrier")]
+    blobs = [n for n, (_, key) in enumerate(calls) if key.endswith("/data")]
+    tags = [n for n, (_, key) in enumerate(calls) if key.endswith("/current/link")]
+    links = [n for n, (_, key) in enumerate(calls) if key.endswith("/link") and n not in tags]
+    for before, after in ((blobs, links), (links, tags)):
+        assert ("barrier", "") in calls[max(before) : min(after)]
 
 
 def test_a_full_target_is_left_untouched(small, monkeypatch):

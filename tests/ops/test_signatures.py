@@ -300,3 +300,10 @@ def test_a_copy_whose_amendment_nobody_signed_is_refused(made):
     both = Vault(target, Keys(None, (KEY.public, OTHER.public)))
     with pytest.raises(UntrustedError):
         both.read_slot(RootName("prod", 3))
+
+
+def test_a_signature_of_other_bytes_counts_for_nothing(made):
+    """Rule 6: one that was taken from another document."""
+    made.store.put(made.root(2).name.key, _transplant(made))
+    with pytest.raises(UntrustedError):
+        as_reader(made).read_slot(RootName("prod", 2))

@@ -319,6 +319,17 @@ def test_known_damage_of_inherited_repositories_stays_known(world):
     assert result.exit_code() == 0
 
 
+def test_a_large_blob_is_proven_before_it_counts(small):
+    """Invariant 7: right size, wrong bytes: it is damage, and nothing of it is in the vault."""
+    raw = digest_of(noise(1 << 20, "raw"))
+    small.registry.put(blob_key(raw), noise(1 << 20, "rot"))
+    result = small.snapshot()
+    assert result.exit_code() == 3
+    assert {f.kind for _, f in result.findings} == {Kind.BLOB_DAMAGED}
+    assert not any(raw[7:] in key for key in small.keys(""))
+    small.verified()
+
+
 def test_a_vault_that_has_good_bytes_keeps_them_when_the_source_rots(small):
     """Rule 18: what the vault holds is not read again, so rot at the source cannot reach it."""
     small.snapshot()

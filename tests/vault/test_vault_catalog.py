@@ -155,6 +155,16 @@ def test_no_flipped_byte_of_a_segment_is_kept(data):
 SOME = large(200)
 
 
+def test_a_segment_under_the_name_of_another_is_refused():
+    """Invariant 7: each frame of it is whole, and the table fits."""
+    store = MemoryStore()
+    name = write(store, SOME).name
+    other = write(store, large(200, seed=1), run="f" * 24).name
+    store.put(name.key, store.get(other.key))
+    with pytest.raises(VaultDamagedError, match="what its name says"):
+        list(Segment(store, name).read())
+
+
 def test_a_segment_that_is_cut_off_is_refused():
     store = MemoryStore()
     name = write(store, SOME).name

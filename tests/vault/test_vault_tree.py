@@ -232,6 +232,20 @@ def test_leaves_are_in_order_and_disjoint():
     assert tree.leaf_lines(tree.leaves()[0]) == held[0]
 
 
+def test_a_chunk_that_reaches_into_the_next_is_refused():
+    """Invariant 8: so no chunk can be met twice, however a few of them name each other."""
+    chunks = Chunks()
+
+    def put(level, lines):
+        head = HEAD.replace(b" 0\n", b" %d\n" % level)
+        return chunks.put(compress(head + b"".join(line + b"\n" for line in lines)))
+
+    first, second = put(0, [b"a", b"z"]), put(0, [b"m"])
+    index = [f"{ref.digest} 1 ".encode() + line for ref, line in ((first, b"a"), (second, b"m"))]
+    with pytest.raises(VaultDamagedError, match="does not fit"):
+        list(Tree(put(1, index), chunks.load).lines())
+
+
 def test_a_tree_that_names_a_chunk_twice_is_no_endless_work():
     """A few chunks could else be walked 2^40 times."""
     loaded = []
