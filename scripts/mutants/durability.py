@@ -59,14 +59,6 @@ MUTANTS = [
         (POWER + "test_the_vault_after_the_power_was_cut[copy-0]",),
     ),
     Mutant(
-        "barrier-after-copied-root",
-        "ops/copy/feed.py",
-        "                ) from None\n        store.barrier()\n",
-        "                ) from None\n",
-        "And a copied root.",
-        ("ops/test_copy.py::test_a_copied_root_that_was_found_after_a_lost_answer_is_synced_before_it_counts",),
-    ),
-    Mutant(
         "barrier-after-void",
         "vault/parties.py",
         "    # this says that the slot is filled.\n    store.barrier()\n",

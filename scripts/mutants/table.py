@@ -41,6 +41,11 @@ EQUIVALENT: list[tuple[str, str, str]] = [
         "What comes out is bounded, and compared with what was declared: nothing is equal to that.",
     ),
     (
+        "ops/copy/feed.py",
+        "The barrier after a copied root",
+        "The next root waits for one, so does the receipt at the end, and whoever ends a dead copier.",
+    ),
+    (
         "ops/snapshot/take.py",
         "The first `flush` of the packs, before what is sparse is stored again",
         "There is another one after that, and a blob that lies nowhere ends the run.",

@@ -216,6 +216,31 @@ def test_a_deletion_while_it_is_read_is_no_damage(world):
     world.verified()
 
 
+def test_a_deletion_in_each_of_the_reads_is_no_damage(world):
+    """Invariant 12: what was deleted since the last of them is left out, and all else is whole."""
+    keep = world.push.image("app", "keep", layers=(noise(100, "keep"),))
+    images = [world.push.image("app", "0", layers=(noise(100, 0),))]
+
+    def happen(verb, key):
+        gone, name = images[-1], str(len(images) - 1)
+        if verb not in ("get", "open", "head") or key != blob_key(gone.blobs[1]):
+            return
+        for link in (current_key("app", name), history_key("app", name, gone.digest)):
+            world.registry.delete(link)
+        world.registry.delete(revision_key("app", gone.digest))
+        for digest in gone.blobs:
+            world.registry.delete(layer_key("app", digest))
+        Clients(world, 0, 0).collect()
+        images.append(world.push.image("app", str(len(images)), layers=(noise(100, len(images)),)))
+
+    result = world.snapshot(source=world.source(Busy(world.registry, happen)))
+    assert len(images) > 3
+    assert result.exit_code() == 0, kinds(result)
+    got = world.restored()
+    assert got[current_key("app", "keep")] == keep.digest.encode()
+    closures_complete(got)
+
+
 def test_an_empty_link_that_is_being_written_is_no_damage(world):
     """Facts, atomicity: 2.8 and 3.0 truncate, then write: zero bytes without any crash."""
     image = world.push.image("app", "1", layers=(noise(100, 1),))

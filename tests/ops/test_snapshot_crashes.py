@@ -165,13 +165,16 @@ def test_a_crash_at_any_write_loses_no_committed_snapshot(day, power, dying):
         assert list(filter(_is_renamed, made.keys(""))) == [], where
 
 
-def test_what_a_root_needs_is_durable_though_no_blob_is_new():
+def test_what_a_root_needs_is_durable_though_no_blob_is_new(dying):
     """Invariant 1: without blobs there is no segment, whose barrier would have been enough."""
     made = tiny()
     made.snapshot()
     made.remove("web")
     volatile = Volatile(made.store)
-    made.snapshot(store=volatile)
+    faulty = FaultyStore(volatile)
+    faulty.plan(CrashError, when="after", match=lambda k: "snapshots/" in k)
+    with dying, pytest.raises(CrashError):
+        made.snapshot(store=faulty)
     volatile.power_cut(names_stay=False)
     assert [root.name.sequence for root in made.roots()] == [1, 2]
     links = {key for key in tree(made.registry) if "/repositories/" in key}
