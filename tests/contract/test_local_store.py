@@ -331,6 +331,24 @@ class TestConditions:
         assert sum(int(run.communicate()[0]) for run in runs) == 40
         assert store.get("count") == b"60"
 
+    @pytest.mark.parametrize("condition", ["if_none_match", "if_match"])
+    def test_what_another_writes_just_before_it_gets_its_name_stays(
+        self, store, condition, monkeypatch
+    ):
+        words = {"if_none_match": True}
+        if condition == "if_match":
+            words = {"if_match": store.put("k", b"before").etag}
+        observe = LocalStore._observe
+
+        def beside(self, written_ns):
+            monkeypatch.setattr(LocalStore, "_observe", observe)
+            LocalStore(self.root).put("k", b"of another")
+
+        monkeypatch.setattr(LocalStore, "_observe", beside)
+        with pytest.raises(PreconditionError):
+            store.put("k", b"mine", **words)
+        assert store.get("k") == b"of another"
+
     def test_without_hard_links_renaming_does(self, store, monkeypatch):
         def no_links(*_, **__):
             raise OSError(errno.EOPNOTSUPP, "")
