@@ -19,7 +19,7 @@ from regvault.errors import (
 from regvault.model.store import Stored
 from regvault.storage.keys import RESERVED
 from regvault.storage.s3_errors import answer_of, is_botocore, outcome_unknown
-from regvault.storage.s3_upload import base64_of
+from regvault.storage.s3_upload import base64_of, sha256_params
 
 if TYPE_CHECKING:
     from regvault.storage.s3 import S3Store
@@ -43,8 +43,8 @@ def put_small(store: S3Store, key: str, data: bytes, *, proof: str, **condition:
         StoreError: anything else that went wrong.
     """
     sha256 = hashlib.sha256(data).hexdigest()
-    params: dict[str, Any] = {"Body": bytes(data), "ChecksumSHA256": base64_of(sha256)}
-    params |= store.write_params() | condition
+    params: dict[str, Any] = {"Body": bytes(data), **sha256_params(sha256)}
+    params |= store.write_params(key) | condition
     unclear = False
     attempt = 0
     while True:
@@ -98,7 +98,7 @@ def copy_object(
             key,
             CopySource={"Bucket": source.bucket, "Key": source.prefix + source_key},
             ChecksumAlgorithm="SHA256",
-            **target.write_params(),
+            **target.write_params(key),
         )
     except ObjectNotFoundError as error:
         message = f"no object {source_key!r} in {source.location}"
