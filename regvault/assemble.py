@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from regvault.config.places import endpoint_of, refuse_overlap
-from regvault.errors import NotFoundError, ObjectNotFoundError, UsageError
+from regvault.errors import NotFoundError, ObjectNotFoundError, RefusedError, UsageError
 from regvault.model.location import Kind
 from regvault.vault.keys import VAULT_JSON
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from regvault.model.location import Location
     from regvault.model.registry import RegistrySource, RegistryTarget
     from regvault.model.store import ObjectStore
+    from regvault.vault.locks import LockPolicy
     from regvault.vault.vault import Vault
 
 __all__ = [
@@ -129,8 +130,12 @@ def _holds_registry(store: ObjectStore) -> bool:
     return next(iter(store.list_prefixes("docker/registry/")), None) is not None
 
 
-def create_vault(place: VaultPlace) -> str:
+def create_vault(place: VaultPlace, lock: LockPolicy | None = None) -> str:
     """Make a vault; return its id. Its directory is made, a bucket is not.
+
+    Args:
+        place: where.
+        lock: how its objects are locked; None: not at all.
 
     Raises:
         RefusedError: there is one, or the store cannot hold one safely.
@@ -140,13 +145,18 @@ def create_vault(place: VaultPlace) -> str:
 
     if place.location.kind is Kind.FILE:
         _refuse_inside(place.location.path, "a vault")
+        if lock is not None:
+            raise RefusedError(
+                f"{place.location} is a directory, and a file system cannot lock",
+                hint="Object Lock is of S3: regvault init s3://BUCKET/PREFIX --lock ...",
+            )
     store = _vault_store(place, create=True)
     if _holds_registry(store):
         raise UsageError(
             f"there is a registry at {place.location}",
             hint="A vault needs a place of its own, beside the registry.",
         )
-    return vault.create_vault(store)
+    return vault.create_vault(store, lock)
 
 
 def _refuse_inside(path: str, what: str) -> None:

@@ -13,11 +13,14 @@ __all__ = [
     "CONDEMNED",
     "FORMAT",
     "LEASES",
+    "LOCKED_BESIDE",
+    "LOCK_POLICY",
     "OBJECT_PREFIXES",
     "PRUNE_LOCK",
     "RAW_BLOB_BYTES",
     "RECORDS",
     "REGISTRY_NAME",
+    "RETENTIONS",
     "SNAPSHOTS",
     "VAULT_JSON",
     "SegmentName",
@@ -25,6 +28,7 @@ __all__ = [
     "blob_key",
     "condemned_key",
     "digest_of_key",
+    "is_locked_kind",
     "lease_key",
     "meta_key",
     "new_run_id",
@@ -32,6 +36,7 @@ __all__ = [
     "parse_segment_key",
     "plain_key",
     "record_key",
+    "retention_key",
     "root_key",
     "segment_key",
     "sequence_of",
@@ -47,9 +52,24 @@ CONDEMNED = "condemned/"
 RECORDS = "records/"
 AMENDMENTS = "records/amendments/"
 PRUNE_LOCK = "locks/prune.json"
+LOCK_POLICY = "locks/policy.json"
+RETENTIONS = "locks/retention/"
 
 #: What an object list may name, in byte order; everything below these is an object of a snapshot.
 OBJECT_PREFIXES = ("attachments/", "blobs/", "meta/", "packs/", "trees/")
+
+#: What is locked beside the objects of snapshots. Leases, the prune lock and probes are not.
+LOCKED_BESIDE = (
+    VAULT_JSON,
+    LOCK_POLICY,
+    SNAPSHOTS,
+    CATALOG,
+    RECORDS,
+    CONDEMNED,
+    RETENTIONS,
+    "audit/",
+    "evidence/",
+)
 
 #: A blob of this size or more is stored raw, byte for byte, under its own digest.
 RAW_BLOB_BYTES = 1 << 20
@@ -130,6 +150,16 @@ def lease_key(run: str) -> str:
 def record_key(kind: str, run: str) -> str:
     """Return the key of a record that a run creates once."""
     return f"records/{kind}/{run}.json"
+
+
+def retention_key(run: str) -> str:
+    """Return the key of what one run says of locks."""
+    return f"{RETENTIONS}{run}.json"
+
+
+def is_locked_kind(key: str) -> bool:
+    """Return whether what lies under a key is locked where a vault is; leases are not."""
+    return key.startswith((*OBJECT_PREFIXES, *LOCKED_BESIDE))
 
 
 def sequence_of(key: str) -> int | None:

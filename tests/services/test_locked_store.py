@@ -68,7 +68,7 @@ def test_what_is_locked_stays_until_it_lapses_whoever_asks(
         with pytest.raises(Exception, match=r"WORM|AccessDenied|ObjectLocked"):
             client.delete_object(Bucket=locked.bucket, Key=key, VersionId=version)
         # The very owner of the server cannot shorten it.
-        with pytest.raises(StoreError, match="WORM|AccessDenied"):
+        with pytest.raises(StoreError, match=r"WORM|AccessDenied"):
             locked.call(
                 "put_object_retention",
                 "lock",

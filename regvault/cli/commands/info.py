@@ -53,6 +53,11 @@ def _show(app: App, result: Info) -> None:
     say(f"Vault {result.location}: {result.status}")
     say(f"  id          {result.id}, created {app.console.time(result.created)}, format 1")
     say(f"  stored      {stored} for all snapshots")
+    if result.locks is not None:
+        until = result.locks["until"]
+        when = f"all until {app.console.time(until)}" if until else "not all"
+        span = fmt.duration(float(result.locks["seconds"]))
+        say(f"  locked      {when} ({result.locks['mode']}, {span} at a time)")
     _issues(app, result.issues)
     for each in result.registries:
         say()
