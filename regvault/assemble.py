@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from regvault.model.location import Location
     from regvault.model.registry import RegistrySource, RegistryTarget
     from regvault.model.store import ObjectStore
+    from regvault.ops.repair.past import Recovered
     from regvault.vault.locks import LockPolicy
     from regvault.vault.vault import Vault
 
@@ -86,9 +87,27 @@ def _vault_store(
         from regvault.storage.local import LocalStore
 
         store = LocalStore(place.location.path, create=create)
+    if place.as_of_ns is not None:
+        store = _as_of(store, place.as_of_ns)
     upload = place.limit_upload if limit_upload is None else limit_upload
     download = place.limit_download if limit_download is None else limit_download
     return _limited(store, upload, download)
+
+
+def _as_of(store: ObjectStore, moment_ns: int) -> ObjectStore:
+    """Return a store as it was.
+
+    Raises:
+        UsageError: it keeps no versions, so nobody knows.
+    """
+    from regvault.model.store import VersionedStore
+
+    if not isinstance(store, VersionedStore) or not store.versioned():
+        raise UsageError(
+            f"--vault-at: {store.location} keeps no versions of what is overwritten or deleted",
+            hint="Only a bucket with versioning has a past. Is there a copy of the vault?",
+        )
+    return store.as_of(moment_ns)
 
 
 def open_vault(
@@ -124,6 +143,35 @@ def open_vault(
                 hint="The order is: regvault snapshot REGISTRY --vault VAULT",
             ) from None
         raise
+
+
+def recover_vault(
+    place: VaultPlace,
+    *,
+    limit_upload: float | None = None,
+    limit_download: float | None = None,
+) -> tuple[Recovered, Vault]:
+    """Open a vault that may have lost anything, completed from its past; and that past.
+
+    Args:
+        place: where it is, with the time to go back to.
+        limit_upload: bytes per second, instead of the configured ones.
+        limit_download: likewise.
+
+    Raises:
+        NotFoundError: there was no vault then.
+        RefusedError: there is another one now.
+        UsageError: the store keeps no versions.
+    """
+    from dataclasses import replace
+
+    from regvault.ops.repair.past import recover_documents
+
+    past = open_vault(place, limit_download=limit_download)
+    present = _vault_store(
+        replace(place, as_of_ns=None), limit_upload=limit_upload, limit_download=limit_download
+    )
+    return recover_documents(present, past.store, past.id), past
 
 
 def _holds_registry(store: ObjectStore) -> bool:

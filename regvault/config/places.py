@@ -99,6 +99,7 @@ class VaultPlace:
         limit_upload, limit_download: bytes per second; None: no limit.
         threads: that read and write; None: the default.
         retention: which snapshots of each registry are kept; None: nothing says so.
+        as_of_ns: read as it was then, nanoseconds since the epoch; None: as it is.
     """
 
     location: Location
@@ -109,6 +110,7 @@ class VaultPlace:
     limit_download: int | None = None
     threads: int | None = None
     retention: Retention | None = None
+    as_of_ns: int | None = None
 
 
 def resolve_vault(

@@ -291,10 +291,14 @@ class S3Store:
         """
         check_key(key)
         check_key(source_key)
-        source = unwrap(source)
+        source, version = unwrap(source), None
+        from regvault.storage.s3_versions import S3AsOf
+
+        if isinstance(source, S3AsOf):
+            source, version = source.version_of(source_key)
         if not isinstance(source, S3Store) or source.endpoint != self.endpoint:
             return None
-        return copy_object(source, source_key, self, key, size=size, sha256=sha256)
+        return copy_object(source, source_key, self, key, size=size, sha256=sha256, version=version)
 
     def stored_sha256(self, key: str) -> str | None:
         """Return the hex SHA-256 that the server keeps of the whole object, or None."""

@@ -86,17 +86,27 @@ def _etag_if_there(store: S3Store, key: str, data: bytes) -> str | None:
 
 
 def copy_object(
-    source: S3Store, source_key: str, target: S3Store, key: str, *, size: int, sha256: str
+    source: S3Store,
+    source_key: str,
+    target: S3Store,
+    key: str,
+    *,
+    size: int,
+    sha256: str,
+    version: str | None = None,
 ) -> Stored | None:
-    """Copy within one endpoint; see `S3Store.copy_in`."""
+    """Copy within one endpoint, an older version if one is named; see `S3Store.copy_in`."""
     if size > _COPY_LIMIT:
         return None
+    named = {"Bucket": source.bucket, "Key": source.prefix + source_key}
+    if version is not None:
+        named["VersionId"] = version
     try:
         answer = target.call(
             "copy_object",
             "copy to",
             key,
-            CopySource={"Bucket": source.bucket, "Key": source.prefix + source_key},
+            CopySource=named,
             ChecksumAlgorithm="SHA256",
             **target.write_params(key),
         )

@@ -145,6 +145,10 @@ class S3AsOf(ReadOnly):
             return self._newest(group) if name == key else None
         return None
 
+    def version_of(self, key: str) -> tuple[S3Store, str]:
+        """Return the bucket, and the id of the version that counts, for a copy by the server."""
+        return self._store, self._find(key).id
+
     # Reading
 
     def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
