@@ -6,11 +6,17 @@ from typing import TYPE_CHECKING, NoReturn
 
 from regvault.errors import ReadOnlyStoreError
 from regvault.model.store import Space
+from regvault.storage.delegate import unwrap
 
 if TYPE_CHECKING:
     from regvault.model.store import ByteReader, ObjectStore, Stored
 
-__all__ = ["ReadOnly"]
+__all__ = ["ReadOnly", "is_past"]
+
+
+def is_past(store: ObjectStore) -> bool:
+    """Return whether this is a store as it was: nothing can change it, and no lease helps."""
+    return isinstance(unwrap(store), ReadOnly)
 
 
 class ReadOnly:

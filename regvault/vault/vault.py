@@ -205,7 +205,8 @@ class Vault:
             raise NotFoundError(
                 f"there is no vault at {store.location}",
                 hint="Make one with: regvault init VAULT. If there was one: is it mounted, is the "
-                "path right?",
+                "path right? One that was deleted from a bucket with versioning is there still: "
+                "--vault-at TIME.",
             ) from None
         try:
             body = read_document(data, VAULT_JSON, types=("vault",), vault=None).body
