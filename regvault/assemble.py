@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from regvault.config.places import endpoint_of, overlap, refuse_overlap
-from regvault.errors import NotFoundError, ObjectNotFoundError, UsageError
+from regvault.errors import NotFoundError, ObjectNotFoundError, RefusedError, UsageError
 from regvault.model.location import Kind
 from regvault.vault.keys import VAULT_JSON
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from regvault.model.whereabouts import Lock, Whereabouts
     from regvault.ops.check import RegistryAt, VaultAt
     from regvault.ops.doctor import SourceSubject, VaultSubject
+    from regvault.ops.repair.past import Recovered
     from regvault.storage.s3 import S3Store
+    from regvault.vault.locks import LockPolicy
     from regvault.vault.signing import Keys
     from regvault.vault.vault import Vault
 
@@ -96,9 +98,27 @@ def _vault_store(
         from regvault.storage.local import LocalStore
 
         store = LocalStore(place.location.path, create=create)
+    if place.as_of_ns is not None:
+        store = _as_of(store, place.as_of_ns)
     upload = place.limit_upload if limit_upload is None else limit_upload
     download = place.limit_download if limit_download is None else limit_download
     return _limited(store, upload, download)
+
+
+def _as_of(store: ObjectStore, moment_ns: int) -> ObjectStore:
+    """Return a store as it was.
+
+    Raises:
+        UsageError: it keeps no versions, so nobody knows.
+    """
+    from regvault.model.store import VersionedStore
+
+    if not isinstance(store, VersionedStore) or not store.versioned():
+        raise UsageError(
+            f"--vault-at: {store.location} keeps no versions of what is overwritten or deleted",
+            hint="Only a bucket with versioning has a past. Is there a copy of the vault?",
+        )
+    return store.as_of(moment_ns)
 
 
 def open_vault(
@@ -136,6 +156,35 @@ def open_vault(
         raise
 
 
+def recover_vault(
+    place: VaultPlace,
+    *,
+    limit_upload: float | None = None,
+    limit_download: float | None = None,
+) -> tuple[Recovered, Vault]:
+    """Open a vault that may have lost anything, completed from its past; and that past.
+
+    Args:
+        place: where it is, with the time to go back to.
+        limit_upload: bytes per second, instead of the configured ones.
+        limit_download: likewise.
+
+    Raises:
+        NotFoundError: there was no vault then.
+        RefusedError: there is another one now.
+        UsageError: the store keeps no versions.
+    """
+    from dataclasses import replace
+
+    from regvault.ops.repair.past import recover_documents
+
+    past = open_vault(place, limit_download=limit_download)
+    present = _vault_store(
+        replace(place, as_of_ns=None), limit_upload=limit_upload, limit_download=limit_download
+    )
+    return recover_documents(present, past.store, past.id), past
+
+
 def _holds_registry(store: ObjectStore) -> bool:
     return next(iter(store.list_prefixes("docker/registry/")), None) is not None
 
@@ -153,10 +202,12 @@ def _keys(place: VaultPlace) -> Keys:
     return Keys(signer, tuple(parse_public_key(text) for text in place.trusted_keys))
 
 
-def create_vault(place: VaultPlace) -> str:
+def create_vault(place: VaultPlace, lock: LockPolicy | None = None) -> str:
     """Make a vault; return its id. Its directory is made, a bucket is not.
 
-    With `place.sign_key` it is one whose documents are signed.
+    Args:
+        place: where. With a `sign_key` it is one whose documents are signed.
+        lock: how its objects are locked; None: not at all.
 
     Raises:
         CredentialError: the key to sign with is not where it should be.
@@ -167,13 +218,18 @@ def create_vault(place: VaultPlace) -> str:
 
     if place.location.kind is Kind.FILE:
         _refuse_inside(place.location.path, "a vault")
+        if lock is not None:
+            raise RefusedError(
+                f"{place.location} is a directory, and a file system cannot lock",
+                hint="Object Lock is of S3: regvault init s3://BUCKET/PREFIX --lock ...",
+            )
     store = _vault_store(place, create=True)
     if _holds_registry(store):
         raise UsageError(
             f"there is a registry at {place.location}",
             hint="A vault needs a place of its own, beside the registry.",
         )
-    return vault.create_vault(store, _keys(place))
+    return vault.create_vault(store, _keys(place), lock=lock)
 
 
 def _refuse_inside(path: str, what: str) -> None:
