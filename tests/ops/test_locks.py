@@ -135,7 +135,7 @@ class TestInit:
                 pass
 
         with pytest.raises(RefusedError, match="does not show the lock"):
-            create_vault(Ignoring(), POLICY)
+            create_vault(Ignoring(), lock=POLICY)
 
     def test_a_vault_that_is_there_is_locked_and_a_locked_one_is_left_alone(self):
         store = VersionedMemoryStore(clock_ns=time.time_ns())
