@@ -48,7 +48,12 @@ class S3AsOf(ReadOnly):
     Args:
         store: the bucket as it is.
         moment_ns: nanoseconds since the epoch; what was written in that very moment counts.
+
+    Attributes:
+        page_keys: versions that one answer of the server lists.
     """
+
+    page_keys = 1000
 
     def __init__(self, store: S3Store, moment_ns: int) -> None:
         self._store = store
@@ -67,6 +72,7 @@ class S3AsOf(ReadOnly):
         """Yield the answers of ListObjectVersions. Raises StoreError where they do not end."""
         seen: set[tuple[str, str]] = set()
         whole = self._store.prefix + prefix
+        params.setdefault("MaxKeys", self.page_keys)
         while True:
             page = self._store.call("list_object_versions", "list", "", Prefix=whole, **params)
             yield page
