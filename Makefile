@@ -63,6 +63,12 @@ check: .venv/.installed ## Lint, formatting, types, layers, generated pages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(if $(wildcard scripts/gen_docs.py),$(BIN)/python scripts/gen_docs.py --check)
+	$(if $(wildcard scripts/guarantees.py),$(BIN)/python scripts/guarantees.py --check)
+
+.PHONY: mutants
+mutants: .venv/.installed ## Break each safety rule in turn; a named test must fail each time (MUTANTS='prune lease')
+	$(BIN)/python scripts/mutants/run.py $(MUTANTS)
+	$(BIN)/python scripts/guarantees.py
 
 .PHONY: services
 services: ## Install the real servers and clients that test-services runs

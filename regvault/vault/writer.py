@@ -20,7 +20,7 @@ __all__ = ["ObjectWriter"]
 
 
 class ObjectWriter:
-    """Stores objects for one run (rule 2 of "Commit, condemn, delete"). Thread-safe.
+    """Stores objects for one run ("A writer", step 5, in `docs/vault-format.md`). Thread-safe.
 
     Attributes:
         written: objects that this run stored.

@@ -403,6 +403,12 @@ class TestDurability:
         store.put("a/b/k", b"y", if_none_match=False)
         assert len(synced) == 2
 
+    def test_what_is_only_created_is_on_the_disk_with_its_directory(self, store, synced):
+        store.put("a/b/k", b"x", if_none_match=True)
+        names = [os.path.relpath(path, store.root) for path in synced]
+        assert names[0].startswith("a/b/.regvault-")
+        assert names[1:] == ["a/b", "a", "."]
+
     def test_streams_wait_for_the_barrier(self, store, synced, monkeypatch):
         calls = []
         monkeypatch.setattr("regvault.storage.local_tree.syncfs", calls.append)

@@ -8,8 +8,13 @@ import pytest
 # The worlds that the tests of the verbs act in.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "ops"))
 
+import figures
 from inline import no_threads
 from scene import CHANCE, CLOCK_NS
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    figures.register(config)
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ import os
 from contextlib import suppress
 
 import pytest
+from figures import tried
 from scene import CHANCE, Dying, Scene, contents
 from verbs import VERBS, check_and_converge, operations
 from world import tree
@@ -39,6 +40,7 @@ def test_a_crash_at_any_operation(name, part):
     for at in share(part, count):
         for when in ("before", "after"):
             where = (name, at, when)
+            tried(f"crashes: {name}")
             scene = verb.before(True).copy()
             CHANCE.begin("first")
             faulty = FaultyStore(scene.store)
@@ -70,6 +72,7 @@ def test_a_crash_of_a_restore_at_any_write_of_its_target(part):
     assert target.operations >= LEAST
     for at in share(part, target.operations):
         for when in ("before", "after"):
+            tried("crashes: restore")
             inner = MemoryStore("target")
             faulty = FaultyStore(inner)
             faulty.crash_at(at, when=when)

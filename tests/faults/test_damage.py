@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
 import pytest
+from figures import tried
 from scene import CHANCE, CLOCK_NS, Scene
 from world import BASE, blob_key, flip, layer_key, noise, revision_key, tree
 
@@ -489,6 +490,7 @@ def test_an_amended_object_is_found_though_no_segment_names_it(kind):
 @pytest.mark.parametrize(("kind", "damage"), CASES)
 def test_damage_is_named_by_its_key(kind, damage):
     """Invariants 7 and 9: whatever is wrong has a name, and nothing else is blamed."""
+    tried("damages, each named by verify")
     harmed = damaged(kind, damage)
     result = harmed.scene.verify()
     problems = result.to_json()["problems"]
@@ -558,6 +560,7 @@ def _moved_by(scene: Scene, amendment: str) -> str:
 @pytest.mark.parametrize(("kind", "damage"), CASES)
 def test_a_restore_gives_all_that_is_whole_and_nothing_that_is_not(kind, damage):
     """Invariants 7 and 9: wrong bytes are refused and named, all other images come back."""
+    tried("damages, each met by a restore of every snapshot", len(KEPT))
     harmed = damaged(kind, damage)
     for sequence in KEPT:
         check_restore(harmed, sequence)
@@ -615,6 +618,7 @@ KEEPS_SIZE = ("first bit", "middle bit", "last bit")
 @pytest.mark.parametrize(("kind", "damage"), CASES)
 def test_the_next_snapshot_is_whole(kind, damage):
     """Invariants 3 and 9: it stores anew what is not there, or says what it cannot do without."""
+    tried("damages, each met by the next snapshot")
     harmed = damaged(kind, damage)
     scene = harmed.scene
     if refused := take(scene):
@@ -784,6 +788,7 @@ def test_no_bit_of_a_document_is_free(kind):
     assert seal
     for at in range(len(data)):
         for bit in range(8):
+            tried("flipped bits of documents")
             changed = bytearray(data)
             changed[at] ^= 1 << bit
             with pytest.raises(VaultDamagedError):

@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from figures import tried
 from scene import CHANCE, Dying, contents
 from verbs import ALL, VERBS, check_and_converge
 from verbs import operations as count_operations
@@ -78,6 +79,7 @@ def test_an_error_at_any_operation(name, error, times):
     failed = 0
     for at in range(1, total + 1, EVERY):
         where = (name, error, at, times)
+        tried("errors of a store")
         scene = verb.before(False).copy()
         CHANCE.begin("first")
         faulty = FaultyStore(scene.store)

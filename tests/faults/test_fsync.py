@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from disk import Disk
+from figures import tried
 from ondisk import Template, memory_of, opened
 from scene import CHANCE, Dying, contents
 from test_errors import exit_code
@@ -81,6 +82,7 @@ def test_a_vault_after_a_sync_failed_and_the_power_was_cut(name, times, tmp_path
     assert total > 5
     failed = 0
     for at in range(1, total + 1, EVERY):
+        tried("syncs that failed")
         disk, scene, code = run(at)
         assert code in {0, 1}, at
         failed += code != 0
@@ -119,6 +121,7 @@ def test_a_prune_deletes_nothing_that_a_root_needs_which_is_not_surely_forgotten
     assert code == 0
     failed = 0
     for at in range(1, disk.syncs + 1):
+        tried("syncs that failed")
         disk, begin, code, pruned = run(at)
         failed += code != 0 and pruned > 0
         for number, moment in enumerate(disk.moments[begin:]):
@@ -164,6 +167,7 @@ def test_a_restored_registry_after_a_sync_failed_and_the_power_was_cut(times, tm
     total = disk.syncs
     assert total > 2
     for at in range(1, total + 1):
+        tried("syncs that failed")
         disk, code = restored(at)
         assert code == 1, at
         assert not (root / "regvault-unsynced").exists()

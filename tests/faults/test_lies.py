@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from figures import tried
 from liar import Liar, key_of
 from scene import CHANCE, CLOCK_NS, Scene, data_of
 from world import tree
@@ -255,6 +256,7 @@ class Tried:
 
     def __call__(self, where: object, *, fitting: Iterable[int] = FITTING, **lie: Any) -> int:
         """Run the verb against a store with one lie; judge it."""
+        tried("lies of a store")
         scene = history().copy()
         store = scene.store
         CHANCE.begin("first")
@@ -612,6 +614,7 @@ def meanwhile(
         the two exit codes (-1: it did not come to it), what is wrong afterwards, how many writes
         there were, and the key of the n-th.
     """
+    tried("two verbs at once, one within the other")
     scene = history().copy()
     store = scene.store
     other = scene.copy()

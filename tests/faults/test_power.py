@@ -1,6 +1,6 @@
 """The power is cut at any moment, and anything that was not synced may be gone.
 
-Invariants 1 and 2, rule 8. At every call that changes a file: nothing lost, all lost; where the
+Invariants 1 and 2. At every call that changes a file: nothing lost, all lost; where the
 most is at stake, just before each sync, each change alone and each pair; and 1,000 subsets by seed.
 Whatever the disk shows then, every snapshot restores, and the same command again converges.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from disk import Disk
+from figures import tried
 from ondisk import fill, memory_of, opened
 from scene import CHANCE, Dying
 from verbs import VERBS, check_and_converge, first_day
@@ -89,6 +90,7 @@ def test_the_vault_after_the_power_was_cut(name, share, tmp_path):
     for number, (where, files) in enumerate(states(moments)):
         if number % SHARES != share:
             continue
+        tried("power cuts")
         scene = before.copy()
         scene.held = dict(held)
         scene.store = memory_of("vault", files, clock_ns=clock)
@@ -109,6 +111,7 @@ def test_a_restored_registry_after_the_power_was_cut(tmp_path):
         scene.restore(sequence, target, threads=1)
         target.close()
     for where, files in states(disk.moments):
+        tried("power cuts")
         inner = memory_of("target", files)
         # A tag is there only with all that it reaches, and with its right content.
         for key, data in files.items():

@@ -16,6 +16,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from figures import tried
 from kernel import CHANGES, LOOKS, NAMES, TAKES_ROOM, Fault, Kernel
 from ondisk import Template, memory_of, opened
 from scene import CHANCE, Dying, Scene, contents
@@ -69,6 +70,7 @@ def faults(kind: str, times: int, total: int) -> Iterator[Fault]:
     code, calls, _, done = KINDS[kind]
     step = 1 if WHOLE else 6 if times > ONCE else 4 if calls is LOOKS else 1
     for at in range(1, total + 1, step * EVERY):
+        tried("errors of calls of the kernel")
         yield Fault(code, calls, at, times, done)
 
 

@@ -19,10 +19,13 @@ from regvault.cli.commands.info import info
 from regvault.cli.commands.ls import ls
 from regvault.cli.commands.snapshots import snapshots
 from regvault.errors import RegvaultError, StoreAccessError, UsageError, VaultDamagedError
+from regvault.model.progress import NO_PROGRESS
+from regvault.ops.purge import plan_purge, purge
 from regvault.ops.snapshot.session import parse_entry
 from regvault.storage.local import LocalStore
 from regvault.vault.envelope import write_document
-from regvault.vault.segment import Location, write_segment
+from regvault.vault.keys import parse_segment_key
+from regvault.vault.segment import Location, Segment, write_segment
 
 
 @pytest.fixture
@@ -78,6 +81,57 @@ class TestTheCatalogIsNoWitness:
         write_segment(world.store, places, level=0, run="f" * 24)
         assert world.snapshot().exit_code() == 4  # what a line said of the vault is not true
         assert world.restored() == tree(world.registry)
+
+    def test_verify_names_a_blob_that_no_object_of_the_list_holds(self, world):
+        (segment,) = world.keys("catalog/")
+        lines = list(Segment(world.store, parse_segment_key(segment)).read())
+        layer = digest_of(noise(3000, 1))
+        left = [line for line in lines if not line.startswith(layer.encode())]
+        assert len(left) == len(lines) - 1
+        world.lose(segment)
+        write_segment(world.store, left, level=0, run="f" * 24)
+        problems = world.verify("metadata").report.problems
+        assert {(p.key, p.what) for p in problems} == {(layer, "closure")}
+
+
+class TestWrongMembers:
+    """Invariant 7: a host that was taken over can store anything; its own name proves no member."""
+
+    LAYER = noise(2000, "wrong layer")
+    CONFIG = b'{"config": "wrong"}'
+
+    def intruded(self, monkeypatch, data: bytes) -> World:
+        """A vault with an object that holds other bytes under the digest of these."""
+        made = World()
+        push(made, "team/app", 1)
+        made.push.image("team/app", "wrong", layers=(self.LAYER,), config=self.CONFIG)
+        key = blob_key(digest_of(data))
+        made.registry.put(key, flip(made.registry.get(key)))
+        with monkeypatch.context() as patch:
+            patch.setattr("regvault.ops.snapshot.storer.matches", lambda *_: True)
+            assert made.snapshot().exit_code() == 0
+        return made
+
+    def test_verify_names_one_of_a_pack(self, monkeypatch):
+        made = self.intruded(monkeypatch, self.LAYER)
+        result = made.verify()
+        assert result.exit_code() == 4
+        assert any(digest_of(self.LAYER) in p.detail for p in result.report.problems)
+
+    def test_no_restore_writes_one_of_a_meta_object(self, monkeypatch):
+        made = self.intruded(monkeypatch, self.CONFIG)
+        result, target = made.restore()
+        assert result.exit_code() == 4
+        assert blob_key(digest_of(self.CONFIG)) not in tree(target)
+
+    def test_no_purge_moves_one(self, monkeypatch):
+        made = self.intruded(monkeypatch, self.LAYER)
+        vault = made.vault()
+        made.store.clock_ns = time.time_ns()
+        plan = plan_purge(vault, [digest_of(noise(3000, 1))], progress=NO_PROGRESS)
+        with pytest.raises(VaultDamagedError, match="other bytes"):
+            purge(vault, plan, progress=NO_PROGRESS, threads=1)
+        assert not made.keys("records/amendments/")
 
 
 class TestRotIsStoredAnew:

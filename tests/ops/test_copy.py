@@ -6,16 +6,26 @@ import json
 import time
 
 import pytest
-from world import World, noise, tree
+from world import Before, World, noise, tree
 
-from regvault.errors import LeaseHeldError, NotFoundError, RefusedError
+from regvault.errors import (
+    LeaseHeldError,
+    LeaseLostError,
+    NotFoundError,
+    RefusedError,
+    StoreAccessError,
+    TemporaryError,
+)
 from regvault.ops.confirm import confirm, plan_confirm
 from regvault.ops.copy import CopyOptions, copy
 from regvault.ops.forget import forget, plan_forget_named
 from regvault.ops.prune import plan_prune, prune
+from regvault.storage.delegate import Wrapper
 from regvault.storage.memory import MemoryStore
 from regvault.storage.wrappers import CountingStore
-from regvault.vault.keys import plain_key
+from regvault.vault.condemned import condemned_document, read_condemned
+from regvault.vault.envelope import write_document
+from regvault.vault.keys import condemned_key, new_run_id, plain_key
 from regvault.vault.lease import Lease
 from regvault.vault.vault import Vault
 
@@ -227,6 +237,35 @@ def test_what_was_condemned_there_comes_back_under_another_name(made):
     target.verified()
 
 
+class Keeping(Wrapper):
+    """A store that deletes nothing."""
+
+    def delete(self, key):
+        raise StoreAccessError(f"locked: {key}", key=key)
+
+
+def test_what_is_condemned_there_and_not_yet_deleted_is_not_counted_on(made):
+    """Invariant 3: it is there, and told by a segment, and will be deleted."""
+    target = another()
+    copied(made, target)
+    made.remove("web")
+    made.snapshot()
+    confirmed(made, 4)  # it shrank, so it was held
+    copied(made, target)
+    forget_named(target, 1, 2, 3)
+    honest, target.store = target.store, Keeping(target.store)
+    pruned(target)
+    target.store = honest
+    made.push.image("web", "1", layers=(noise(400, 3),))
+    made.snapshot()
+    copied(made, target)
+    needed = {ref.key for ref in target.vault().object_list(target.root(5))}
+    assert not needed & read_condemned(target.store, target.vault().id)
+    pruned(target)
+    assert target.restored(5) == made.restored(5)
+    target.verified()
+
+
 @pytest.mark.parametrize("damage", ["gone", "spoilt"])
 def test_a_damaged_snapshot_is_left_out_and_fills_its_slot_when_it_is_mended(made, damage):
     only = {ref.key for ref in made.vault().object_list(made.root(2))}
@@ -313,4 +352,37 @@ def test_two_copies_at_once_are_kept_apart(made):
     with Lease(vault.store, vault.id, "0" * 24, role="writer", registry="prod"):
         with pytest.raises(LeaseHeldError):
             copied(made, target)
+    assert target.roots() == []
+
+
+def copied_beside(source: World, target: World, do):
+    """Copy; when the first object is stored, do something else in the target."""
+    vault = Vault(Before(target.store, "put_stream", "", do))
+    return copy(source.vault(), [vault], CopyOptions(threads=1), progress=source.progress)
+
+
+def test_a_copier_that_was_declared_dead_commits_nothing(made):
+    """Rule 1: however late it wakes up."""
+    target = another()
+
+    def declare_dead() -> None:
+        (key,) = target.keys("leases/")
+        body = json.loads(target.store.get(key).split(b"\n")[0])
+        target.store.put(key, write_document({**body, "state": "ended"})[0])
+
+    with pytest.raises(LeaseLostError):
+        copied_beside(made, target, declare_dead)
+    assert target.roots() == []
+
+
+def test_a_prune_that_did_not_see_this_copy_stops_it(made):
+    """Invariant 4: what it counted on may be condemned by now."""
+    target = another()
+
+    def condemn() -> None:
+        data = condemned_document(target.vault().id, 1, new_run_id(), [])
+        target.store.put(condemned_key(1), data)
+
+    with pytest.raises(TemporaryError, match="did not see"):
+        copied_beside(made, target, condemn)
     assert target.roots() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, timedelta
 
 import pytest
@@ -17,6 +18,7 @@ from regvault.ops.pin import active_pins, is_pinned, pin, unpin
 from regvault.policy.retention import Retention
 from regvault.storage.delegate import Wrapper
 from regvault.storage.memory import MemoryStore
+from regvault.vault.envelope import to_time
 from regvault.vault.root import RootName
 from regvault.vault.stub import parse_stub
 
@@ -67,6 +69,17 @@ def test_time_is_that_of_the_store():
         made.push.image("app", "latest", layers=(noise(200, time.time_ns()),))
         made.snapshot()
     assert forgotten(made, planned(made, daily=30)) == list(range(2, 31))
+
+
+def test_a_snapshot_that_lies_about_its_time_is_no_other_day():
+    """Rule 12: a host that was taken over cannot make its snapshots those of days to come."""
+    made = days(1)
+    for ahead in range(1, 11):
+        made.push.image("app", "latest", layers=(noise(200, "lie", ahead),))
+        root = made.snapshot().root
+        liar = replace(root, started=to_time(time.time_ns() + ahead * DAY_NS))
+        made.store.put(root.name.key, liar.to_document(made.vault().id)[0])
+    assert forgotten(made, planned(made, daily=30)) == list(range(2, 11))
 
 
 def test_a_stub_keeps_the_chain(tmp_path):

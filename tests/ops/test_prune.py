@@ -6,11 +6,12 @@ import random
 import time
 
 import pytest
-from world import Listener, World, noise, tree
+from world import Before, Listener, World, noise, tree
 
 from regvault.errors import (
     LeaseHeldError,
     LeaseLostError,
+    NotFoundError,
     RefusedError,
     StoreAccessError,
     VaultDamagedError,
@@ -23,6 +24,8 @@ from regvault.storage.memory import MemoryStore
 from regvault.vault.condemned import read_condemned
 from regvault.vault.keys import PRUNE_LOCK, condemned_key, new_run_id, parse_segment_key
 from regvault.vault.lease import Lease
+from regvault.vault.parties import end, read_held, void_document
+from regvault.vault.prune_lock import PruneLock
 from regvault.vault.reach import needed_keys
 from regvault.vault.stub import forget_root
 from regvault.vault.vault import Vault
@@ -139,6 +142,40 @@ def test_a_young_object_stays(made):
     plan.close()
 
 
+def planned(made: World, *, store=None):
+    return plan_prune(Vault(store or made.store), progress=NO_PROGRESS, threads=1, grace_s=NOW)
+
+
+def executed(made: World, plan, *, store=None):
+    return prune(Vault(store or made.store), plan, progress=NO_PROGRESS, threads=1, grace_s=NOW)
+
+
+def test_what_a_run_may_have_stored_that_failed_meanwhile_stays(made):
+    """Rule 3: age is judged under the lock, whatever was said when it was planned."""
+    days(made, 2)
+    forget(made, 1)
+    plan = planned(made)
+    assert plan.candidates.count
+    lease = Lease(made.store, made.vault().id, new_run_id(), role="writer", registry="prod")
+    lease.release(failed=True)
+    assert executed(made, plan).condemned == (0, 0)
+
+
+def test_what_a_snapshot_came_to_need_meanwhile_is_not_condemned(made):
+    """Rule 3: what is needed is decided under the lock. Invariant 4."""
+    days(made, 2)
+    forget(made, 1)
+    plan = planned(made)
+    before = {seen.key for seen in plan.candidates}
+    made.push.image("day-0", "raw", layers=(noise(1 << 20, "own", 0),))
+    made.snapshot()
+    needed = {ref.key for ref in made.vault().object_list(made.root(3))}
+    assert before & needed
+    executed(made, plan)
+    assert not needed & read_condemned(made.store, made.vault().id)
+    restores(made, {3: tree(made.registry)})
+
+
 def test_snapshots_go_on_after_a_prune(made):
     held = days(made, 3)
     forget(made, 1, 2)
@@ -164,8 +201,6 @@ class TestWhoIsAtWork:
         assert pruned(made).condemned[0] > 0
 
     def test_another_prune_is_waited_for(self, made, monkeypatch):
-        from regvault.vault.prune_lock import PruneLock
-
         monkeypatch.setattr("regvault.vault.prune_lock.seen_dead", lambda _: False)
         days(made, 2)
         forget(made, 1)
@@ -220,6 +255,76 @@ class TestWhoIsAtWork:
         lease.release(failed=True)
         assert pruned(made).condemned == (0, 0)
 
+    def test_a_writer_that_began_just_before_the_lock_was_taken_is_seen(self, made):
+        """Rule 3: a pruner takes the lock, then reads the leases."""
+        days(made, 2)
+        forget(made, 1)
+        plan = planned(made)
+
+        def begin() -> None:
+            Lease(made.store, made.vault().id, new_run_id(), role="writer", registry="prod")
+
+        with pytest.raises(LeaseHeldError, match="snapshot of prod"):
+            executed(made, plan, store=Before(made.store, "put", PRUNE_LOCK, begin))
+        assert not made.keys("condemned/")
+
+    @pytest.mark.parametrize("which", ["first", "again"])
+    def test_of_two_that_take_the_lock_at_once_one_gets_it(self, made, which, monkeypatch):
+        monkeypatch.setattr("regvault.vault.prune_lock.seen_dead", lambda _: False)
+        days(made, 2)
+        if which == "again":
+            pruned(made)
+            PruneLock(
+                made.store, made.vault().id, new_run_id(), wait_s=0, say=lambda _: None
+            ).release()
+        forget(made, 1)
+        plan = planned(made)
+        words = {"wait_s": 0, "say": lambda _: None}
+        other = []
+
+        def take() -> None:
+            other.append(PruneLock(made.store, made.vault().id, new_run_id(), **words))
+
+        with pytest.raises(LeaseHeldError, match="another prune"):
+            executed(made, plan, store=Before(made.store, "put", PRUNE_LOCK, take))
+        other[0].renew()
+        other[0].release()
+
+    def test_a_lock_that_another_ended_condemns_nothing(self, made):
+        """Rule 1: whoever was declared dead commits nothing, however late."""
+        days(made, 2)
+        forget(made, 1)
+        plan = planned(made)
+
+        def declare_dead() -> None:
+            body, etag, _ = read_held(made.store, made.vault().id, PRUNE_LOCK)
+            assert end(made.store, made.vault().id, PRUNE_LOCK, body, etag)
+
+        with pytest.raises(LeaseLostError):
+            executed(made, plan, store=Before(made.store, "list", "condemned/", declare_dead))
+        assert not made.keys("condemned/")
+
+    def test_a_slot_that_was_filled_meanwhile_is_left_alone(self, made):
+        days(made, 2)
+        forget(made, 1)
+        plan = planned(made)
+        void = void_document(made.vault().id, condemned_key(1), new_run_id())
+        fill = Before(
+            made.store, "put", condemned_key(1), lambda: made.store.put(condemned_key(1), void)
+        )
+        assert executed(made, plan, store=fill).slot == condemned_key(2)
+        assert made.store.get(condemned_key(1)) == void
+        made.verified()
+
+    def test_a_claim_that_came_too_late_is_told_so(self, made):
+        """Rule 11: a reader writes its claim, then looks whether its roots are still there."""
+        days(made, 2)
+        root = made.root(1)
+        forget(made, 1)
+        with pytest.raises(NotFoundError, match="forgotten just now"):
+            with claim(made.vault(), [root], Listener()):
+                pass
+
 
 class TestRefusals:
     def test_a_gap_stops_it(self, made):
@@ -267,11 +372,42 @@ class TestRefusals:
         data = condemned_document(made.vault().id, 1, new_run_id(), [wanted])
         made.store.put(condemned_key(1), data)
         forget(made, 1)
+        plan = planned(made)
+        assert plan.needed == [wanted]  # a dry run says so too
+        assert plan.leftovers.count == 0
+        plan.close()
         result = pruned(made)
         assert result.plan.needed == [wanted]
         assert result.exit_code() == 4
         assert made.store.head(wanted)
         del held
+
+    def test_what_is_needed_all_the_same_is_not_deleted(self, made):
+        """Invariant 4: the roots are read once more before anything goes."""
+        held = days(made, 2)
+        root = made.store.get(made.root(1).name.key)
+        forget(made, 1)
+        pruned(made, store=Denying(made.store))
+        plan = planned(made)
+        assert plan.leftovers.count
+        made.store.put(made.root(2).name.key.replace("2.json", "1.json"), root)
+        objects = made.vault().object_list(made.root(1))
+        needed = {ref.key for ref in objects} | {chunk.key for chunk in objects.own_chunks()}
+        result = executed(made, plan)
+        assert needed <= set(made.keys())
+        assert set(result.plan.needed) <= needed
+        assert result.exit_code() == 4
+        restores(made, {1: held[0], 2: held[1]})
+
+    def test_what_no_list_condemns_any_more_is_not_deleted(self, made):
+        """Invariant 4: only what is condemned is deleted, as the store says it then."""
+        days(made, 2)
+        forget(made, 1)
+        pruned(made, store=Denying(made.store))
+        plan = planned(made)
+        assert plan.leftovers.count
+        made.lose(condemned_key(1))
+        assert executed(made, plan).deleted == (0, 0)
 
 
 class Denying(Wrapper):
@@ -282,6 +418,7 @@ class Denying(Wrapper):
 
 
 def test_what_the_store_does_not_let_go_is_tried_again(made):
+    """Invariant 10: what is locked stays for as long as it is, and is not taken for gone."""
     days(made, 2)
     forget(made, 1)
     result = pruned(made, store=Denying(made.store))
@@ -303,6 +440,16 @@ def test_superseded_segments_go(made):
     assert len(left) < 8
     assert result.condemned[0] == 8
     made.verified()
+
+
+def test_a_damaged_segment_supersedes_nothing(made):
+    """Invariant 4: what it says of others counts only where it is whole itself."""
+    days(made, 10)
+    before = set(made.keys("catalog/"))
+    merged = next(key for key in before if parse_segment_key(key).level == 1)
+    made.spoil(merged, lambda data: data[:9] + bytes([data[9] ^ 1]) + data[10:])
+    pruned(made)
+    assert set(made.keys("catalog/")) == before
 
 
 def test_every_hundredth_list_repeats_the_earlier_ones(made, monkeypatch):

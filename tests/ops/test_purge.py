@@ -23,6 +23,9 @@ from regvault.ops.purge import plan_purge, purge
 from regvault.ops.selector import Opened
 from regvault.storage.delegate import Wrapper
 from regvault.storage.memory import MemoryStore
+from regvault.storage.wrappers import CountingStore
+from regvault.vault.blobs import BlobReader
+from regvault.vault.catalog import Catalog
 from regvault.vault.condemned import read_condemned
 from regvault.vault.keys import PRUNE_LOCK, amendment_key, new_run_id
 from regvault.vault.lease import Lease
@@ -127,6 +130,49 @@ def test_a_content_goes_from_every_snapshot_and_nothing_else_does(made, what):
     other.name = made.name
     other.verified()
     assert other.restored(1) == without(made, day, digest)
+
+
+def test_what_took_the_place_of_old_objects_outlives_a_prune(made):
+    """Invariant 4: what an amendment brought in is needed, though no object list names it."""
+    digest = digest_of(SMALL)
+    purged(made, digest)
+    expected = made.restored(1)
+    before = set(made.keys())
+    plan = plan_prune(made.vault(), progress=NO_PROGRESS, threads=1, grace_s=-1.0)
+    result = prune(made.vault(), plan, progress=NO_PROGRESS, threads=1, grace_s=-1.0)
+    assert result.exit_code() == 0
+    new = {ref.key for ref in made.vault().amendments.values() if ref is not None}
+    assert new
+    assert new <= before & set(made.keys())
+    assert made.restored(1) == expected
+    made.verified()
+
+
+def test_what_is_new_is_durable_before_anything_points_to_it(made):
+    """Invariant 1: objects, a segment, the amendment, and only then the condemned list."""
+    counting = CountingStore(made.store, record=True)
+    purged(made, digest_of(SMALL), store=counting)
+    calls = [(verb, key) for verb, key in counting.calls if verb in {"commit", "barrier", "put"}]
+
+    def at(verb: str, prefix: str) -> int:
+        (found,) = [n for n, (v, key) in enumerate(calls) if v == verb and key.startswith(prefix)]
+        return found
+
+    segment, amendment = at("commit", "catalog/"), at("put", "records/amendments/")
+    assert ("barrier", "") in calls[segment:amendment]
+    assert ("barrier", "") in calls[amendment : at("put", "condemned/")]
+
+
+def test_nobody_gets_what_was_purged_though_it_is_still_there(made):
+    """Nothing is taken from a key that an amendment replaced, though a catalog line names it."""
+    digest = digest_of(SMALL)
+    assert purged(made, digest, store=LockedStore(made.store)).exit_code() == 3
+    assert remains(made, SMALL)
+    vault = made.vault()
+    catalog = Catalog(vault.store, None)
+    reader = BlobReader(vault.store, catalog, vault.object_list(made.root(1)))
+    assert reader.locate(digest) == []
+    catalog.close()
 
 
 def test_an_image_that_needs_it_is_not_restored_by_name_and_that_is_said(made):

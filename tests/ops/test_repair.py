@@ -16,6 +16,7 @@ from regvault.ops.verify import VerifyOptions
 from regvault.ops.verify.data import Sample
 from regvault.storage.delegate import Wrapper
 from regvault.storage.memory import MemoryStore
+from regvault.vault.envelope import write_document
 from regvault.vault.keys import PRUNE_LOCK, plain_key
 from regvault.vault.parties import end, read_held
 from regvault.vault.vault import Vault
@@ -345,6 +346,18 @@ def test_a_root_comes_back_from_a_copy(made, sequence, damage):
     assert made.store.get(key) == before
     assert {1: made.restored(1), 2: made.restored(2)} == days
     made.verified()
+
+
+def test_a_root_that_does_not_fit_its_chain_is_not_put_back(made):
+    """Rule 6: a copy that was tampered with; the next root names the right one by its digest."""
+    made.other = copied(made)
+    key = made.root(1).name.key
+    made.store.delete(key)
+    lines = made.other.store.get(key).split(b"\n")
+    forged = write_document({**json.loads(lines[0]), "complete": False})[0]
+    made.other.store.put(key, forged + b"\n".join(lines[2:]))
+    assert repaired(made, "copy").roots == []
+    assert made.keys("snapshots/") == [made.root(2).name.key]
 
 
 def test_a_root_of_another_vault_is_not_taken(made):

@@ -18,8 +18,9 @@ from regvault.ops.purge import plan_purge, purge
 from regvault.ops.repair import VaultSpare, plan_repair, repair
 from regvault.ops.verify import VerifyOptions
 from regvault.storage.memory import MemoryStore
+from regvault.vault.condemned import condemned_document, read_condemned
 from regvault.vault.envelope import write_document
-from regvault.vault.keys import VAULT_JSON, new_run_id
+from regvault.vault.keys import VAULT_JSON, condemned_key, new_run_id
 from regvault.vault.parties import void_document
 from regvault.vault.root import RootName
 from regvault.vault.signing import (
@@ -276,3 +277,26 @@ def test_a_private_key_that_is_none_is_in_no_message(text):
     assert "secret!" not in f"{caught.value} {caught.value.hint}"
     assert SigningKey.from_pem(KEY.to_pem(), "x").public == KEY.public
     assert KEY.to_pem() not in repr(KEY)
+
+
+def test_a_condemned_list_that_nobody_signed_is_refused(made):
+    """Rule 6: else whoever can write could have what he likes deleted."""
+    data = condemned_document(str(made.vault().id), 1, new_run_id(), made.keys("packs/"))
+    made.store.put(condemned_key(1), data)
+    with pytest.raises(UntrustedError):
+        read_condemned(made.store, as_reader(made).id)
+
+
+def test_a_copy_whose_amendment_nobody_signed_is_refused(made):
+    """It says which keys differ in the copy: it could lead readers elsewhere."""
+    target = MemoryStore("copy")
+    create_vault(target, Keys(OTHER))
+    copier = Vault(target, Keys(OTHER, (KEY.public,)))
+    copy(Vault(made.store, READER), [copier], CopyOptions(threads=1), progress=NO_PROGRESS)
+    key = made.root(3).name.key
+    body, seal, amendment = target.get(key).split(b"\n")[:3]
+    forged = write_document({**json.loads(amendment), "run": new_run_id()})[0]
+    target.put(key, b"%s\n%s\n%s" % (body, seal, forged))
+    both = Vault(target, Keys(None, (KEY.public, OTHER.public)))
+    with pytest.raises(UntrustedError):
+        both.read_slot(RootName("prod", 3))

@@ -7,31 +7,17 @@ import threading
 import time
 
 import pytest
-from world import World, noise, tree
+from world import Before, World, noise, tree
 
 import regvault.ops.writing as writing_module
 import regvault.vault.prune_lock as prune_lock_module
 from regvault.errors import LeaseHeldError, LeaseLostError, TemporaryError
 from regvault.storage.delegate import Wrapper
+from regvault.vault.condemned import condemned_document
 from regvault.vault.envelope import write_document
-from regvault.vault.keys import PRUNE_LOCK, new_run_id
+from regvault.vault.keys import PRUNE_LOCK, condemned_key, new_run_id
 from regvault.vault.lease import Lease
 from regvault.vault.parties import process_identity, void_document
-
-
-class Before(Wrapper):
-    """Does something once, before the first request that matches."""
-
-    def __init__(self, inner, verb: str, part: str, do) -> None:
-        super().__init__(inner)
-        self.what = verb, part
-        self.do = do
-
-    def _run(self, verb, key, call):
-        if self.do is not None and verb == self.what[0] and self.what[1] in key:
-            do, self.do = self.do, None
-            do()
-        return call()
 
 
 def body_of(made: World, key: str) -> dict:
@@ -274,4 +260,26 @@ def test_a_store_that_overwrites_what_it_should_only_create_is_refused(small):
 
     with pytest.raises(RegvaultError, match="create only"):
         small.snapshot(store=Careless(small.store))
+    assert small.roots() == []
+
+
+def test_a_prune_that_did_not_see_this_run_stops_it(small):
+    """Invariant 4: what this run has reused may be condemned by now."""
+
+    def condemn() -> None:
+        data = condemned_document(small.vault().id, 1, new_run_id(), [])
+        small.store.put(condemned_key(1), data)
+
+    with pytest.raises(TemporaryError, match="did not see"):
+        small.snapshot(store=Before(small.store, "list", "meta/", condemn))
+    assert small.roots() == []
+
+
+def test_a_lock_that_was_taken_just_before_the_lease_is_seen(small, monkeypatch):
+    """Rule 3: a writer writes its lease, then looks at the lock; a pruner does it the other way."""
+    monkeypatch.setattr(writing_module, "PRUNE_WAIT_S", 0)
+    with pytest.raises(LeaseHeldError):
+        small.snapshot(
+            store=Before(small.store, "put", "leases/", lambda: write_lock(small, "held"))
+        )
     assert small.roots() == []

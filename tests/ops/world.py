@@ -22,6 +22,7 @@ from regvault.ops.verify import VerifyOptions, verify
 from regvault.ops.verify.data import Sample
 from regvault.registry.reader import DistributionSource
 from regvault.registry.writer import DistributionTarget
+from regvault.storage.delegate import Wrapper
 from regvault.storage.memory import MemoryStore
 from regvault.vault.blobs import BlobReader
 from regvault.vault.catalog import Catalog, vault_cache
@@ -172,6 +173,21 @@ class Listener(Silent):
     def warn(self, message: str, *, hint: str | None = None) -> None:
         del hint
         self.warnings.append(message)
+
+
+class Before(Wrapper):
+    """Does something once, before the first request that matches."""
+
+    def __init__(self, inner, verb: str, part: str, do) -> None:
+        super().__init__(inner)
+        self.what = verb, part
+        self.do = do
+
+    def _run(self, verb, key, call):
+        if self.do is not None and verb == self.what[0] and self.what[1] in key:
+            do, self.do = self.do, None
+            do()
+        return call()
 
 
 class World:

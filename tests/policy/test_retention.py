@@ -98,6 +98,11 @@ class TestWhatAlwaysStays:
         assert Retention().empty
         assert set(kept(daily(30), Retention())) == floor(30)
 
+    def test_the_newest_stays_though_its_day_has_a_first_one(self):
+        """Invariant 6: the floor alone would keep the first of each day."""
+        points = [*daily(3), Point(4, START + 2 * DAY + timedelta(hours=1))]
+        assert reasons(points, Retention())[4] == ["newest"]
+
     def test_nothing_of_nothing(self):
         assert retain([], Retention(last=1)) == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from figures import tried
 from life import Life
 
 
@@ -33,3 +34,5 @@ def test_a_life():
     life.live(days)
     print(f"seed {seed}, {days} days:", dict(sorted(life.counts.items())))
     assert life.counts["snapshot"] == 3 * days
+    tried("days of a simulated life", days)
+    tried("snapshots of a simulated life that were restored", life.counts["restored"])

@@ -16,7 +16,7 @@ from regvault.vault.catalog import Catalog
 from regvault.vault.envelope import write_document
 from regvault.vault.keys import VAULT_JSON, amendment_key, blob_key, tree_key
 from regvault.vault.objectlist import ListRef, ObjectList, ObjectRef, build_base
-from regvault.vault.pack import MetaWriter
+from regvault.vault.pack import MetaWriter, PackWriter
 from regvault.vault.records import is_held, read_records, write_record
 from regvault.vault.root import RootName
 from regvault.vault.segment import Location, write_segment
@@ -52,6 +52,20 @@ def test_a_raw_blob_is_found_when_every_segment_is_gone(suffix):
     assert reader.read_place(place) == LARGE
     with pytest.raises(NotFoundError):
         reader.read(digest_of(b"nowhere"))
+
+
+@pytest.mark.parametrize("kind", [PackWriter, MetaWriter], ids=["packs", "meta"])
+def test_a_blob_is_proven_wherever_it_is_read_from(kind):
+    """Invariant 7: also where the object that holds it is what its own name says."""
+    store, data = MemoryStore(), b"right"
+    placed = []
+    writer = kind(new_writer(store), placed.extend)
+    writer.add(digest_of(data), b"wrong")
+    writer.flush()
+    (one,) = placed
+    place = Location(one.digest, one.ref.key, one.offset, one.length, one.size, "regvault")
+    with pytest.raises(VaultDamagedError, match="other bytes"):
+        BlobReader(store, Catalog(store, None), None).read_place(place)
 
 
 def test_of_several_places_the_one_in_the_roots_list_is_read():
@@ -129,6 +143,20 @@ def test_a_vault_json_that_says_nothing_is_damaged(fields):
     body = {"type": "vault", "format": 1, "features": [], **fields}
     store.put(VAULT_JSON, write_document(body)[0])
     with pytest.raises(VaultDamagedError):
+        Vault(store)
+
+
+def test_a_vault_json_of_any_size_is_not_read_whole():
+    """Invariant 8: a vault is hostile input, and may have a document of a terabyte."""
+
+    class Asked(MemoryStore):
+        def get(self, key, *, start=0, length=None):
+            assert length is not None
+            return super().get(key, start=start, length=length)
+
+    store = Asked()
+    store.put(VAULT_JSON, b"x" * (5 << 20))
+    with pytest.raises(VaultDamagedError, match="more than"):
         Vault(store)
 
 

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from io import BytesIO
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 from vault_build import RUN, VAULT
@@ -11,7 +13,7 @@ from vault_build import RUN, VAULT
 from regvault.errors import UnknownFormatError, VaultDamagedError
 from regvault.storage.memory import MemoryStore
 from regvault.vault.condemned import parse_condemned, read_condemned
-from regvault.vault.frames import compress
+from regvault.vault.frames import HEADER_BYTES, compress, decompress, lines_of
 from regvault.vault.keys import condemned_key
 from regvault.vault.parties import void_document
 
@@ -99,3 +101,39 @@ def test_a_list_from_the_future_is_refused(changes):
 def test_an_empty_list_condemns_nothing():
     assert parse_condemned(condemn((), 1), 1, VAULT) == []
     assert read_condemned(MemoryStore(), VAULT) == set()
+
+
+def test_a_list_whose_checksum_is_wrong_is_refused():
+    """Invariant 7: zstd's own checksum tells of damage, not of who wrote another list."""
+    text = decompress(condemn({"packs/a.tar", "packs/b.tar"}, 7), "x", 1 << 20)
+    with pytest.raises(VaultDamagedError, match="checksum"):
+        parse_condemned(compress(text.replace(b"packs/a", b"packs/A")), 7, VAULT)
+
+
+def test_a_list_that_list_does_not_show_is_found():
+    """Invariant 4: a LIST that stops early frees nothing."""
+
+    class Hiding(MemoryStore):
+        def list(self, prefix="", *, after=""):
+            hidden = condemned_key(2)
+            return (e for e in super().list(prefix, after=after) if e.key != hidden)
+
+    store = Hiding()
+    put(store, 1, {"packs/1.tar"})
+    put(store, 2, {"packs/2.tar"})
+    assert read_condemned(store, VAULT) == {"packs/1.tar", "packs/2.tar"}
+
+
+def test_a_list_that_holds_more_than_it_declares_is_not_read():
+    """Invariant 8: nothing decompresses to more than was declared."""
+    text = b"b\n" * (4 << 20)
+    writer = zstandard.ZstdCompressor().compressobj(size=len(text))
+    data = bytearray(writer.compress(text) + writer.flush())
+    assert int.from_bytes(data[6:10], "little") == len(text)
+    data[6:10] = (1000).to_bytes(4, "little")
+    rest = BytesIO(data)
+    head = rest.read(HEADER_BYTES)
+    seen = []
+    with pytest.raises(VaultDamagedError):
+        seen.extend(lines_of(rest, head, "x", 1 << 30, longest=10))
+    assert len(seen) <= 500

@@ -18,13 +18,14 @@ from regvault.errors import (
     PreconditionError,
     RegvaultError,
     StoreUnavailableError,
+    VaultDamagedError,
 )
 from regvault.storage.local import LocalStore
 from regvault.storage.memory import MemoryStore
 from regvault.vault.envelope import write_document
 from regvault.vault.keys import PRUNE_LOCK, condemned_key, lease_key, new_run_id, root_key
-from regvault.vault.lease import Lease, end_dead_writers
-from regvault.vault.parties import DEAD_AFTER_S, process_identity, void_document
+from regvault.vault.lease import Lease, end_dead_writers, living_writers
+from regvault.vault.parties import DEAD_AFTER_S, process_identity, seen_dead, void_document
 from regvault.vault.prune_lock import wait_for_prune
 
 SLOT = root_key("r", 1)
@@ -322,3 +323,38 @@ def test_a_lock_that_changes_hands_while_it_is_read_is_not_taken_for_the_dead_on
     with pytest.raises(LeaseHeldError):
         wait(store)
     assert body_of(store, PRUNE_LOCK)["state"] == "held"
+
+
+def test_a_lease_that_cannot_be_read_stops_who_must_be_certain(store):
+    """Invariant 5: it may be that of a writer who lives."""
+    store.put(lease_key(new_run_id()), b"rubbish")
+    assert list(living_writers(store, VAULT)) == []
+    with pytest.raises(VaultDamagedError):
+        list(living_writers(store, VAULT, certain=True))
+
+
+def test_whoever_cannot_fill_the_slot_of_the_dead_does_not_end_him(store):
+    """Rule 1: `ended` always means that the slot is filled."""
+    lease = writer(store)
+    lease.renew(slot=SLOT)
+    elsewhere(store, lease)
+    later(store, DEAD_AFTER_S + 1)
+    real_put = store.put
+
+    def put(key, data, **words):
+        if key == SLOT:
+            raise StoreUnavailableError("away")
+        return real_put(key, data, **words)
+
+    store.put = put
+    with pytest.raises(StoreUnavailableError):
+        end_dead_writers(store, VAULT, new_run_id(), registry="r")
+    assert body_of(store, lease.key)["state"] == "live"
+
+
+@pytest.mark.parametrize("field", ["host", "namespace"])
+def test_a_process_of_another_host_or_namespace_is_not_seen_dead(field):
+    """Two containers of one host have one boot id, and process ids of their own."""
+    dead = {**process_identity(), "pid": 2**22 + 1, "started": "1"}
+    assert seen_dead(dead)
+    assert not seen_dead({**dead, field: "another"})

@@ -15,6 +15,7 @@ from vault_build import contents, digest_of, new_writer
 
 from regvault.errors import VaultDamagedError
 from regvault.storage.memory import MemoryStore
+from regvault.vault import frames
 from regvault.vault.frames import decompress
 from regvault.vault.pack import (
     MAX_FRAME_BYTES,
@@ -222,3 +223,16 @@ def test_a_pack_that_is_read_in_pieces_has_the_same_members(blobs, data):
             assert done <= len(held)  # or the next piece would begin within the padding
             held = held[done:]
         assert found == expected
+
+
+def test_a_compressor_that_errs_stores_nothing(monkeypatch):
+    """Rule 7: what was compressed is decompressed again, and compared."""
+    compressor, decompressor = frames._tools()
+
+    class Erring:
+        def compress(self, data):
+            return compressor.compress(data[:-1] + b"!")
+
+    monkeypatch.setattr(frames, "_tools", lambda: (Erring(), decompressor))
+    with pytest.raises(RuntimeError, match="did not give back"):
+        frames.compress(b"a manifest")

@@ -155,7 +155,7 @@ def test_what_this_run_saw_is_not_written_again():
 
 
 def test_what_no_root_needs_is_written_again_under_its_name():
-    """Rule 8: a run that a power cut ended may have left names and sizes without the bytes."""
+    """Invariant 3: a run that a power cut ended may have left names and sizes without the bytes."""
     store, refs, _ = stored()
     for ref in refs:
         store.put(ref.key, bytes(ref.size))

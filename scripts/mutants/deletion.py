@@ -1,0 +1,341 @@
+"""Mutants of what may be forgotten, condemned and deleted (invariants 4, 5 and 6)."""
+
+from __future__ import annotations
+
+from mutant import Mutant
+
+PRUNE = "ops/test_prune.py::"
+
+MUTANTS = [
+    Mutant(
+        "prune-grace",
+        "ops/prune/plan.py",
+        "before_ns = vault.store.now_ns() - int(grace_s * 1e9)",
+        "before_ns = vault.store.now_ns() + int(1e9)",
+        "What is younger than the grace time stays.",
+        (PRUNE + "test_a_young_object_stays",),
+    ),
+    Mutant(
+        "prune-young-again",
+        "ops/prune/plan.py",
+        "if not needed and seen.key not in condemned and seen.modified_ns < before_ns:",
+        "if not needed and seen.key not in condemned:",
+        "The age is judged again under the lock: a run may have begun meanwhile.",
+        (PRUNE + "test_what_a_run_may_have_stored_that_failed_meanwhile_stays",),
+    ),
+    Mutant(
+        "prune-needed-again",
+        "ops/prune/plan.py",
+        "if not needed and seen.key not in condemned and seen.modified_ns < before_ns:",
+        "if seen.key not in condemned and seen.modified_ns < before_ns:",
+        "What is needed is decided again under the lock.",
+        (PRUNE + "test_what_a_snapshot_came_to_need_meanwhile_is_not_condemned",),
+    ),
+    Mutant(
+        "prune-claims",
+        "ops/prune/plan.py",
+        "        lists += claimed_lists(vault)\n",
+        "        list(claimed_lists(vault))\n",
+        "What a reader claims stays.",
+        (PRUNE + "TestWhoIsAtWork::test_a_reader_keeps_what_it_claims",),
+    ),
+    Mutant(
+        "prune-unfinished",
+        "ops/prune/plan.py",
+        "return before_ns if since is None else min(before_ns, since)",
+        "return before_ns",
+        "What an unfinished run stored stays for 7 days.",
+        (PRUNE + "TestWhoIsAtWork::test_what_an_unfinished_run_stored_is_kept",),
+    ),
+    Mutant(
+        "prune-own-chunks",
+        "vault/reach.py",
+        "        own.update(_checked(chunk.key) for chunk in each.own_chunks())\n",
+        "",
+        "The chunks of an object list are needed, though it does not name them.",
+        (PRUNE + "test_needed_keys_are_those_of_all_lists",),
+    ),
+    Mutant(
+        "prune-amended",
+        "vault/reach.py",
+        "own: set[str] = brought | set(also)",
+        "own: set[str] = set(also)",
+        "What took the place of an amended key is needed.",
+        ("ops/test_purge.py::test_what_took_the_place_of_old_objects_outlives_a_prune",),
+    ),
+    Mutant(
+        "prune-copied-keys",
+        "vault/reach.py",
+        "own: set[str] = brought | set(also)",
+        "own: set[str] = brought",
+        "What a copied root's own amendment names is needed.",
+        ("ops/test_copy.py::test_what_was_condemned_there_comes_back_under_another_name",),
+    ),
+    Mutant(
+        "prune-needed-at-deletion",
+        "ops/prune/run.py",
+        "            if needed:\n                plan.needed",
+        "            if False:\n                plan.needed",
+        "What a snapshot needs is not deleted, though it is condemned.",
+        (PRUNE + "TestRefusals::test_what_is_needed_all_the_same_is_not_deleted",),
+    ),
+    Mutant(
+        "prune-needed-in-plan",
+        "ops/prune/plan.py",
+        "    if needed:\n        if condemned:",
+        "    if needed and not condemned:\n        if condemned:",
+        "A condemned key that is needed is no leftover: it stays, and is named.",
+        (PRUNE + "TestRefusals::test_a_condemned_key_that_is_needed_stays_and_is_named",),
+    ),
+    Mutant(
+        "prune-only-condemned",
+        "ops/prune/run.py",
+        "            elif seen.key in condemned:\n                yield seen",
+        "            else:\n                yield seen",
+        "Only what a list condemns that is there now is deleted.",
+        (PRUNE + "TestRefusals::test_what_no_list_condemns_any_more_is_not_deleted",),
+    ),
+    Mutant(
+        "delete-head",
+        "ops/prune/deleting.py",
+        "            store.head(seen.key)\n",
+        "            return seen, True\n",
+        "A deletion counts when a HEAD finds nothing.",
+        ("ops/test_purge.py::test_a_deletion_that_did_not_happen_is_noticed",),
+    ),
+    Mutant(
+        "prune-gap",
+        "vault/certain.py",
+        "        if number != expected:\n",
+        "        if False:\n",
+        "A gap in a chain stops whoever destroys.",
+        (
+            PRUNE + "TestRefusals::test_a_gap_stops_it",
+            "ops/test_forget.py::test_a_chain_that_is_not_whole_stops_it",
+        ),
+    ),
+    Mutant(
+        "prune-root-unreadable",
+        "vault/certain.py",
+        "        yield Filled(name, entry.modified_ns, *_parse(data, name, vault.id))\n",
+        "        try:\n"
+        "            yield Filled(name, entry.modified_ns, *_parse(data, name, vault.id))\n"
+        "        except VaultDamagedError:\n"
+        "            continue\n",
+        "A root that cannot be read stops whoever destroys.",
+        (
+            PRUNE + "TestRefusals::test_what_cannot_be_read_stops_it"
+            "[snapshots/prod/00000002.json]",
+        ),
+    ),
+    Mutant(
+        "prune-lease-unreadable",
+        "vault/lease.py",
+        "            if certain:\n                raise\n",
+        "",
+        "A lease that cannot be read stops a pruner: it may be of a living writer.",
+        ("vault/test_vault_lease.py::test_a_lease_that_cannot_be_read_stops_who_must_be_certain",),
+    ),
+    Mutant(
+        "prune-superseded-unread",
+        "ops/prune/plan.py",
+        "            for _ in segment.read():\n                pass\n",
+        "",
+        "A segment supersedes others only where it can be read to its end.",
+        (PRUNE + "test_a_damaged_segment_supersedes_nothing",),
+    ),
+    Mutant(
+        "clock",
+        "vault/certain.py",
+        "    if abs(skew_s) > MAX_SKEW_S:\n",
+        "    if False:\n",
+        "Nothing is destroyed by a clock that differs from the store's.",
+        (
+            PRUNE + "TestRefusals::test_a_clock_that_differs_stops_it",
+            "ops/test_forget.py::test_a_clock_that_differs_stops_it",
+        ),
+    ),
+    Mutant(
+        "condemned-repeats",
+        "vault/condemned.py",
+        "every = sorted({*keys, *condemned}) if number % REPEAT_EVERY == 0 else keys",
+        "every = keys",
+        "Every hundredth condemned list repeats the earlier ones.",
+        (PRUNE + "test_every_hundredth_list_repeats_the_earlier_ones",),
+    ),
+    Mutant(
+        "condemned-gap",
+        "vault/condemned.py",
+        "        if number not in there:\n            raise VaultDamagedError(",
+        "        if number not in there:\n            continue\n            raise VaultDamagedError(",
+        "A condemned list that is gone stops whoever would reuse an object.",
+        ("vault/test_vault_condemned.py::test_a_list_that_is_gone_stops_whoever_would_reuse",),
+    ),
+    Mutant(
+        "condemned-void",
+        "vault/condemned.py",
+        "        if number % REPEAT_EVERY == 0 and keys is not None:\n",
+        "        if number % REPEAT_EVERY == 0:\n",
+        "A void in the place of a list that would repeat the others repeats nothing.",
+        (
+            "vault/test_vault_condemned.py::"
+            "test_a_void_in_place_of_a_repeating_list_does_not_free_what_came_before",
+        ),
+    ),
+    Mutant(
+        "condemned-written",
+        "vault/writer.py",
+        "return key in self._condemned or key in self._presence.bad",
+        "return key in self._presence.bad",
+        "A condemned key is never written again.",
+        (
+            "vault/test_vault_writer.py::test_a_condemned_name_is_neither_reused_nor_written",
+            "vault/test_vault_writer.py::test_a_condemned_raw_blob_and_pack_get_another_name",
+        ),
+    ),
+    Mutant(
+        "condemned-reused",
+        "ops/snapshot/lookup.py",
+        "return self._presence.usable(key) and key not in self._condemned",
+        "return self._presence.usable(key)",
+        "A condemned object is never reused.",
+        ("ops/test_snapshot_worst_day.py::test_a_condemned_key_is_never_used_or_written_again",),
+    ),
+    Mutant(
+        "condemned-copied",
+        "ops/copy/feed.py",
+        "        if ref.key in self._condemned or self._presence.size(ref.key) != ref.size:\n",
+        "        if self._presence.size(ref.key) != ref.size:\n",
+        "A copy counts on no condemned object.",
+        ("ops/test_copy.py::test_what_is_condemned_there_and_not_yet_deleted_is_not_counted_on",),
+    ),
+    Mutant(
+        "purge-claims",
+        "ops/purge.py",
+        "    free = [seen for seen in doomed if seen.key not in result.claimed]\n",
+        "    free = doomed\n",
+        "A purge leaves what a reader claims to a later prune.",
+        ("ops/test_purge.py::test_a_reader_keeps_what_it_reads_until_it_is_done",),
+    ),
+    Mutant(
+        "purge-claims-later",
+        "ops/prune/run.py",
+        "            elif seen.key in needs.amendments and any(c.lists(seen.key) for c in claims):\n"
+        "                result.claimed.append(seen.key)\n",
+        "",
+        "So does that prune, while the claim lives.",
+        ("ops/test_purge.py::test_a_reader_keeps_what_it_reads_until_it_is_done",),
+    ),
+    Mutant(
+        "purge-plan",
+        "ops/purge.py",
+        "            if not now.keys() <= plan.keys():\n",
+        "            if False:\n",
+        "Nothing is purged that was not in the plan.",
+        ("ops/test_purge.py::test_what_turned_up_after_the_look_is_not_purged_unseen",),
+    ),
+    Mutant(
+        "forget-swap",
+        "vault/stub.py",
+        "store.put(root.name.key, stub_document(vault, root, run), if_match=etag)",
+        "store.put(root.name.key, stub_document(vault, root, run))",
+        "A root is forgotten by compare-and-swap.",
+        ("ops/test_forget.py::test_a_slot_that_changed_is_left_alone",),
+    ),
+    Mutant(
+        "forget-newest",
+        "ops/forget.py",
+        "            if newest is not None and point.sequence == newest.sequence:\n",
+        "            if False:\n",
+        "The newest complete snapshot cannot be forgotten by name.",
+        ("ops/test_forget.py::TestByName::test_not_the_newest_good_one",),
+    ),
+    Mutant(
+        "forget-pinned",
+        "ops/forget.py",
+        "            if point.pinned:\n",
+        "            if False:\n",
+        "A pinned snapshot cannot be forgotten by name.",
+        ("ops/test_forget.py::TestByName::test_not_a_pinned_one",),
+    ),
+    Mutant(
+        "forget-time",
+        "ops/forget.py",
+        "datetime.fromtimestamp(slot.modified_ns / 1e9, UTC),",
+        "slot.root.started_at,",
+        "Retention counts by the store's times, not by what a snapshot says.",
+        ("ops/test_forget.py::test_a_snapshot_that_lies_about_its_time_is_no_other_day",),
+    ),
+    Mutant(
+        "retention-newest",
+        "policy/retention.py",
+        '        keep(newest_first[0], "newest")\n',
+        "",
+        "Retention keeps the newest complete snapshot.",
+        (
+            "policy/test_retention.py::TestWhatAlwaysStays::"
+            "test_the_newest_stays_though_its_day_has_a_first_one",
+        ),
+    ),
+    Mutant(
+        "retention-floor",
+        "policy/retention.py",
+        "        for name, point in days[:FLOOR_DAYS]:\n",
+        "        for name, point in days[:0]:\n",
+        "Retention keeps the first of each of 7 days.",
+        (
+            "policy/test_retention.py::TestWhatAlwaysStays::"
+            "test_a_flood_does_not_push_out_the_days_before",
+        ),
+    ),
+    Mutant(
+        "retention-held",
+        "policy/retention.py",
+        '            keep(point, "held")\n',
+        "            pass\n",
+        "What is held stays until a person says what it is.",
+        (
+            "policy/test_retention.py::TestWhatAlwaysStays::"
+            "test_held_ones_are_not_counted_and_stay",
+        ),
+    ),
+    Mutant(
+        "retention-held-counts",
+        "policy/retention.py",
+        "return self.complete and not self.held",
+        "return self.complete",
+        "What is held expires nothing.",
+        (
+            "policy/test_retention.py::TestWhatAlwaysStays::"
+            "test_held_ones_are_not_counted_and_stay",
+            "ops/test_forget.py::test_held_snapshots_neither_count_nor_expire_anything",
+        ),
+    ),
+    Mutant(
+        "retention-pinned",
+        "policy/retention.py",
+        '            keep(point, "pinned")\n',
+        "            pass\n",
+        "What is pinned stays.",
+        ("policy/test_retention.py::TestWhatAlwaysStays::test_pinned",),
+    ),
+    Mutant(
+        "shrunk",
+        "policy/shrink.py",
+        "        if has < had * (1 - SHRINK_LIMIT):\n",
+        "        if False:\n",
+        "A source that shrank by more than 10 % is held.",
+        (
+            "ops/test_snapshot_worst_day.py::"
+            "test_a_registry_that_shrank_is_held_until_it_is_confirmed",
+        ),
+    ),
+    Mutant(
+        "empty",
+        "policy/shrink.py",
+        '    if now["repositories"] == 0:\n',
+        "    if False:\n",
+        "An empty source is held.",
+        ("ops/test_snapshot_worst_day.py::test_an_empty_registry_is_held",),
+    ),
+]  # fmt: skip
