@@ -14,6 +14,7 @@ from regvault.errors import (
     NotFoundError,
     RefusedError,
     StoreAccessError,
+    StoreUnavailableError,
     TemporaryError,
 )
 from regvault.ops.confirm import confirm, plan_confirm
@@ -22,7 +23,7 @@ from regvault.ops.forget import forget, plan_forget_named
 from regvault.ops.prune import plan_prune, prune
 from regvault.storage.delegate import Wrapper
 from regvault.storage.memory import MemoryStore
-from regvault.storage.wrappers import CountingStore
+from regvault.storage.wrappers import CountingStore, FaultyStore
 from regvault.vault.condemned import condemned_document, read_condemned
 from regvault.vault.envelope import write_document
 from regvault.vault.keys import condemned_key, new_run_id, plain_key
@@ -386,3 +387,16 @@ def test_a_prune_that_did_not_see_this_copy_stops_it(made):
     with pytest.raises(TemporaryError, match="did not see"):
         copied_beside(made, target, condemn)
     assert target.roots() == []
+
+
+def test_a_copied_root_that_was_found_after_a_lost_answer_is_synced_before_it_counts(made):
+    """Invariant 2: what can be read back may not be on the disk."""
+    target = another()
+    faulty = FaultyStore(target.store)
+    faulty.plan(StoreUnavailableError("timed out"), when="after", match=lambda k: "snapshots/" in k)
+    counting = CountingStore(faulty, record=True)
+    copy(made.vault(), [Vault(counting)], CopyOptions(threads=1), progress=made.progress)
+    assert len(target.roots()) == 3
+    calls = [call for call in counting.calls if call[0] in {"put", "barrier"}]
+    rest = calls[calls.index(("put", "snapshots/prod/00000001.json")) + 1 :]
+    assert rest[0] == ("barrier", "")

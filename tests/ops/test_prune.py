@@ -14,6 +14,7 @@ from regvault.errors import (
     NotFoundError,
     RefusedError,
     StoreAccessError,
+    StoreUnavailableError,
     VaultDamagedError,
 )
 from regvault.model.progress import NO_PROGRESS
@@ -21,6 +22,7 @@ from regvault.ops.claim import claim
 from regvault.ops.prune import plan_prune, prune
 from regvault.storage.delegate import Wrapper
 from regvault.storage.memory import MemoryStore
+from regvault.storage.wrappers import CountingStore, FaultyStore
 from regvault.vault.condemned import read_condemned
 from regvault.vault.keys import PRUNE_LOCK, condemned_key, new_run_id, parse_segment_key
 from regvault.vault.lease import Lease
@@ -324,6 +326,35 @@ class TestWhoIsAtWork:
         with pytest.raises(NotFoundError, match="forgotten just now"):
             with claim(made.vault(), [root], Listener()):
                 pass
+
+
+def test_nothing_is_deleted_before_it_is_condemned(made):
+    """Invariant 4: whatever ends the run before its list is written."""
+    days(made, 2)
+    forget(made, 1)
+    before = set(made.keys())
+    plan = planned(made)
+
+    def fail() -> None:
+        raise StoreAccessError("denied")
+
+    with pytest.raises(StoreAccessError):
+        executed(made, plan, store=Before(made.store, "put", "condemned/", fail))
+    assert set(made.keys()) >= before
+
+
+def test_a_list_that_was_found_after_a_lost_answer_is_synced_before_it_counts(made):
+    """Invariant 1: what can be read back may not be on the disk."""
+    days(made, 2)
+    forget(made, 1)
+    faulty = FaultyStore(made.store)
+    faulty.plan(
+        StoreUnavailableError("timed out"), when="after", match=lambda k: k.startswith("condemned/")
+    )
+    counting = CountingStore(faulty, record=True)
+    assert pruned(made, store=counting).slot == condemned_key(1)
+    calls = [call for call in counting.calls if call[0] in {"put", "barrier"}]
+    assert calls[calls.index(("put", condemned_key(1))) + 1] == ("barrier", "")
 
 
 class TestRefusals:

@@ -165,6 +165,31 @@ def test_a_crash_at_any_write_loses_no_committed_snapshot(day, power, dying):
         assert list(filter(_is_renamed, made.keys(""))) == [], where
 
 
+def test_what_a_root_needs_is_durable_though_no_blob_is_new():
+    """Invariant 1: without blobs there is no segment, whose barrier would have been enough."""
+    made = tiny()
+    made.snapshot()
+    made.remove("web")
+    volatile = Volatile(made.store)
+    made.snapshot(store=volatile)
+    volatile.power_cut(names_stay=False)
+    assert [root.name.sequence for root in made.roots()] == [1, 2]
+    links = {key for key in tree(made.registry) if "/repositories/" in key}
+    assert links <= made.restored(2).keys()
+    made.verified()
+
+
+def test_a_root_that_was_found_after_a_lost_answer_is_synced_before_it_counts(small):
+    """Invariant 2: what can be read back may not be on the disk."""
+    faulty = FaultyStore(small.store)
+    faulty.plan(StoreUnavailableError("timed out"), when="after", match=lambda k: "snapshots/" in k)
+    counting = CountingStore(faulty, record=True)
+    small.snapshot(store=counting)
+    calls = [call for call in counting.calls if call[0] in {"put", "barrier"}]
+    rest = calls[calls.index(("put", "snapshots/prod/00000001.json")) + 1 :]
+    assert rest[0] == ("barrier", "")
+
+
 def test_an_answer_that_got_lost_is_no_second_snapshot(small):
     """Design, commit: own bytes in the slot after an unknown outcome mean success."""
     faulty = FaultyStore(small.store)
