@@ -84,11 +84,36 @@ class App:
 
         return open_progress(self)
 
-    def vault(self, text: str | None, *, endpoint_url: str | None = None) -> VaultPlace:
-        """Return the vault that is meant by `--vault`; None: the configuration's only one."""
+    def vault(
+        self, text: str | None, *, endpoint_url: str | None = None, at: str | None = None
+    ) -> VaultPlace:
+        """Return the vault that is meant by `--vault`; None: the configuration's only one.
+
+        Args:
+            text: a name or a location.
+            endpoint_url: given on the command line.
+            at: `--vault-at`, a TIME: as it was then.
+
+        Raises:
+            UsageError: none is named, or that is no time.
+        """
+        from dataclasses import replace
+
         from regvault.config.places import resolve_vault
 
-        return resolve_vault(text, self.config, endpoint_url=endpoint_url)
+        place = resolve_vault(text, self.config, endpoint_url=endpoint_url)
+        return place if at is None else replace(place, as_of_ns=self._moment_ns(at))
+
+    def _moment_ns(self, text: str) -> int:
+        from datetime import UTC, datetime
+
+        from regvault.policy.selectors import parse_time
+
+        try:
+            moment = parse_time(text, now=datetime.now(UTC), timezone=self.timezone)
+        except UsageError as error:
+            raise UsageError(f"--vault-at: {error.message}", hint=error.hint) from None
+        return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1000
 
     def registry(self, text: str, role: Role, *, endpoint_url: str | None = None) -> RegistryPlace:
         """Return the registry that is meant, to read or to restore into."""

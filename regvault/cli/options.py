@@ -30,6 +30,7 @@ __all__ = [
     "retry_lock_option",
     "threads_option",
     "transfer_options",
+    "vault_at_option",
     "vault_option",
     "yes_option",
 ]
@@ -90,6 +91,16 @@ def vault_option(function: F) -> F:
         "May be left out where the configuration has only one.",
     )(function)
     return endpoint_option(decorated)
+
+
+def vault_at_option(function: F) -> F:
+    """Add `--vault-at` as `vault_at`."""
+    return click.option(
+        "--vault-at",
+        metavar="TIME",
+        help="Read the vault as it was then, such as '3 hours ago', from the versions that its "
+        "bucket keeps: after someone has deleted or overwritten it.",
+    )(function)
 
 
 def endpoint_option(function: F) -> F:

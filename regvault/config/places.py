@@ -112,6 +112,7 @@ class VaultPlace:
         sign_key: where the key is that signs what is written; None: nothing is signed.
         trusted_keys: public keys whose signatures count; (): everyone's.
         declared: what is said of it that no store can say.
+        as_of_ns: read as it was then, nanoseconds since the epoch; None: as it is.
     """
 
     location: Location
@@ -125,6 +126,7 @@ class VaultPlace:
     sign_key: SecretRef | None = None
     trusted_keys: tuple[str, ...] = ()
     declared: Declared = field(default_factory=Declared)
+    as_of_ns: int | None = None
 
 
 def resolve_vault(

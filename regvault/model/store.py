@@ -12,18 +12,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
 __all__ = [
     "ByteReader",
     "Entry",
     "HierarchicalStore",
+    "LockingStore",
     "ObjectStore",
+    "Retention",
     "SizedReader",
     "Space",
     "Stage",
     "Stored",
+    "VersionedStore",
 ]
 
 
@@ -58,6 +61,18 @@ class Stored(NamedTuple):
     size: int
     sha256: str
     proof: str
+
+
+class Retention(NamedTuple):
+    """Until when an object cannot be deleted or replaced by anything but a newer version of it.
+
+    Attributes:
+        mode: `governance` (who has a right of its own may lift it) or `compliance` (nobody may).
+        until_ns: nanoseconds since the epoch, by the store's clock.
+    """
+
+    mode: str
+    until_ns: int
 
 
 class Space(NamedTuple):
@@ -277,4 +292,53 @@ class HierarchicalStore(ObjectStore, Protocol):
 
         Returns:
             the paths that were not written because something is there.
+        """
+
+
+@runtime_checkable
+class LockingStore(ObjectStore, Protocol):
+    """A store that may lock objects (Object Lock), each version on its own.
+
+    Deleting or replacing a locked object succeeds: it hides the version, which stays. What cannot
+    be done before the date is to remove the version.
+    """
+
+    def locks(self) -> bool:
+        """Return whether this very store can lock. Raises StoreAccessError where it may not say."""
+
+    def lock_writes(self, rule: Callable[[str], Retention | None] | None) -> None:
+        """From now on give every object its retention in the very request that makes it.
+
+        Args:
+            rule: key -> what it gets; None: nothing of its own (a bucket may have a default). It
+                is asked at each write, and what it raises ends the write.
+        """
+
+    def retention(self, key: str) -> Retention | None:
+        """Return what locks the present version of `key`, lapsed or not; None: nothing does.
+
+        Raises ObjectNotFoundError.
+        """
+
+    def extend_retention(self, key: str, retention: Retention) -> bool:
+        """Lock the present version of `key` at least until then; never shorten, never weaken.
+
+        Returns False where it was locked for so long already. Raises ObjectNotFoundError, and
+        StoreAccessError where these credentials may not.
+        """
+
+
+@runtime_checkable
+class VersionedStore(ObjectStore, Protocol):
+    """A store that may keep what was overwritten or deleted."""
+
+    def versioned(self) -> bool:
+        """Return whether this very store keeps versions."""
+
+    def as_of(self, moment_ns: int) -> ObjectStore:
+        """Return the store as it was, to read only: what was deleted or overwritten since, too.
+
+        Args:
+            moment_ns: nanoseconds since the epoch, by the store's clock. What was written in that
+                very moment counts.
         """

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from regvault.errors import CredentialError, NotFoundError, StoreAccessError
+from regvault.storage.read_only import is_past
 from regvault.vault.keys import new_run_id
 from regvault.vault.lease import Lease
 
@@ -28,6 +29,9 @@ def claim(vault: Vault, roots: Sequence[Root], progress: Progress) -> Iterator[N
     Raises:
         NotFoundError: a root is gone since it was read.
     """
+    if is_past(vault.store):
+        yield  # no prune reaches it
+        return
     named = [_named(root) for root in roots]
     try:
         lease = Lease(vault.store, vault.id, new_run_id(), role="reader", roots=named)

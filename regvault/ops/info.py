@@ -5,11 +5,12 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from regvault.errors import VaultDamagedError
 from regvault.ops.chains import read_chain
-from regvault.ops.info_facts import last_verifications, stored_bytes
+from regvault.ops.info_facts import Issue, last_verifications, stored_bytes
+from regvault.ops.info_locks import locks_of
 from regvault.ops.selector import registry_names
 from regvault.vault.envelope import from_time
 from regvault.vault.keys import FORMAT
@@ -29,22 +30,6 @@ STALE_DAYS = 30
 #: A newest snapshot older than this many usual intervals is late.
 LATE_FACTOR = 3
 _USUAL_OF = 30
-
-
-class Issue(NamedTuple):
-    """Something that is not healthy.
-
-    Attributes:
-        severity: `warning`, or `error`: something cannot be restored, or the vault is damaged.
-        code: a stable word for machines.
-        message: for people.
-        hint: what to do next, or None.
-    """
-
-    severity: str
-    code: str
-    message: str
-    hint: str | None = None
 
 
 @dataclass(slots=True)
@@ -156,6 +141,7 @@ class Info:
         registries: by name.
         stored_bytes: of all objects that any snapshot needs, each counted once.
         issues: of the vault as a whole.
+        locks: how its objects are locked, and until when; None of a vault without locks.
     """
 
     id: str
@@ -165,6 +151,7 @@ class Info:
     registries: list[RegistryInfo] = field(default_factory=list)
     stored_bytes: int | None = None
     issues: list[Issue] = field(default_factory=list)
+    locks: dict[str, Any] | None = None
 
     @property
     def status(self) -> str:
@@ -181,7 +168,9 @@ class Info:
 
         `status`: `ok`, `warning` or `error`, the worst of all. `vault`: `id`, `location`,
         `created`, `format`. `stored_bytes`: of all objects that any snapshot needs, each counted
-        once; null where a list cannot be read. `issues`: of the vault as a whole. `registries`,
+        once; null where a list cannot be read. `locks`: `mode`, `seconds` (how long what is written
+        is locked) and `until` (to when all that snapshots need is known to be locked, or null);
+        null of a vault without locks. `issues`: of the vault as a whole. `registries`,
         each with: `registry`; `status`; `snapshots`: that can be read; `restorable`: of those that
         are complete and not held the `count`, the `first` and the `last` time and sequence, the
         `longest_gap_seconds` between two of them and the `usual_gap_seconds` (median of the last
@@ -205,6 +194,7 @@ class Info:
                 "format": FORMAT,
             },
             "stored_bytes": self.stored_bytes,
+            "locks": self.locks,
             "issues": [issue._asdict() for issue in self.issues],
             "registries": [each.to_json(self.now) for each in self.registries],
         }
@@ -241,6 +231,11 @@ def info(vault: Vault, *, now: datetime) -> Info:
         each.stored_bytes = sizes.get(each.name)
         each.issues += [_damaged(message) for message in problems.get(each.name, ())]
     result.stored_bytes = total
+    try:
+        result.locks, issue = locks_of(vault, roots)
+    except VaultDamagedError as error:
+        issue = _damaged(error.message)
+    result.issues += [issue] if issue else []
     if not result.registries:
         result.issues.append(
             Issue(

@@ -29,6 +29,22 @@ DEPTHS = ("quick", "metadata", "data")
 _ALL = (None, [None, 1, 1])
 
 
+class Issue(NamedTuple):
+    """Something that is not healthy.
+
+    Attributes:
+        severity: `warning`, or `error`: something cannot be restored, or the vault is damaged.
+        code: a stable word for machines.
+        message: for people.
+        hint: what to do next, or None.
+    """
+
+    severity: str
+    code: str
+    message: str
+    hint: str | None = None
+
+
 class Verification(NamedTuple):
     """One verification of a registry.
 

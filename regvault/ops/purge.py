@@ -19,6 +19,7 @@ from regvault.vault import recover
 from regvault.vault.catalog import Catalog
 from regvault.vault.certain import check_clock, claimed_lists, known_registries, read_chain
 from regvault.vault.condemned import read_condemned
+from regvault.vault.envelope import time_or_none
 from regvault.vault.keys import blob_key, digest_of_key, new_run_id, plain_key
 from regvault.vault.objectlist import ObjectRef
 from regvault.vault.presence import Presence
@@ -97,6 +98,7 @@ class PurgeResult:
         written: new objects with what shared one with the content; and their bytes.
         deleted: objects that are gone; and their bytes.
         locked: objects that the store does not let go yet (Object Lock, a missing right).
+        locked_until_ns: when the last of their locks lapses; None where it is no lock.
         claimed: objects that stay until whoever reads them is done.
     """
 
@@ -105,6 +107,7 @@ class PurgeResult:
     written: tuple[int, int] = (0, 0)
     deleted: tuple[int, int] = (0, 0)
     locked: list[str] = field(default_factory=list)
+    locked_until_ns: int | None = None
     claimed: list[str] = field(default_factory=list)
 
     def exit_code(self) -> int:
@@ -115,7 +118,8 @@ class PurgeResult:
         """Return the document that `--json` prints: the plan's, and what was done.
 
         `amendment`: its key, or null. `written`, `deleted`: `objects` and `bytes`. `locked`: keys
-        that the store does not let go yet. `claimed`: keys that a restore or a verify reads still.
+        that the store does not let go yet. `locked_until`: when the last of their locks lapses, or
+        null. `claimed`: keys that a restore or a verify reads still.
         """
         return {
             **self.plan.to_json(),
@@ -123,6 +127,7 @@ class PurgeResult:
             "written": {"objects": self.written[0], "bytes": self.written[1]},
             "deleted": {"objects": self.deleted[0], "bytes": self.deleted[1]},
             "locked": self.locked,
+            "locked_until": time_or_none(self.locked_until_ns),
             "claimed": self.claimed,
         }
 
@@ -279,6 +284,7 @@ def purge(
     free = [seen for seen in doomed if seen.key not in result.claimed]
     deleted = delete_all(vault.store, free, threads=threads, progress=progress)
     result.deleted, result.locked = (deleted.count, deleted.nbytes), deleted.locked
+    result.locked_until_ns = deleted.locked_until_ns
     vault.store.barrier()
     return result
 

@@ -1,7 +1,8 @@
 """The base of stores that stand before another store.
 
 A wrapper says in four small methods what it does with requests and with bytes. It is a
-HierarchicalStore exactly if the store behind it is one, so `isinstance` stays right.
+HierarchicalStore, a LockingStore or a VersionedStore exactly if the store behind it is one, so
+`isinstance` stays right.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from regvault.model.store import HierarchicalStore
+from regvault.model.store import HierarchicalStore, LockingStore, VersionedStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         ByteReader,
         Entry,
         ObjectStore,
+        Retention,
         SizedReader,
         Space,
         Stage,
@@ -51,10 +53,13 @@ class Wrapper:
     """
 
     def __new__(cls, inner: ObjectStore, *_: Any, **__: Any) -> Self:
-        """Make a hierarchical wrapper for a hierarchical store."""
-        kind: type[Any] = cls
-        if isinstance(inner, HierarchicalStore) and not issubclass(cls, _Directories):
-            kind = _with_directories(kind)
+        """Make a wrapper that can do what the store behind it can."""
+        abilities = tuple(
+            more
+            for kind_of_store, more in _ABILITIES
+            if isinstance(inner, kind_of_store) and not issubclass(cls, more)
+        )
+        kind: type[Any] = _with(cls, abilities) if abilities else cls
         made: Self = object.__new__(kind)
         return made
 
@@ -236,13 +241,67 @@ class _Directories:
         return there
 
 
-_made: dict[type[Any], type[Any]] = {}
+class _Locks:
+    """What a wrapper of a store that locks has besides."""
+
+    inner: LockingStore
+
+    _run: Callable[..., Any]
+
+    def locks(self) -> bool:
+        """Pass on."""
+        found: bool = self._run("locks", "", self.inner.locks)
+        return found
+
+    def lock_writes(self, rule: Callable[[str], Retention | None] | None) -> None:
+        """Pass on."""
+        self.inner.lock_writes(rule)
+
+    def retention(self, key: str) -> Retention | None:
+        """Pass on."""
+        found: Retention | None = self._run("retention", key, lambda: self.inner.retention(key))
+        return found
+
+    def extend_retention(self, key: str, retention: Retention) -> bool:
+        """Pass on."""
+        done: bool = self._run(
+            "extend_retention", key, lambda: self.inner.extend_retention(key, retention)
+        )
+        return done
 
 
-def _with_directories(kind: type[Any]) -> type[Any]:
-    """Return the hierarchical form of a wrapper, one class for each."""
+class _Versions:
+    """What a wrapper of a store with versions has besides."""
+
+    inner: VersionedStore
+
+    _run: Callable[..., Any]
+
+    def versioned(self) -> bool:
+        """Pass on."""
+        found: bool = self._run("versioned", "", self.inner.versioned)
+        return found
+
+    def as_of(self, moment_ns: int) -> ObjectStore:
+        """Return the store behind as it was, without this wrapper."""
+        found: ObjectStore = self._run("as_of", "", lambda: self.inner.as_of(moment_ns))
+        return found
+
+
+_ABILITIES: tuple[tuple[Any, type[Any]], ...] = (
+    (HierarchicalStore, _Directories),
+    (LockingStore, _Locks),
+    (VersionedStore, _Versions),
+)
+
+_made: dict[tuple[type[Any], ...], type[Any]] = {}
+
+
+def _with(kind: type[Any], abilities: tuple[type[Any], ...]) -> type[Any]:
+    """Return the form of a wrapper with some abilities, one class for each."""
+    bases = (*abilities, kind)
     namespace = {"__module__": kind.__module__}
-    return _made.setdefault(kind, type(kind.__name__, (_Directories, kind), namespace))
+    return _made.setdefault(bases, type(kind.__name__, bases, namespace))
 
 
 class _WrappedStage:

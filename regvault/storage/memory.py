@@ -121,6 +121,10 @@ class MemoryStore:
         self._objects[key] = _Object(data, etag, self.clock_ns)
         return Stored(etag, len(data), sha256, "regvault")
 
+    def place(self, key: str, data: bytes, etag: str, modified_ns: int) -> None:
+        """Set an object up as it was at another time."""
+        self._objects[check_key(key)] = _Object(data, etag, modified_ns)
+
     def put_stream(
         self, key: str, reader: ByteReader, *, size: int, sha256: str | None = None
     ) -> Stored:

@@ -20,26 +20,33 @@ from regvault.errors import (
     StoreUnavailableError,
 )
 from regvault.model.store import Entry, Space, Stored
-from regvault.storage import s3_upload, s3_walk
+from regvault.storage import s3_locks, s3_upload, s3_walk
 from regvault.storage.delegate import unwrap
 from regvault.storage.keys import check_directory, check_key, check_prefix
 from regvault.storage.s3_client import Connection, Endpoint
 from regvault.storage.s3_errors import answer_of, is_botocore, is_urllib3, translate
 from regvault.storage.s3_put import copy_object, probe_checksum, put_small
-from regvault.storage.s3_read import S3Reader, http_range
+from regvault.storage.s3_read import open_object
 from regvault.storage.s3_stage import SpooledStage
-from regvault.storage.streams import BytesReader, check_range
+from regvault.storage.streams import check_range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from regvault.model.store import ByteReader, ObjectStore, SizedReader, Stage
+    from regvault.model.store import ByteReader, ObjectStore, Retention, SizedReader, Stage
 
 __all__ = ["S3Store"]
 
 _BROKEN_ANSWERS = 3
 _WRITES = frozenset(
-    {"put_object", "delete_object", "create_multipart_upload", "upload_part", "copy_object"}
+    {
+        "put_object",
+        "put_object_retention",
+        "delete_object",
+        "create_multipart_upload",
+        "upload_part",
+        "copy_object",
+    }
 )
 
 
@@ -92,6 +99,7 @@ class S3Store:
         self._enforces_checksums: bool | None = None
         self._probing = threading.Lock()
         self._bucket_seen = False
+        self._lock_rule: Callable[[str], Retention | None] | None = None
 
     @property
     def location(self) -> str:
@@ -170,9 +178,11 @@ class S3Store:
             return False
         return True
 
-    def write_params(self) -> dict[str, Any]:
-        """Return what every request has that makes an object."""
-        return {"StorageClass": self._storage_class} if self._storage_class else {}
+    def write_params(self, key: str) -> dict[str, Any]:
+        """Return what every request has that makes the object `key`."""
+        params = {"StorageClass": self._storage_class} if self._storage_class else {}
+        retention = self._lock_rule(key) if self._lock_rule is not None else None
+        return params if retention is None else params | s3_locks.params_of(retention)
 
     # Reading
 
@@ -185,22 +195,7 @@ class S3Store:
         """Return a stream over the same bytes; it survives broken connections."""
         check_key(key)
         check_range(start, length)
-        if length == 0:
-            self.head(key)
-            return BytesReader()
-
-        def fetch(byte_range: str | None, etag: str | None) -> dict[str, Any]:
-            params = {"Range": byte_range, "IfMatch": etag}
-            given = {name: value for name, value in params.items() if value}
-            return self.call("get_object", "read", key, **given)
-
-        try:
-            return S3Reader(fetch, key, self.location, start=start, length=length)
-        except StoreError as error:
-            answer = answer_of(error.__cause__) if isinstance(error.__cause__, Exception) else None
-            if http_range(start, length) and answer is not None and answer.status == 416:
-                return BytesReader()
-            raise
+        return open_object(self, key, start=start, length=length)
 
     def head(self, key: str) -> Entry:
         """Return what LIST would say of `key`, but for the fraction of a second."""
@@ -246,10 +241,17 @@ class S3Store:
     ) -> Stored:
         """Write `size` bytes of `reader`, proven by the store where it does so."""
         check_key(key)
-        if size > s3_upload.SINGLE_PUT_LIMIT:
+        if size > s3_upload.SINGLE_PUT_LIMIT or self._needs_checksum(key, size, sha256):
             return s3_upload.put_parts(self, key, reader, size=size, sha256=sha256)
         hashing = sha256 is None or not self.enforces_checksums()
         return s3_upload.put_single(self, key, reader, size=size, sha256=sha256, hashing=hashing)
+
+    def _needs_checksum(self, key: str, size: int, sha256: str | None) -> bool:
+        """Return whether a PUT lacks the checksum that S3 wants where an object is to be locked.
+
+        Parts always have one.
+        """
+        return sha256 is None and size > 0 and bool(self._lock_rule and self._lock_rule(key))
 
     def stage(self) -> Stage:
         """Begin an object whose key is not known yet, on the local disk."""
@@ -304,10 +306,14 @@ class S3Store:
         """
         check_key(key)
         check_key(source_key)
-        source = unwrap(source)
+        source, version = unwrap(source), None
+        from regvault.storage.s3_versions import S3AsOf
+
+        if isinstance(source, S3AsOf):
+            source, version = source.version_of(source_key)
         if not isinstance(source, S3Store) or source.endpoint != self.endpoint:
             return None
-        return copy_object(source, source_key, self, key, size=size, sha256=sha256)
+        return copy_object(source, source_key, self, key, size=size, sha256=sha256, version=version)
 
     def stored_sha256(self, key: str) -> str | None:
         """Return the hex SHA-256 that the server keeps of the whole object, or None."""
@@ -327,6 +333,34 @@ class S3Store:
 
     def barrier(self) -> None:
         """Do nothing: what S3 has acknowledged is durable."""
+
+    # Locks and versions
+
+    def locks(self) -> bool:
+        """Return whether Object Lock is enabled for the bucket."""
+        return s3_locks.enabled(self)
+
+    def lock_writes(self, rule: Callable[[str], Retention | None] | None) -> None:
+        """Send a retention with whatever makes an object from now on."""
+        self._lock_rule = rule
+
+    def retention(self, key: str) -> Retention | None:
+        """Return what locks the present version of `key`."""
+        return s3_locks.retention(self, check_key(key))
+
+    def extend_retention(self, key: str, retention: Retention) -> bool:
+        """Lock the present version of `key` at least until then."""
+        return s3_locks.extend(self, check_key(key), retention)
+
+    def versioned(self) -> bool:
+        """Return whether the bucket keeps versions, or did."""
+        return bool(self.call("get_bucket_versioning", "look at", "").get("Status"))
+
+    def as_of(self, moment_ns: int) -> ObjectStore:
+        """Return the bucket as it was, by the versions that it keeps."""
+        from regvault.storage.s3_versions import S3AsOf
+
+        return S3AsOf(self, moment_ns)
 
     # The store as a whole
 

@@ -90,7 +90,7 @@ _UNREACHABLE = {
     "OSError": "the connection broke",
     "UnseekableStreamError": "the connection broke in a stream that cannot be rewound",
 }
-_HINT_DENIED = "check what the credentials may do (docs: the IAM policies that come with regvault)"
+_HINT_DENIED = "check what the credentials may do: docs/iam has a policy for each role"
 
 
 class Answer(NamedTuple):

@@ -18,7 +18,7 @@ from urllib.parse import unquote_plus
 if TYPE_CHECKING:
     from collections.abc import Callable, Sized
 
-__all__ = ["PAGE", "Page", "install", "page_of", "parse_page", "parse_time_ns"]
+__all__ = ["PAGE", "Page", "datetime_ns", "install", "page_of", "parse_page", "parse_time_ns"]
 
 # Where the page is found in the answer that botocore returns.
 PAGE = "RegvaultPage"
@@ -171,7 +171,7 @@ def page_of(answer: dict[str, Any]) -> Page:
         return page  # type: ignore[no-any-return]
     return Page(
         [
-            (o["Key"], o["Size"], o.get("ETag", "").strip('"'), _datetime_ns(o["LastModified"]))
+            (o["Key"], o["Size"], o.get("ETag", "").strip('"'), datetime_ns(o["LastModified"]))
             for o in answer.get("Contents", ())
         ],
         [prefix["Prefix"] for prefix in answer.get("CommonPrefixes", ())],
@@ -180,6 +180,7 @@ def page_of(answer: dict[str, Any]) -> Page:
     )
 
 
-def _datetime_ns(time: datetime) -> int:
+def datetime_ns(time: datetime) -> int:
+    """Return a time of a parsed answer as nanoseconds since the epoch."""
     delta = time - _EPOCH
     return ((delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds) * 1000

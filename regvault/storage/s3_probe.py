@@ -120,7 +120,7 @@ class BucketProbe:
                     "begin an upload of",
                     key,
                     ChecksumAlgorithm="CRC32",
-                    **self._store.write_params(),
+                    **self._store.write_params(key),
                 )["UploadId"]
             )
         )
@@ -170,7 +170,7 @@ class BucketProbe:
             key,
             Body=_BODY,
             ChecksumSHA256=base64_of(hashlib.sha256(_BODY).hexdigest()),
-            **self._store.write_params(),
+            **self._store.write_params(key),
         )
         version = str(answer.get("VersionId") or "")
         return "" if version == "null" else version

@@ -19,7 +19,7 @@ from regvault.errors import (
 from regvault.model.store import Stored
 from regvault.storage.keys import RESERVED
 from regvault.storage.s3_errors import answer_of, is_botocore, outcome_unknown
-from regvault.storage.s3_upload import base64_of
+from regvault.storage.s3_upload import base64_of, sha256_params
 
 if TYPE_CHECKING:
     from regvault.storage.s3 import S3Store
@@ -43,8 +43,8 @@ def put_small(store: S3Store, key: str, data: bytes, *, proof: str, **condition:
         StoreError: anything else that went wrong.
     """
     sha256 = hashlib.sha256(data).hexdigest()
-    params: dict[str, Any] = {"Body": bytes(data), "ChecksumSHA256": base64_of(sha256)}
-    params |= store.write_params() | condition
+    params: dict[str, Any] = {"Body": bytes(data), **sha256_params(sha256)}
+    params |= store.write_params(key) | condition
     unclear = False
     attempt = 0
     while True:
@@ -86,19 +86,29 @@ def _etag_if_there(store: S3Store, key: str, data: bytes) -> str | None:
 
 
 def copy_object(
-    source: S3Store, source_key: str, target: S3Store, key: str, *, size: int, sha256: str
+    source: S3Store,
+    source_key: str,
+    target: S3Store,
+    key: str,
+    *,
+    size: int,
+    sha256: str,
+    version: str | None = None,
 ) -> Stored | None:
-    """Copy within one endpoint; see `S3Store.copy_in`."""
+    """Copy within one endpoint, an older version if one is named; see `S3Store.copy_in`."""
     if size > _COPY_LIMIT:
         return None
+    named = {"Bucket": source.bucket, "Key": source.prefix + source_key}
+    if version is not None:
+        named["VersionId"] = version
     try:
         answer = target.call(
             "copy_object",
             "copy to",
             key,
-            CopySource={"Bucket": source.bucket, "Key": source.prefix + source_key},
+            CopySource=named,
             ChecksumAlgorithm="SHA256",
-            **target.write_params(),
+            **target.write_params(key),
         )
     except ObjectNotFoundError as error:
         message = f"no object {source_key!r} in {source.location}"
@@ -109,7 +119,8 @@ def copy_object(
     checksums = {found for found in (said, seen.get("ChecksumSHA256")) if found}
     if checksums == {base64_of(sha256)} and seen["ContentLength"] == size:
         return Stored(seen["ETag"].strip('"'), size, sha256, "store")
-    target.delete(key)
+    with suppress(StoreAccessError):  # a writer may have no right to delete
+        target.delete(key)
     # None, or one of parts, which says nothing of the whole.
     if not checksums or any("-" in found for found in checksums):
         return None

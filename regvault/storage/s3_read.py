@@ -7,13 +7,17 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from regvault.errors import StoreError
-from regvault.storage.s3_errors import is_botocore, translate
+from regvault.storage.s3_errors import answer_of, is_botocore, translate
+from regvault.storage.streams import BytesReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-__all__ = ["S3Reader", "http_range"]
+    from regvault.model.store import SizedReader
+    from regvault.storage.s3 import S3Store
+
+__all__ = ["S3Reader", "http_range", "open_object"]
 
 # How often a connection may break without a single byte in between.
 _ATTEMPTS = 6
@@ -31,6 +35,36 @@ def http_range(start: int, length: int | None) -> str | None:
     if length is not None:
         return f"bytes={start}-{start + length - 1}"
     return f"bytes={start}-" if start else None
+
+
+def open_object(
+    store: S3Store, key: str, *, start: int, length: int | None, **version: str
+) -> SizedReader:
+    """Return a stream over a range of an object that survives broken connections.
+
+    Args:
+        store: where.
+        key: checked.
+        start: as in `ObjectStore.open`, and `length` too.
+        length: bytes.
+        version: `VersionId`; none: the present version.
+    """
+    if length == 0:
+        store.call("head_object", "look at", key, **version)
+        return BytesReader()
+
+    def fetch(byte_range: str | None, etag: str | None) -> dict[str, Any]:
+        params = {"Range": byte_range, "IfMatch": etag}
+        given = {name: value for name, value in params.items() if value}
+        return store.call("get_object", "read", key, **given, **version)
+
+    try:
+        return S3Reader(fetch, key, store.location, start=start, length=length)
+    except StoreError as error:
+        answer = answer_of(error.__cause__) if isinstance(error.__cause__, Exception) else None
+        if http_range(start, length) and answer is not None and answer.status == 416:
+            return BytesReader()
+        raise
 
 
 class S3Reader:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from regvault.model.store import ByteReader
     from regvault.storage.s3 import S3Store
 
-__all__ = ["SINGLE_PUT_LIMIT", "base64_of", "part_size", "put_parts", "put_single"]
+__all__ = ["SINGLE_PUT_LIMIT", "base64_of", "part_size", "put_parts", "put_single", "sha256_params"]
 
 MIB = 1024 * 1024
 SINGLE_PUT_LIMIT = 1024 * MIB
@@ -43,6 +43,15 @@ _UPLOAD_ID = "regvault-upload"
 def base64_of(sha256: str) -> str:
     """Return a hex digest as S3's headers want it."""
     return base64.b64encode(bytes.fromhex(sha256)).decode()
+
+
+def sha256_params(sha256: str) -> dict[str, str]:
+    """Return the parameters of a PUT whose bytes have this digest.
+
+    The algorithm is named besides: S3 wants that in requests that lock, and in every PUT to a
+    bucket with a default retention.
+    """
+    return {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": base64_of(sha256)}
 
 
 def part_size(size: int) -> int:
@@ -69,15 +78,15 @@ def put_single(
         StoreUnavailableError: the connection broke, and the stream cannot be rewound.
     """
     body = Body(reader, key, size=size, sha256=sha256, hashing=hashing)
-    params = store.write_params()
+    params = store.write_params(key)
     if sha256 is not None:
-        params["ChecksumSHA256"] = base64_of(sha256)
+        params |= sha256_params(sha256)
     if size:
         params["Body"] = body
     else:
         body.check_end()
         params["Body"] = b""
-        _check_nothing(key, sha256)
+        params |= sha256_params(_check_nothing(key, sha256))
     try:
         answer = store.call("put_object", "write", key, ContentLength=size, **params)
     except StoreError:
@@ -89,10 +98,12 @@ def put_single(
     return Stored(answer["ETag"].strip('"'), size, digest, proof)
 
 
-def _check_nothing(key: str, sha256: str | None) -> None:
+def _check_nothing(key: str, sha256: str | None) -> str:
+    """Return the digest of no bytes, which must be the promised one."""
     empty = hashlib.sha256().hexdigest()
     if sha256 is not None and sha256 != empty:
         raise digest_mismatch(key, sha256, got=empty)
+    return empty
 
 
 def put_parts(
@@ -110,7 +121,7 @@ def put_parts(
         key,
         ChecksumAlgorithm="CRC32",
         Metadata={_UPLOAD_ID: mark},
-        **store.write_params(),
+        **store.write_params(key),
     )["UploadId"]
     try:
         parts, digest = _send_parts(store, key, upload, reader, size)

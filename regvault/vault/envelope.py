@@ -18,7 +18,15 @@ from regvault.oci.manifest import load_json_object
 from regvault.vault.keys import FORMAT
 from regvault.vault.signing import SIGNED_TYPES, VaultId, check_signatures, signatures_of
 
-__all__ = ["Document", "from_time", "load_object", "read_document", "to_time", "write_document"]
+__all__ = [
+    "Document",
+    "from_time",
+    "load_object",
+    "read_document",
+    "time_or_none",
+    "to_time",
+    "write_document",
+]
 
 #: No document is larger (a root is at most 16 KiB; a claim names many roots).
 MAX_DOCUMENT_BYTES = 4 << 20
@@ -154,6 +162,11 @@ def to_time(ns: int) -> str:
     """Return nanoseconds since the epoch as RFC 3339 UTC with milliseconds."""
     moment = datetime.fromtimestamp(ns // 1_000_000 / 1000, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def time_or_none(ns: int | None) -> str | None:
+    """Return `to_time` of a time that there may be."""
+    return None if ns is None else to_time(ns)
 
 
 def from_time(text: str) -> datetime:

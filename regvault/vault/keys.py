@@ -13,13 +13,16 @@ __all__ = [
     "CONDEMNED",
     "FORMAT",
     "LEASES",
+    "LOCKED_BESIDE",
     "LOCKS",
+    "LOCK_POLICY",
     "OBJECT_PREFIXES",
     "PROBES",
     "PRUNE_LOCK",
     "RAW_BLOB_BYTES",
     "RECORDS",
     "REGISTRY_NAME",
+    "RETENTIONS",
     "SNAPSHOTS",
     "VAULT_JSON",
     "SegmentName",
@@ -29,6 +32,7 @@ __all__ = [
     "condemned_key",
     "digest_of_key",
     "evidence_key",
+    "is_locked_kind",
     "is_object_key",
     "lease_key",
     "meta_key",
@@ -38,6 +42,7 @@ __all__ = [
     "plain_key",
     "probe_key",
     "record_key",
+    "retention_key",
     "root_key",
     "segment_key",
     "sequence_of",
@@ -56,9 +61,24 @@ LOCKS = "locks/"
 PRUNE_LOCK = "locks/prune.json"
 #: What the probes of a store leave behind where they may not delete; it means nothing.
 PROBES = "locks/probe-"
+LOCK_POLICY = "locks/policy.json"
+RETENTIONS = "locks/retention/"
 
 #: What an object list may name, in byte order; everything below these is an object of a snapshot.
 OBJECT_PREFIXES = ("attachments/", "blobs/", "meta/", "packs/", "trees/")
+
+#: What is locked beside the objects of snapshots. Leases, the prune lock and probes are not.
+LOCKED_BESIDE = (
+    VAULT_JSON,
+    LOCK_POLICY,
+    SNAPSHOTS,
+    CATALOG,
+    RECORDS,
+    CONDEMNED,
+    RETENTIONS,
+    "audit/",
+    "evidence/",
+)
 
 #: A blob of this size or more is stored raw, byte for byte, under its own digest.
 RAW_BLOB_BYTES = 1 << 20
@@ -183,6 +203,16 @@ def record_key(kind: str, run: str) -> str:
 def evidence_key(kind: str, run: str) -> str:
     """Return the key of a report that a run creates once."""
     return f"evidence/{kind}/{run}.json"
+
+
+def retention_key(run: str) -> str:
+    """Return the key of what one run says of locks."""
+    return f"{RETENTIONS}{run}.json"
+
+
+def is_locked_kind(key: str) -> bool:
+    """Return whether what lies under a key is locked where a vault is; leases are not."""
+    return key.startswith((*OBJECT_PREFIXES, *LOCKED_BESIDE))
 
 
 def sequence_of(key: str) -> int | None:

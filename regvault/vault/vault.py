@@ -17,9 +17,11 @@ from regvault.errors import (
     ObjectNotFoundError,
     PreconditionError,
     RefusedError,
+    StoreAccessError,
     StoreError,
     VaultDamagedError,
 )
+from regvault.model.store import LockingStore
 from regvault.vault.amendments import Amended, brought_along, read_amendments
 from regvault.vault.envelope import read_document, to_time, write_document
 from regvault.vault.fetch import fetch, fetch_document
@@ -38,6 +40,7 @@ from regvault.vault.keys import (
     root_key,
     tree_key,
 )
+from regvault.vault.locks import LockPolicy, Locks, lock_vault
 from regvault.vault.objectlist import Amendments, ObjectList
 from regvault.vault.records import read_records
 from regvault.vault.root import Root, RootName, parse_root
@@ -53,21 +56,34 @@ if TYPE_CHECKING:
     from regvault.vault.objectlist import ListRef
     from regvault.vault.tree import TreeRef
 
-__all__ = ["Vault", "create_vault", "parallel_creates", "probe_conditional_writes"]
+__all__ = [
+    "Vault",
+    "create_vault",
+    "parallel_creates",
+    "probe_conditional_writes",
+    "require_locks",
+]
 
 _NODES_KEPT = 256
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
-def create_vault(store: ObjectStore, keys: Keys = NO_KEYS) -> str:
+def create_vault(
+    store: ObjectStore, keys: Keys = NO_KEYS, *, lock: LockPolicy | None = None
+) -> str:
     """Make a vault where there is none; return its id.
 
-    With a key to sign with, it is a signed one for ever: see `VaultId.signed`.
+    With a key to sign with, it is a signed one for ever: see `VaultId.signed`. With `lock` a vault
+    that is there, and not locked, is locked from now on: so an `init` that was cut short is
+    finished by the same command again.
 
     Raises:
-        RefusedError: something else is there, or the store lacks atomic conditional writes.
+        RefusedError: something else is there, or the store lacks atomic conditional writes, or
+            cannot lock.
     """
     _refuse_what_is_there(store)
+    if lock is not None:
+        require_locks(store)
     if not probe_conditional_writes(store):
         raise RefusedError(
             f"{store.location} does not keep create-only writes apart: of 32 at once, not exactly"
@@ -83,15 +99,43 @@ def create_vault(store: ObjectStore, keys: Keys = NO_KEYS) -> str:
         "vault": VaultId(identity, keys),
         "created": to_time(time.time_ns()),
     }
+    if lock is not None:
+        Locks(store, identity, lock)
     try:
         store.put(VAULT_JSON, write_document(body)[0], if_none_match=True)
     except PreconditionError:
-        raise RefusedError(
-            f"there is a vault at {store.location} already",
-            hint="Use it as it is: regvault snapshot SOURCE --vault VAULT",
-        ) from None
+        there = Vault(store, keys) if lock is not None else None
+        if there is None or there.locks.policy is not None:
+            raise RefusedError(
+                f"there is a vault at {store.location} already",
+                hint="Use it as it is: regvault snapshot SOURCE --vault VAULT",
+            ) from None
+        identity = there.id
+    if lock is not None:
+        lock_vault(store, identity, lock)
     store.barrier()
     return identity
+
+
+def require_locks(store: ObjectStore) -> None:
+    """Refuse a store that cannot lock.
+
+    Raises:
+        RefusedError: it cannot.
+    """
+    able = False
+    if isinstance(store, LockingStore):
+        # Who may not look finds out when the first object is written.
+        with contextlib.suppress(StoreAccessError):
+            able = True
+            able = store.locks()
+    if not able:
+        raise RefusedError(
+            f"{store.location} cannot lock objects",
+            hint="Object Lock is a property of a bucket, enabled when it is made, or later with "
+            "its versioning: aws s3api create-bucket --object-lock-enabled-for-bucket ... "
+            "(docs/immutability.md). Nothing was made.",
+        )
 
 
 def _refuse_what_is_there(store: ObjectStore) -> None:
@@ -157,6 +201,7 @@ class Vault:
         store: where it is.
         id: its permanent id.
         created: RFC 3339 UTC.
+        locks: what is locked for how long.
         on_proof: is told (key, size in bytes) of each chunk of a tree that was read and proven.
     """
 
@@ -185,7 +230,8 @@ class Vault:
             raise NotFoundError(
                 f"there is no vault at {store.location}",
                 hint="Make one with: regvault init VAULT. If there was one: is it mounted, is the "
-                "path right?",
+                "path right? One that was deleted from a bucket with versioning is there still: "
+                "--vault-at TIME.",
             ) from None
         try:
             document = read_document(data, VAULT_JSON, types=("vault",), vault=None)
@@ -207,6 +253,7 @@ class Vault:
         self.id = VaultId(identity, keys, signed=signed)
         check_signatures(self.id, VAULT_JSON, data.split(b"\n", 1)[0], document.signatures)
         self.created: str = body["created"]
+        self.locks = Locks(store, identity)
         self.on_proof: Callable[[str, int], None] | None = None
         self.kept: KeptChunks | None = None
         self._lock = threading.Lock()

@@ -3,7 +3,7 @@ import logging
 
 import pytest
 
-pytest.register_assert_rewrite("store_contract")
+pytest.register_assert_rewrite("store_contract", "lock_contract")
 
 _numbers = itertools.count()
 _connections = {}
@@ -35,12 +35,13 @@ def make_s3(moto_url, s3_environment):
     """Make stores in new buckets of moto: `make_s3("strict")` in one that checks checksums."""
     from regvault.storage.s3 import S3Store
 
-    def make(kind="lax", prefix="some/prefix", bucket=None, **options):
+    def make(kind="lax", prefix="some/prefix", bucket=None, object_lock=False, **options):
         bucket = bucket or f"{kind}-{next(_numbers)}"
         store = S3Store(bucket, prefix, endpoint_url=moto_url, **options)
         # Making a client takes a tenth of a second; all of the tests share one.
         store.connection = _connections.setdefault(moto_url, store.connection)
-        store.connection.client.create_bucket(Bucket=bucket)
+        client = store.connection.client
+        client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=object_lock)
         return store
 
     return make

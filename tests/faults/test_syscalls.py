@@ -21,7 +21,7 @@ from kernel import CHANGES, LOOKS, NAMES, TAKES_ROOM, Fault, Kernel
 from ondisk import Template, memory_of, opened
 from scene import CHANCE, Dying, Scene, contents
 from test_errors import exit_code
-from verbs import VERBS, check_and_converge, first_day
+from verbs import VERBS, check_and_converge
 from world import noise, tree
 
 from regvault.errors import RegvaultError
@@ -127,11 +127,23 @@ def ended(run: Callable[[], object]) -> int:
     return 0
 
 
+def a_registry() -> Scene:
+    """A registry with a snapshot, and with what came since; of names below names."""
+    scene = Scene()
+    raw = noise(500, "raw")
+    for name in ("solo", "team/app", "team/app/cache"):
+        scene.push.image(name, "1", layers=(raw, noise(100, name)))
+    CHANCE.begin("first")
+    scene.take()
+    scene.push.image("team/app", "2", "latest", layers=(raw, noise(100, "new")))
+    scene.push.image("team/new", "1", layers=(noise(600, "new"),))
+    return scene
+
+
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("kind", "times"), CASES)
 def test_an_error_of_any_call_in_the_target_of_a_restore(kind, times, tmp_path):
-    scene = first_day(False).copy()
-    CHANCE.begin("first")
+    scene = a_registry()
     sequence = scene.take().root.name.sequence
     whole = scene.restored(sequence)
     template = Template(tmp_path / "template", MemoryStore("empty"))
@@ -163,19 +175,6 @@ def test_an_error_of_any_call_in_the_target_of_a_restore(kind, times, tmp_path):
             target.close()
             assert template.files(root) == whole, fault
     assert failed, "an error that nobody notices is swallowed"
-
-
-def a_registry() -> Scene:
-    """A registry with a snapshot, and with what came since; of names below names."""
-    scene = Scene()
-    raw = noise(500, "raw")
-    for name in ("solo", "team/app", "team/app/cache"):
-        scene.push.image(name, "1", layers=(raw, noise(100, name)))
-    CHANCE.begin("first")
-    scene.take()
-    scene.push.image("team/app", "2", "latest", layers=(raw, noise(100, "new")))
-    scene.push.image("team/new", "1", layers=(noise(600, "new"),))
-    return scene
 
 
 @pytest.mark.timeout(1200)

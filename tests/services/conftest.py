@@ -67,21 +67,21 @@ def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinIO]:
 
 
 @pytest.fixture
-def make_bucket(minio_server: MinIO, request: pytest.FixtureRequest) -> Callable[[], str]:
-    """Make an empty bucket, and return its name."""
+def make_bucket(minio_server: MinIO, request: pytest.FixtureRequest) -> Callable[..., str]:
+    """Make an empty bucket, with Object Lock if that is asked for, and return its name."""
 
-    def make() -> str:
+    def make(*, object_lock: bool = False) -> str:
         number = request.config.stash.setdefault(BUCKETS, 0)
         request.config.stash[BUCKETS] = number + 1
         name = f"test-{number}"
-        minio_server.create_bucket(name)
+        minio_server.create_bucket(name, object_lock=object_lock)
         return name
 
     return make
 
 
 @pytest.fixture
-def bucket(make_bucket: Callable[[], str]) -> str:
+def bucket(make_bucket: Callable[..., str]) -> str:
     """The name of an empty bucket for this test alone."""
     return make_bucket()
 

@@ -271,10 +271,7 @@ class MinIO(Server):
 
         Else than what is `also` allowed: bucket -> actions.
 
-        They come from STS: MinIO's own API for lasting users wants a library of its own.
         """
-        import boto3
-
         policy = {
             "Version": "2012-10-17",
             "Statement": [
@@ -286,6 +283,15 @@ class MinIO(Server):
                 for where, may in {bucket: actions, **(also or {})}.items()
             ],
         }
+        return self.assume(policy)
+
+    def assume(self, policy: Mapping[str, Any]) -> tuple[str, str, str]:
+        """Access key, secret and session token that may do what a policy allows.
+
+        They come from STS: MinIO's own API for lasting users wants a library of its own.
+        """
+        import boto3
+
         sts = boto3.client(
             "sts",
             endpoint_url=self.endpoint,

@@ -251,9 +251,18 @@ class Life:
             self.counts["deleted"] += result.deleted[0]
 
     def _pin(self) -> None:
-        roots = list(self._vault().roots(self.dice.choice(self.worlds).name))
-        pin(self._vault(), self.dice.choice(roots), reason="life")
-        self.counts["pin"] += 1
+        """Pin a snapshot in both vaults: pins are not copied."""
+        name = self.dice.choice(self.worlds).name
+        first, second = self._vault(), self._vault(self.second)
+        copies = (
+            {root.name: root for root in second.roots(name)} if name in second.registries() else {}
+        )
+        both = [root for root in first.roots(name) if root.name in copies]
+        if both:
+            root = self.dice.choice(both)
+            pin(first, root, reason="life")
+            pin(second, copies[root.name], reason="life")
+            self.counts["pin"] += 1
 
     def _damage_and_mend(self) -> None:
         """Something rots or vanishes; verify names it; the second vault has it still."""

@@ -107,7 +107,7 @@ def check(
     """
     from datetime import UTC, datetime
 
-    from regvault.assemble import registry_to_check, vault_to_check
+    from regvault.assemble.subjects import registry_to_check, vault_to_check
     from regvault.ops.check import check as judge
     from regvault.ops.check import record as leave
 

@@ -8,6 +8,7 @@ import click
 
 from regvault.cli import text as fmt
 from regvault.cli.group import command
+from regvault.cli.locking import keep_locked
 from regvault.cli.options import (
     LOCATION,
     dry_run_option,
@@ -104,9 +105,14 @@ def copy(
     vault, copies = opened(place), [opened(other) for other in others]
     with app.progress() as progress:
         result = execute(vault, copies, options, progress=progress)
+    failed = 0
+    if not dry_run:
+        for each, target in zip(copies, result.targets, strict=True):
+            target.locks, wrong = keep_locked(app, each, threads=options.threads)
+            failed = max(failed, wrong)
     app.console.document(result.to_json())
     _show(app, result)
-    return result.exit_code()
+    return result.exit_code() or failed
 
 
 def _show(app: App, result: CopyResult) -> None:

@@ -9,7 +9,7 @@ import click
 from regvault.cli import text as fmt
 from regvault.cli.commands.ls import short
 from regvault.cli.group import command
-from regvault.cli.options import repo_option, vault_option
+from regvault.cli.options import repo_option, vault_at_option, vault_option
 
 if TYPE_CHECKING:
     from regvault.cli.app import App
@@ -35,6 +35,7 @@ _MARKS = {"added": "+", "removed": "-", "changed": "~", "moved": "~"}
 @click.argument("a")
 @click.argument("b")
 @vault_option
+@vault_at_option
 @repo_option
 @click.option("--exit-code", is_flag=True, help="End with 1 if they differ.")
 @click.pass_obj
@@ -44,6 +45,7 @@ def diff(
     b: str,
     vault: str | None,
     endpoint_url: str | None,
+    vault_at: str | None,
     repos: tuple[str, ...],
     exit_code: bool,
 ) -> int:
@@ -61,7 +63,9 @@ def diff(
     with app.progress() as progress:
         progress.phase("Comparing")
         configured: list[str] = []
-        old, new = (_side(app, text, vault, endpoint_url, opened, configured) for text in (a, b))
+        old, new = (
+            _side(app, text, vault, endpoint_url, vault_at, opened, configured) for text in (a, b)
+        )
         check_globs(old, new, repos)
         result = compare(old, new, globs=repos or tuple(configured))
     app.console.document(result.to_json())
@@ -74,6 +78,7 @@ def _side(
     text: str,
     vault: str | None,
     endpoint_url: str | None,
+    vault_at: str | None,
     opened: list[Vault],
     configured: list[str],
 ) -> Side:
@@ -89,7 +94,7 @@ def _side(
         configured.extend(place.repos)
         return LiveSide(open_source(place, threads=threads_for(place)))
     if not opened:
-        opened.append(open_vault(app.vault(vault, endpoint_url=endpoint_url)))
+        opened.append(open_vault(app.vault(vault, endpoint_url=endpoint_url, at=vault_at)))
     root = app.snapshot(opened[0], text)
     return SnapshotSide(Opened(opened[0], root, cache_base=app.cache_base()))
 

@@ -74,7 +74,7 @@ def doctor(
     the vault below locks/probe-, and deleted where that is allowed; nothing is ever written to a
     source. docs/doctor.md explains each check.
     """
-    from regvault.assemble import source_subject, vault_subject
+    from regvault.assemble.subjects import source_subject, vault_subject
     from regvault.model.doctor import Credentials
     from regvault.ops.doctor import DoctorOptions, diagnose
 

@@ -9,7 +9,7 @@ import click
 from regvault.cli import text as fmt
 from regvault.cli.commands.ls import short
 from regvault.cli.group import command
-from regvault.cli.options import vault_option
+from regvault.cli.options import vault_at_option, vault_option
 
 if TYPE_CHECKING:
     from regvault.cli.app import App
@@ -30,10 +30,16 @@ _USERS_SHOWN = 3
 )
 @click.argument("what", metavar="DIGEST|REPO:TAG|REPO@DIGEST")
 @vault_option
+@vault_at_option
 @click.option("--registry", metavar="NAME", help="Only in snapshots of this registry.")
 @click.pass_obj
 def find(
-    app: App, what: str, vault: str | None, endpoint_url: str | None, registry: str | None
+    app: App,
+    what: str,
+    vault: str | None,
+    endpoint_url: str | None,
+    vault_at: str | None,
+    registry: str | None,
 ) -> int:
     """Find a digest in all snapshots, or where a tag pointed over time.
 
@@ -46,7 +52,7 @@ def find(
     from regvault.policy.references import parse_wanted
 
     wanted = parse_wanted(what)
-    opened = open_vault(app.vault(vault, endpoint_url=endpoint_url))
+    opened = open_vault(app.vault(vault, endpoint_url=endpoint_url, at=vault_at))
     found: FoundDigest | FoundTag
     with app.progress() as progress:
         progress.phase("Searching")

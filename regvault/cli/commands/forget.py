@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from regvault.cli.app import App
     from regvault.ops.forget import ForgetPlan
     from regvault.policy.retention import Retention
+    from regvault.vault.vault import Vault
 
 
 @command(
@@ -122,12 +123,26 @@ def forget(
     app.confirm(f"Forget {fmt.count(len(doomed), 'snapshot')}?", yes=yes)
     with app.progress() as progress:
         result = execute(opened, plan, progress=progress)
-    app.console.document({**result.to_json(), "dry_run": False})
+    until = _locked_until(opened, plan)
+    app.console.document({**result.to_json(), "locked_until": until, "dry_run": False})
     app.console.say(f"{fmt.count(len(result.forgotten), 'snapshot')} forgotten.")
     app.console.note(
         f"What only they needed is deleted by: regvault prune --vault {place.location}"
     )
+    if until is not None:
+        app.console.note(f"Locks keep that from being deleted before {app.console.time(until)}.")
     return 0
+
+
+def _locked_until(vault: Vault, plan: ForgetPlan) -> str | None:
+    """Return until when what the forgotten snapshots needed is locked, as far as is known."""
+    from regvault.ops.locking import lock_state
+    from regvault.vault.envelope import time_or_none
+
+    state = lock_state(vault)
+    if state is None:
+        return None
+    return time_or_none(state.until_ns(verdict.root.name.key for verdict in plan.doomed))
 
 
 def _would(plan: ForgetPlan) -> str:

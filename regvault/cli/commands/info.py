@@ -8,7 +8,7 @@ import click
 
 from regvault.cli import text as fmt
 from regvault.cli.group import command
-from regvault.cli.options import vault_option
+from regvault.cli.options import vault_at_option, vault_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     exit_codes=(0, 1, 2, 4, 5, 6, 10, 12),
 )
 @vault_option
+@vault_at_option
 @click.pass_obj
-def info(app: App, vault: str | None, endpoint_url: str | None) -> int:
+def info(app: App, vault: str | None, endpoint_url: str | None, vault_at: str | None) -> int:
     """Show what can be restored, how large it is, what is healthy and what is not.
 
     Each registry has a status: ok, warning, or error (something cannot be restored, or the vault is
@@ -38,7 +39,7 @@ def info(app: App, vault: str | None, endpoint_url: str | None) -> int:
     from regvault.assemble import open_vault
     from regvault.ops.info import info as look
 
-    opened = open_vault(app.vault(vault, endpoint_url=endpoint_url))
+    opened = open_vault(app.vault(vault, endpoint_url=endpoint_url, at=vault_at))
     with app.progress() as progress:
         progress.phase("Reading roots and object lists")
         result = look(opened, now=datetime.now(UTC))
@@ -53,6 +54,11 @@ def _show(app: App, result: Info) -> None:
     say(f"Vault {result.location}: {result.status}")
     say(f"  id          {result.id}, created {app.console.time(result.created)}, format 1")
     say(f"  stored      {stored} for all snapshots")
+    if result.locks is not None:
+        until = result.locks["until"]
+        when = f"all until {app.console.time(until)}" if until else "not all"
+        span = fmt.duration(float(result.locks["seconds"]))
+        say(f"  locked      {when} ({result.locks['mode']}, {span} at a time)")
     _issues(app, result.issues)
     for each in result.registries:
         say()

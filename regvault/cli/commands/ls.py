@@ -8,7 +8,7 @@ import click
 
 from regvault.cli import text as fmt
 from regvault.cli.group import command
-from regvault.cli.options import vault_option
+from regvault.cli.options import vault_at_option, vault_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +36,7 @@ _SHORT = 12
 )
 @click.argument("arguments", nargs=-1, metavar="[SNAPSHOT] [REPO[:TAG]|REPO@DIGEST]")
 @vault_option
+@vault_at_option
 @click.option("-l", "--long", is_flag=True, help="Whole digests, and the bytes of each image.")
 @click.option("--all", "everything", is_flag=True, help="Also revisions that have no tag.")
 @click.pass_obj
@@ -44,6 +45,7 @@ def ls(
     arguments: tuple[str, ...],
     vault: str | None,
     endpoint_url: str | None,
+    vault_at: str | None,
     long: bool,
     everything: bool,
 ) -> int:
@@ -64,7 +66,7 @@ def ls(
     from regvault.policy.references import parse_ls_arguments
 
     selector, reference = parse_ls_arguments(arguments)
-    opened = open_vault(app.vault(vault, endpoint_url=endpoint_url))
+    opened = open_vault(app.vault(vault, endpoint_url=endpoint_url, at=vault_at))
     root = app.snapshot(opened, selector)
     with Opened(opened, root, cache_base=app.cache_base()) as view:
         app.console.note(f"Snapshot {root.name}, {app.console.time(root.started)}")

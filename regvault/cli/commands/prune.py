@@ -8,6 +8,7 @@ import click
 
 from regvault.cli import text as fmt
 from regvault.cli.group import command
+from regvault.cli.locking import keep_locked, say_delayed
 from regvault.cli.options import (
     dry_run_option,
     retry_lock_option,
@@ -53,7 +54,9 @@ def prune(
     what an interrupted snapshot has stored stays for 7 days. Where it cannot be known for certain
     what is needed, nothing is deleted.
 
-    It needs the right to delete, which the role that takes snapshots should not have.
+    It needs the right to delete, which the role that takes snapshots should not have. What is
+    locked (Object Lock) stays until its lock lapses, and is then deleted by the next prune. Locks
+    of what snapshots need are extended where that is due.
     """
     from regvault.assemble import open_vault, threads_for
     from regvault.ops.prune import plan_prune
@@ -66,17 +69,19 @@ def prune(
         plan = plan_prune(opened, progress=progress, threads=count)
     try:
         if dry_run or not (plan.candidates.count or plan.leftovers.count):
-            app.console.document({**plan.to_json(), "dry_run": True})
+            locks, failed = (None, 0) if dry_run else keep_locked(app, opened, threads=count)
+            app.console.document({**plan.to_json(), "locks": locks, "dry_run": True})
             _show_plan(app, plan)
-            return 4 if plan.needed else 0
+            return 4 if plan.needed else failed
         _show_plan(app, plan)
         total = plan.candidates.count + plan.leftovers.count
         app.confirm(f"Delete {fmt.count(total, 'object')}?", yes=yes)
         with app.progress() as progress:
             result = execute(opened, plan, progress=progress, threads=count, wait_s=retry_lock)
-        app.console.document({**result.to_json(), "dry_run": False})
+        locks, failed = keep_locked(app, opened, threads=count)
+        app.console.document({**result.to_json(), "locks": locks, "dry_run": False})
         _show(app, result)
-        return result.exit_code()
+        return result.exit_code() or failed
     finally:
         plan.close()
 
@@ -111,13 +116,10 @@ def _warn_needed(app: App, plan: PrunePlan) -> None:
 
 
 def _show(app: App, result: PruneResult) -> None:
+    from regvault.vault.envelope import time_or_none
+
     count, nbytes = result.deleted
     app.console.say(f"{fmt.count(count, 'object')} deleted, {fmt.size(nbytes)}.")
     if result.locked:
-        app.console.warn(
-            f"{fmt.count(len(result.locked), 'object')} could not be deleted: locked, or not "
-            "allowed",
-            hint="They are condemned: the next prune tries again. If it is not Object Lock, the "
-            "role lacks the right to delete.",
-        )
+        say_delayed(app, len(result.locked), time_or_none(result.locked_until_ns))
     _warn_needed(app, result.plan)

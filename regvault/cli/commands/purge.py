@@ -8,6 +8,7 @@ import click
 
 from regvault.cli import text as fmt
 from regvault.cli.group import command
+from regvault.cli.locking import say_delayed
 from regvault.cli.options import (
     dry_run_option,
     retry_lock_option,
@@ -141,16 +142,13 @@ def _show_plan(app: App, plan: PurgePlan, found: list[FoundDigest]) -> None:
 
 
 def _show(app: App, result: PurgeResult) -> None:
+    from regvault.vault.envelope import time_or_none
+
     console = app.console
     count, nbytes = result.deleted
     console.say(f"Purged. {fmt.count(count, 'object')} deleted, {fmt.size(nbytes)}.")
     if result.locked:
-        console.warn(
-            f"{fmt.count(len(result.locked), 'object')} with it could not be deleted: locked, or "
-            "not allowed",
-            hint="No snapshot uses them any more, and each `regvault prune` tries again. If it is "
-            "not Object Lock, the role lacks the right to delete.",
-        )
+        say_delayed(app, len(result.locked), time_or_none(result.locked_until_ns))
     if result.claimed:
         console.warn(
             f"a restore, a verify or a copy still reads {fmt.count(len(result.claimed), 'object')}",

@@ -31,6 +31,10 @@ _SHOWN = 50
     examples=[
         ("What is wrong, and what can be done?", "regvault repair --read-data --dry-run"),
         (
+            "After someone has deleted the vault, in a bucket with versioning",
+            "regvault repair --vault-at '3 hours ago'",
+        ),
+        (
             "From the registry, and a copy of the vault",
             "regvault repair --read-data --from fs:/var/lib/registry --from s3://offsite/vault",
         ),
@@ -58,6 +62,12 @@ _SHOWN = 50
     is_flag=True,
     help="Take what nobody has any more out of the snapshots that need it, for ever.",
 )
+@click.option(
+    "--vault-at",
+    metavar="TIME",
+    help="Bring back what was deleted or overwritten since then, such as '3 hours ago', from the "
+    "versions that the vault's bucket keeps.",
+)
 @dry_run_option
 @yes_option
 @retry_lock_option
@@ -70,6 +80,7 @@ def repair(
     spares: tuple[str, ...],
     read_data: bool,
     drop_lost: bool,
+    vault_at: str | None,
     dry_run: bool,
     yes: bool,
     retry_lock: float,
@@ -85,26 +96,39 @@ def repair(
     from what lies in the objects. What cannot be made byte for byte moves to a new object, and an
     amendment in the vault says so; no root is rewritten.
 
+    With --vault-at it also takes what the vault itself was then, after someone has deleted or
+    overwritten it: first roots and records, then the objects that they need. What is good stays as
+    it is, whatever it was then, and what was condemned stays gone.
+
     Without --drop-lost nothing is given up: what nobody has today may turn up tomorrow. At the end
     it verifies again; exit code 4 means that something is still damaged.
     """
-    from regvault.assemble import open_vault, threads_for
-    from regvault.ops.repair import plan_repair
+    from regvault.assemble import open_vault, recover_vault, threads_for
+    from regvault.ops.repair import VaultSpare, plan_repair
     from regvault.ops.repair import repair as execute
     from regvault.ops.verify import VerifyOptions
     from regvault.ops.verify.data import Sample
+    from regvault.vault.vault import Vault
 
-    place = app.vault(vault, endpoint_url=endpoint_url)
+    place = app.vault(vault, endpoint_url=endpoint_url, at=vault_at)
     count = threads_for(place, asked=threads)
-    opened = open_vault(place, limit_upload=limit_upload, limit_download=limit_download)
+    past = []
+    if vault_at is None:
+        opened = open_vault(place, limit_upload=limit_upload, limit_download=limit_download)
+    else:
+        recovered, was = recover_vault(
+            place, limit_upload=limit_upload, limit_download=limit_download
+        )
+        opened = Vault(recovered)
+        past = [VaultSpare(was, f"the vault at {vault_at}")]
     options = VerifyOptions(read_data=Sample() if read_data else None, threads=count)
-    sources = [_spare(app, text, endpoint_url, count, opened.id) for text in spares]
+    sources = [*past, *(_spare(app, text, endpoint_url, count, opened.id) for text in spares)]
     with app.progress() as progress:
         plan = plan_repair(opened, sources, options=options, drop_lost=drop_lost, progress=progress)
     if dry_run or plan.nothing_to_do:
         app.console.document({**plan.to_json(), "dry_run": dry_run})
         _show_plan(app, plan)
-        return 4 if plan.problems else 0
+        return 4 if plan.problems or plan.documents else 0
     _show_plan(app, plan)
     app.confirm("Mend the vault so?", yes=yes)
     with app.progress() as progress:
@@ -154,9 +178,12 @@ _HOW = {
 
 def _show_plan(app: App, plan: RepairPlan) -> None:
     console = app.console
-    if not plan.problems:
+    if not plan.problems and not plan.documents:
         console.say("The vault is whole.")
         return
+    if plan.documents:
+        count = fmt.count(len(plan.documents), "document")
+        console.say(f"{count} of the vault (roots, records, lists) come back as they were.")
     console.say(f"The vault has {fmt.count(plan.problems, 'problem')}.")
     if plan.actions:
         console.table(
@@ -198,6 +225,8 @@ def _hint(key: str) -> str | None:
 def _show(app: App, result: RepairResult) -> None:
     console = app.console
     done = [f"{fmt.count(len(result.mended), 'object')} mended"]
+    if result.documents:
+        done.insert(0, f"{fmt.count(len(result.documents), 'document')} put back")
     if result.replaced:
         done.append(f"{len(result.replaced)} replaced")
     if result.roots:

@@ -16,6 +16,7 @@ from regvault.cli.options import (
     dry_run_option,
     repo_option,
     transfer_options,
+    vault_at_option,
     vault_option,
 )
 from regvault.errors import UsageError
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 )
 @click.argument("snapshot")
 @vault_option
+@vault_at_option
 @click.option(
     "--to",
     "target",
@@ -97,6 +99,7 @@ def restore(
     snapshot: str,
     vault: str | None,
     endpoint_url: str | None,
+    vault_at: str | None,
     target: str,
     repos: tuple[str, ...],
     tags: tuple[str, ...],
@@ -128,7 +131,7 @@ def restore(
 
     _check_digests(digests)
     place = app.registry(target, Role.TARGET, endpoint_url=endpoint_url)
-    where = app.vault(vault, endpoint_url=endpoint_url)
+    where = app.vault(vault, endpoint_url=endpoint_url, at=vault_at)
     count = threads_for(place, where, asked=threads)
     options = RestoreOptions(
         globs=repos,

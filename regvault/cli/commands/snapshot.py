@@ -9,6 +9,7 @@ import click
 
 from regvault.cli import text as fmt
 from regvault.cli.group import command
+from regvault.cli.locking import keep_locked
 from regvault.cli.options import (
     LOCATION,
     dry_run_option,
@@ -108,9 +109,10 @@ def snapshot(
         )
         with app.progress() as progress:
             result = take(opened, live, options, progress=progress, cache_base=app.cache_base())
-    app.console.document(result.to_json())
+    locks, failed = (None, 0) if dry_run else keep_locked(app, opened, threads=count)
+    app.console.document({**result.to_json(), "locks": locks})
     _show(app, result, str(where.location))
-    return result.exit_code()
+    return result.exit_code() or failed
 
 
 def _show(app: App, result: SnapshotResult, vault: str) -> None:

@@ -8,7 +8,7 @@ import click
 
 from regvault.cli import text as fmt
 from regvault.cli.group import command
-from regvault.cli.options import vault_option
+from regvault.cli.options import vault_at_option, vault_option
 
 if TYPE_CHECKING:
     from regvault.cli.app import App
@@ -24,9 +24,16 @@ if TYPE_CHECKING:
     exit_codes=(0, 1, 2, 4, 5, 6, 10, 12),
 )
 @vault_option
+@vault_at_option
 @click.option("--registry", metavar="NAME", help="Only those of this registry.")
 @click.pass_obj
-def snapshots(app: App, vault: str | None, endpoint_url: str | None, registry: str | None) -> int:
+def snapshots(
+    app: App,
+    vault: str | None,
+    endpoint_url: str | None,
+    vault_at: str | None,
+    registry: str | None,
+) -> int:
     """List the snapshots in the vault, the newest of each registry last.
 
     State is complete, incomplete (something at the source was unreadable), held (the source had
@@ -36,7 +43,7 @@ def snapshots(app: App, vault: str | None, endpoint_url: str | None, registry: s
     from regvault.assemble import open_vault
     from regvault.ops.listing import list_snapshots
 
-    opened = open_vault(app.vault(vault, endpoint_url=endpoint_url))
+    opened = open_vault(app.vault(vault, endpoint_url=endpoint_url, at=vault_at))
     rows = list(list_snapshots(opened, registry))
     if app.json:
         app.console.lines(rows, show=str, to_json=lambda row: row.to_json())

@@ -8,7 +8,7 @@ import click
 
 from regvault.cli import text as fmt
 from regvault.cli.group import command
-from regvault.cli.options import transfer_options, vault_option
+from regvault.cli.options import transfer_options, vault_at_option, vault_option
 from regvault.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     exit_codes=(0, 1, 2, 4, 5, 6, 10, 12),
 )
 @vault_option
+@vault_at_option
 @click.option("--quick", is_flag=True, help="Only that every object is there, with the right size.")
 @click.option(
     "--read-data",
@@ -41,6 +42,7 @@ def verify(
     app: App,
     vault: str | None,
     endpoint_url: str | None,
+    vault_at: str | None,
     quick: bool,
     read_data: str | None,
     threads: int | None,
@@ -60,7 +62,7 @@ def verify(
     if quick and read_data is not None:
         raise UsageError("--quick and --read-data exclude each other", hint="Leave one out.")
     sample = parse_sample(read_data) if read_data is not None else None
-    where = app.vault(vault, endpoint_url=endpoint_url)
+    where = app.vault(vault, endpoint_url=endpoint_url, at=vault_at)
     opened = open_vault(where, limit_upload=limit_upload, limit_download=limit_download)
     with app.progress() as progress:
         result = prove(

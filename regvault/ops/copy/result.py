@@ -53,6 +53,7 @@ class Copied:
         snapshots: `registry@sequence` of those copied, oldest first.
         healed: objects that an earlier copy had lost, and has again.
         objects, nbytes: that were stored, or with `--dry-run` would be.
+        locks: what became of its locks; None of a vault without.
     """
 
     target: str
@@ -60,6 +61,7 @@ class Copied:
     healed: int = 0
     objects: int = 0
     nbytes: int = 0
+    locks: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return its part of the document."""
@@ -69,6 +71,7 @@ class Copied:
             "healed": self.healed,
             "objects": self.objects,
             "bytes": self.nbytes,
+            "locks": self.locks,
         }
 
 
@@ -92,8 +95,8 @@ class CopyResult:
         """Return the document that `--json` prints.
 
         `source`; `targets`: each with `target`, `snapshots` (`registry@sequence`), `healed`
-        (objects that were lost there), `objects` and `bytes` stored; `problems`: each with
-        `snapshot` and `detail`; `dry_run`.
+        (objects that were lost there), `objects` and `bytes` stored, and `locks` as of `snapshot`;
+        `problems`: each with `snapshot` and `detail`; `dry_run`.
         """
         return {
             "source": self.source,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from regvault.errors import ObjectNotFoundError, StoreAccessError
-from regvault.model.store import HierarchicalStore
+from regvault.model.store import HierarchicalStore, LockingStore
 from regvault.ops.bounded import in_order
 
 if TYPE_CHECKING:
@@ -27,35 +27,58 @@ class Deleted:
         count, nbytes: objects that are gone now.
         locked: keys of those that the store does not let go (Object Lock, a missing right), or
             still shows though it said that they are gone.
+        locked_until_ns: when the last of their locks lapses, nanoseconds since the epoch by the
+            store's clock; None where it is no lock that keeps them.
     """
 
     count: int = 0
     nbytes: int = 0
     locked: list[str] = field(default_factory=list)
+    locked_until_ns: int | None = None
 
 
 def delete_all(
     store: ObjectStore, doomed: Iterable[Seen], *, threads: int, progress: Progress
 ) -> Deleted:
-    """Delete objects, which must be condemned; a HEAD of each tells whether it is gone."""
+    """Delete objects, which must be condemned; a HEAD of each tells whether it is gone.
 
-    def one(seen: Seen) -> tuple[Seen, bool]:
+    What is locked is left alone. S3 would take the DELETE, and hide a version that stays: nothing
+    would say any more that it is there, and to be paid for.
+    """
+    locker = _locker(store)
+
+    def one(seen: Seen) -> tuple[Seen, bool, int | None]:
         try:
+            lock = locker.retention(seen.key) if locker is not None else None
+            if lock is not None and lock.until_ns > store.now_ns():
+                return seen, False, lock.until_ns
             store.delete(seen.key)
             store.head(seen.key)
         except ObjectNotFoundError:
-            return seen, True
+            return seen, True, None
         except StoreAccessError:
             pass
-        return seen, False
+        return seen, False, None
 
     result = Deleted()
     parallel = 1 if isinstance(store, HierarchicalStore) else threads
-    for seen, gone in in_order(doomed, one, threads=parallel, name="delete"):
+    for seen, gone, until_ns in in_order(doomed, one, threads=parallel, name="delete"):
         progress.advance(1)
         if gone:
             result.count += 1
             result.nbytes += seen.size
         else:
             result.locked.append(seen.key)
+            if until_ns is not None:
+                result.locked_until_ns = max(result.locked_until_ns or 0, until_ns)
     return result
+
+
+def _locker(store: ObjectStore) -> LockingStore | None:
+    """Return the store where it may have locked something: also by a default of the bucket."""
+    if not isinstance(store, LockingStore):
+        return None
+    try:
+        return store if store.locks() else None
+    except StoreAccessError:
+        return store  # it may not be said; then each object is asked

@@ -23,6 +23,7 @@ from regvault.ops.prune.plan import (
 )
 from regvault.vault.certain import check_clock, claimed_lists
 from regvault.vault.condemned import commit_condemned, read_condemned
+from regvault.vault.envelope import time_or_none
 from regvault.vault.keys import new_run_id
 from regvault.vault.prune_lock import PruneLock
 
@@ -45,6 +46,7 @@ class PruneResult:
         condemned: objects that were condemned now; and their bytes.
         deleted: objects that are gone now; and their bytes.
         locked: condemned objects that the store does not let go yet (Object Lock, a missing right).
+        locked_until_ns: when the last of their locks lapses; None where it is no lock.
         claimed: condemned objects that stay until whoever reads them is done.
     """
 
@@ -53,14 +55,16 @@ class PruneResult:
     condemned: tuple[int, int] = (0, 0)
     deleted: tuple[int, int] = (0, 0)
     locked: list[str] = field(default_factory=list)
+    locked_until_ns: int | None = None
     claimed: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that `--json` prints.
 
         `list`: the key of the condemned list, or null. `condemned`, `deleted`: `objects` and
-        `bytes`. `locked`: keys that could not be deleted yet. `claimed`: keys that a restore or
-        a verify reads still. `needed`: as in the plan.
+        `bytes`. `locked`: keys that could not be deleted yet. `locked_until`: when the last of
+        their locks lapses, or null. `claimed`: keys that a restore or a verify reads still.
+        `needed`: as in the plan.
         """
         return {
             "list": self.slot,
@@ -68,6 +72,7 @@ class PruneResult:
             "deleted": {"objects": self.deleted[0], "bytes": self.deleted[1]},
             "young": self.plan.to_json()["young"],
             "locked": self.locked,
+            "locked_until": time_or_none(self.locked_until_ns),
             "claimed": self.claimed,
             "needed": self.plan.needed,
         }
@@ -164,4 +169,4 @@ def _delete(
     progress.phase("Deleting", total_items=plan.leftovers.count + final.count)
     deleted = delete_all(store, chosen(), threads=threads, progress=progress)
     result.deleted = deleted.count, deleted.nbytes
-    result.locked = deleted.locked
+    result.locked, result.locked_until_ns = deleted.locked, deleted.locked_until_ns

@@ -10,6 +10,7 @@ from regvault.errors import ObjectNotFoundError, RegvaultError, VaultDamagedErro
 from regvault.model.state import checked_line
 from regvault.oci.grammar import is_digest
 from regvault.ops.repair.members import Member, members_of, salvage
+from regvault.ops.repair.past import Recovered
 from regvault.ops.repair.roots import LostRoot, find_roots
 from regvault.ops.repair.spares import OwnSpare, VaultSpare
 from regvault.ops.snapshot.session import parse_entry
@@ -83,6 +84,7 @@ class RepairPlan:
         unknown: keys of the objects that they must have lain in.
         problems: how many the verification found.
         lost_allowed: `drop` is carried out.
+        documents: roots, records and what else is no object, that come back from the vault's past.
     """
 
     actions: list[Action] = field(default_factory=list)
@@ -94,6 +96,7 @@ class RepairPlan:
     unknown: list[str] = field(default_factory=list)
     problems: int = 0
     lost_allowed: bool = False
+    documents: list[str] = field(default_factory=list)
 
     def doing(self) -> list[Action]:
         """Return the actions that are carried out."""
@@ -103,7 +106,7 @@ class RepairPlan:
     @property
     def nothing_to_do(self) -> bool:
         """Whether nothing is carried out."""
-        return not (self.doing() or self.catalog or self.roots)
+        return not (self.doing() or self.catalog or self.roots or self.documents)
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that `--dry-run --json` prints.
@@ -111,12 +114,15 @@ class RepairPlan:
         `problem_count`: of the verification. `actions`: one for each object: `object`, `problem`,
         `action` (`fetch`, `store`, `rebuild`, `gather`, `drop`, `none`), `sources`, `lost` (digests
         that nobody has). `catalog`: it is written anew. `roots`: of snapshots, that are put back:
-        `snapshot`, `source`. `no_remedy`: problems of another kind: `key`, `what`, `detail`.
+        `snapshot`, `source`. `documents`: keys of what comes back from the vault's past beside
+        objects (roots, records, lists, segments). `no_remedy`: problems of another kind: `key`,
+        `what`, `detail`.
         """
         return {
             "problem_count": self.problems,
             "actions": [action.to_json() for action in self.actions],
             "catalog": self.catalog,
+            "documents": self.documents,
             "roots": [{"snapshot": str(r.name), "source": r.source} for r in self.roots],
             "no_remedy": [
                 dict(zip(("key", "what", "detail"), o, strict=True)) for o in self.others
@@ -148,6 +154,8 @@ def plan_repair(
     condemned = read_condemned(vault.store, vault.id)
     roots, report = examine(vault, options, progress=progress)
     plan = RepairPlan(problems=report.count, lost_allowed=drop_lost)
+    if isinstance(vault.store, Recovered):
+        plan.documents = sorted(vault.store.lost)
     catalog = Catalog(vault.store, None)
     try:
         catalog.prepare(1 << 30)

@@ -26,6 +26,7 @@ from regvault.ops.prune.deleting import delete_all
 from regvault.ops.prune.plan import Seen
 from regvault.ops.repair.catalog import rebuild_catalog
 from regvault.ops.repair.members import members_of, salvage
+from regvault.ops.repair.past import Recovered
 from regvault.ops.repair.plan import RepairPlan, plan_repair
 from regvault.ops.repair.roots import put_back
 from regvault.ops.repair.spares import OwnSpare, VaultSpare
@@ -64,6 +65,7 @@ class RepairResult:
 
     Attributes:
         plan: that was executed.
+        documents: keys of what came back from the vault's past beside objects.
         mended: objects that have their own bytes again.
         roots: slots of snapshots that were put back.
         replaced: old key -> the object that took its place; None where nothing was left.
@@ -75,6 +77,7 @@ class RepairResult:
     """
 
     plan: RepairPlan
+    documents: list[str] = field(default_factory=list)
     mended: list[str] = field(default_factory=list)
     roots: list[str] = field(default_factory=list)
     replaced: Amendments = field(default_factory=dict)
@@ -91,13 +94,14 @@ class RepairResult:
     def to_json(self) -> dict[str, Any]:
         """Return the document that `--json` prints: the plan's, and what was done.
 
-        `mended`: objects that have their own bytes again. `roots_put_back`: slots. `replaced`:
-        `object`, and `by`, the new one's key or null. `dropped`: digests that are gone from all
-        snapshots. `failed`: `object`, `why`. `segment`, `amendment`: keys, or null. `after`: the
-        document of the verification at the end.
+        `documents_put_back`: keys. `mended`: objects that have their own bytes again.
+        `roots_put_back`: slots. `replaced`: `object`, and `by`, the new one's key or null.
+        `dropped`: digests that are gone from all snapshots. `failed`: `object`, `why`. `segment`,
+        `amendment`: keys, or null. `after`: the document of the verification at the end.
         """
         return {
             **self.plan.to_json(),
+            "documents_put_back": self.documents,
             "mended": self.mended,
             "roots_put_back": self.roots,
             "replaced": [
@@ -141,6 +145,8 @@ def repair(
     check_clock(vault.store)
     vault.require_amendments()
     result = RepairResult(plan)
+    if isinstance(vault.store, Recovered):
+        result.documents = vault.store.put_back()
     each: RepairPlan | None = plan
     while each is not None:
         before = len(result.mended)
@@ -231,12 +237,23 @@ class _Mender:
         for spare in self._vaults:
             if spare.has_object(ref):
                 try:
-                    with spare.open_object(ref) as reader:
-                        self._put(ref, reader)
+                    if not self._copy(spare, ref):
+                        with spare.open_object(ref) as reader:
+                            self._put(ref, reader)
                 except (ObjectNotFoundError, DigestMismatchError):
                     continue
                 return True
         return False
+
+    def _copy(self, spare: VaultSpare, ref: ObjectRef) -> bool:
+        """Let the server copy an object, of which it computes the digest; False: it cannot."""
+        key = spare.key_of(ref)
+        if key is None:
+            return False
+        stored = self.vault.store.copy_in(
+            spare.vault.store, key, ref.key, size=ref.size, sha256=ref.sha256
+        )
+        return stored is not None
 
     def _store(self, ref: ObjectRef) -> bool:
         """Store a raw blob again, from wherever it is a blob."""

@@ -57,9 +57,10 @@ class RegistrySpare:
 class VaultSpare:
     """Another vault: it has objects, where it is a copy, and blobs."""
 
-    def __init__(self, vault: Vault) -> None:
+    def __init__(self, vault: Vault, name: str | None = None) -> None:
+        """Wrap; `name`: for people, else where it is."""
         self.vault = vault
-        self.name = vault.store.location
+        self.name = name or vault.store.location
         self._catalog = Catalog(vault.store, None)
         self._catalog.prepare(1 << 30)
         # Of a copied root some objects have other keys here.
@@ -73,6 +74,11 @@ class VaultSpare:
     def _here(self, ref: ObjectRef) -> ObjectRef | None:
         found = self._moved.get(ref.key, ref)
         return found if found is not None and found.sha256 == ref.sha256 else None
+
+    def key_of(self, ref: ObjectRef) -> str | None:
+        """Return the key that the object has in this vault; None where it has none."""
+        here = self._here(ref)
+        return None if here is None else here.key
 
     def has_object(self, ref: ObjectRef) -> bool:
         """Return whether the vault has it, under the same or another key."""

@@ -80,7 +80,12 @@ class SnapshotResult:
         return 3 if bad or self.unreadable or held else 0
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document that `--json` prints."""
+        """Return the document that `--json` prints.
+
+        The command adds `locks`: null of a vault without locks, else `until` (to when all that
+        snapshots need is locked), `looked` and `extended` (objects whose locks were looked at, and
+        extended), `gone` (keys of those that are not there any more), `record`; or `error`.
+        """
         root = self.root
         return {
             "registry": self.registry,

@@ -25,6 +25,7 @@ from regvault.ops.verify.metadata import (
 )
 from regvault.ops.verify.presence import check_presence
 from regvault.ops.verify.report import Report
+from regvault.storage.read_only import is_past
 from regvault.vault.catalog import Catalog
 from regvault.vault.envelope import to_time
 from regvault.vault.keys import new_run_id
@@ -98,6 +99,8 @@ def verify(vault: Vault, options: VerifyOptions, *, progress: Progress) -> Verif
     roots = _examine(vault, options, report, progress)
     result.snapshots = len(roots)
     result.seconds = (time.time_ns() - started) / 1e9
+    if is_past(vault.store):
+        return result  # nobody can write there what was found
     try:
         write_record(
             vault.store,

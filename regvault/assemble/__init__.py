@@ -9,39 +9,35 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from regvault.config.places import endpoint_of, overlap, refuse_overlap
-from regvault.errors import NotFoundError, ObjectNotFoundError, UsageError
+from regvault.config.places import endpoint_of, refuse_overlap
+from regvault.errors import NotFoundError, ObjectNotFoundError, RefusedError, UsageError
 from regvault.model.location import Kind
 from regvault.vault.keys import VAULT_JSON
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from datetime import datetime
+    from collections.abc import Iterable
 
     from regvault.config.places import RegistryPlace, S3Settings, VaultPlace
-    from regvault.model.doctor import StoreProbe
     from regvault.model.location import Location
     from regvault.model.registry import RegistrySource, RegistryTarget
     from regvault.model.store import ObjectStore
-    from regvault.model.whereabouts import Lock, Whereabouts
-    from regvault.ops.check import RegistryAt, VaultAt
-    from regvault.ops.doctor import SourceSubject, VaultSubject
+    from regvault.ops.repair.past import Recovered
     from regvault.storage.s3 import S3Store
+    from regvault.vault.locks import LockPolicy
     from regvault.vault.signing import Keys
     from regvault.vault.vault import Vault
 
 __all__ = [
     "DEFAULT_THREADS",
     "create_vault",
+    "open_bucket",
     "open_directory",
+    "open_registry_store",
     "open_source",
+    "open_source_store",
     "open_target",
     "open_vault",
-    "registry_to_check",
-    "source_subject",
     "threads_for",
-    "vault_subject",
-    "vault_to_check",
 ]
 
 #: On disks, more than a few threads only wait for each other; on S3 they wait for the network.
@@ -58,7 +54,8 @@ def threads_for(*places: RegistryPlace | VaultPlace, asked: int | None = None) -
     )
 
 
-def _s3(location: Location, settings: S3Settings, storage_class: str | None) -> S3Store:
+def open_bucket(location: Location, settings: S3Settings, storage_class: str | None) -> S3Store:
+    """Return the store of a bucket, or of a prefix in one."""
     from regvault.storage.s3 import S3Store
 
     return S3Store(
@@ -91,14 +88,32 @@ def _vault_store(
 ) -> ObjectStore:
     store: ObjectStore
     if place.location.kind is Kind.S3:
-        store = _s3(place.location, place.s3, place.storage_class)
+        store = open_bucket(place.location, place.s3, place.storage_class)
     else:
         from regvault.storage.local import LocalStore
 
         store = LocalStore(place.location.path, create=create)
+    if place.as_of_ns is not None:
+        store = _as_of(store, place.as_of_ns)
     upload = place.limit_upload if limit_upload is None else limit_upload
     download = place.limit_download if limit_download is None else limit_download
     return _limited(store, upload, download)
+
+
+def _as_of(store: ObjectStore, moment_ns: int) -> ObjectStore:
+    """Return a store as it was.
+
+    Raises:
+        UsageError: it keeps no versions, so nobody knows.
+    """
+    from regvault.model.store import VersionedStore
+
+    if not isinstance(store, VersionedStore) or not store.versioned():
+        raise UsageError(
+            f"--vault-at: {store.location} keeps no versions of what is overwritten or deleted",
+            hint="Only a bucket with versioning has a past. Is there a copy of the vault?",
+        )
+    return store.as_of(moment_ns)
 
 
 def open_vault(
@@ -136,6 +151,35 @@ def open_vault(
         raise
 
 
+def recover_vault(
+    place: VaultPlace,
+    *,
+    limit_upload: float | None = None,
+    limit_download: float | None = None,
+) -> tuple[Recovered, Vault]:
+    """Open a vault that may have lost anything, completed from its past; and that past.
+
+    Args:
+        place: where it is, with the time to go back to.
+        limit_upload: bytes per second, instead of the configured ones.
+        limit_download: likewise.
+
+    Raises:
+        NotFoundError: there was no vault then.
+        RefusedError: there is another one now.
+        UsageError: the store keeps no versions.
+    """
+    from dataclasses import replace
+
+    from regvault.ops.repair.past import recover_documents
+
+    past = open_vault(place, limit_download=limit_download)
+    present = _vault_store(
+        replace(place, as_of_ns=None), limit_upload=limit_upload, limit_download=limit_download
+    )
+    return recover_documents(present, past.store, past.id), past
+
+
 def _holds_registry(store: ObjectStore) -> bool:
     return next(iter(store.list_prefixes("docker/registry/")), None) is not None
 
@@ -153,10 +197,12 @@ def _keys(place: VaultPlace) -> Keys:
     return Keys(signer, tuple(parse_public_key(text) for text in place.trusted_keys))
 
 
-def create_vault(place: VaultPlace) -> str:
+def create_vault(place: VaultPlace, lock: LockPolicy | None = None) -> str:
     """Make a vault; return its id. Its directory is made, a bucket is not.
 
-    With `place.sign_key` it is one whose documents are signed.
+    Args:
+        place: where. With a `sign_key` it is one whose documents are signed.
+        lock: how its objects are locked; None: not at all.
 
     Raises:
         CredentialError: the key to sign with is not where it should be.
@@ -167,13 +213,18 @@ def create_vault(place: VaultPlace) -> str:
 
     if place.location.kind is Kind.FILE:
         _refuse_inside(place.location.path, "a vault")
+        if lock is not None:
+            raise RefusedError(
+                f"{place.location} is a directory, and a file system cannot lock",
+                hint="Object Lock is of S3: regvault init s3://BUCKET/PREFIX --lock ...",
+            )
     store = _vault_store(place, create=True)
     if _holds_registry(store):
         raise UsageError(
             f"there is a registry at {place.location}",
             hint="A vault needs a place of its own, beside the registry.",
         )
-    return vault.create_vault(store, _keys(place))
+    return vault.create_vault(store, _keys(place), lock=lock)
 
 
 def _refuse_inside(path: str, what: str) -> None:
@@ -193,15 +244,16 @@ def _refuse_inside(path: str, what: str) -> None:
                 )
 
 
-def _registry_store(
+def open_registry_store(
     place: RegistryPlace,
     *,
     follow: bool,
     owner: tuple[int, int] | None = None,
     modes: tuple[int, int] | None = None,
 ) -> ObjectStore:
+    """Return the storage of a registry."""
     if place.location.kind is Kind.S3:
-        return _s3(place.location, place.s3, None)
+        return open_bucket(place.location, place.s3, None)
     from regvault.storage.local import LocalStore
 
     if follow and not os.path.isdir(place.location.path):
@@ -238,13 +290,14 @@ def open_source(place: RegistryPlace, *, threads: int) -> RegistrySource:
     Raises:
         UsageError: it is a vault.
     """
-    return _source(place, threads=threads)[1]
+    return open_source_store(place, threads=threads)[1]
 
 
-def _source(place: RegistryPlace, *, threads: int) -> tuple[ObjectStore, RegistrySource]:
+def open_source_store(place: RegistryPlace, *, threads: int) -> tuple[ObjectStore, RegistrySource]:
+    """Return a registry's storage, and the registry that is read from it."""
     from regvault.registry.reader import DistributionSource
 
-    store = _registry_store(place, follow=True)
+    store = open_registry_store(place, follow=True)
     _refuse_vault(store)
     kind = "distribution-s3" if place.location.kind is Kind.S3 else "distribution-fs"
     endpoint = endpoint_of(place.s3) if place.location.kind is Kind.S3 else ""
@@ -260,57 +313,6 @@ def _refuse_vault(store: ObjectStore) -> None:
         f"{store.location} is a vault, not a registry",
         hint="The order is: regvault snapshot REGISTRY --vault VAULT",
     )
-
-
-def vault_to_check(place: VaultPlace) -> VaultAt:
-    """Return how a vault is looked at for `regvault check`; it is not opened yet."""
-    from regvault.ops.check import VaultAt
-
-    return VaultAt(
-        name=place.name or str(place.location),
-        location=str(place.location),
-        open=lambda: open_vault(place),
-        whereabouts=_whereabouts,
-        lock=_lock,
-        declared=place.declared,
-    )
-
-
-def registry_to_check(place: RegistryPlace) -> RegistryAt:
-    """Return how a live registry is looked at for `regvault check`; it is not opened yet."""
-    from regvault.ops.check import RegistryAt
-
-    on_s3 = place.location.kind is Kind.S3
-    return RegistryAt(
-        name=place.name or str(place.location),
-        permanent=place.name,
-        location=str(place.location) if on_s3 else f"file://{place.location.path}",
-        endpoint=endpoint_of(place.s3) if on_s3 else "",
-        open=lambda: open_source(place, threads=threads_for(place)),
-        whereabouts=lambda: _whereabouts(_registry_store(place, follow=True)),
-        declared=place.declared,
-    )
-
-
-def _whereabouts(store: ObjectStore) -> Whereabouts:
-    from regvault.storage import delegate, local_facts, s3_facts
-    from regvault.storage.local import LocalStore
-    from regvault.storage.s3 import S3Store
-
-    store = delegate.unwrap(store)
-    if isinstance(store, S3Store):
-        return s3_facts.whereabouts(store)
-    assert isinstance(store, LocalStore)
-    return local_facts.whereabouts(store.root)
-
-
-def _lock(store: ObjectStore, key: str | None, now: datetime) -> Lock:
-    from regvault.model.whereabouts import NOT_LOCKED
-    from regvault.storage import delegate, s3_facts
-    from regvault.storage.s3 import S3Store
-
-    store = delegate.unwrap(store)
-    return s3_facts.object_lock(store, key, now) if isinstance(store, S3Store) else NOT_LOCKED
 
 
 def open_target(
@@ -344,7 +346,7 @@ def open_target(
             return DistributionTarget(MemoryStore()), ()
         _make_root(place.location.path, owner, modes)
         owner, modes = _attributes(place.location.path, owner, modes)
-    store = _registry_store(place, follow=False, owner=owner, modes=modes)
+    store = open_registry_store(place, follow=False, owner=owner, modes=modes)
     _refuse_vault(store)
     if place.location.kind is Kind.OCI:
         if _holds_registry(store):
@@ -400,62 +402,3 @@ def _attributes(
     if modes is None and mode != 0o777 & ~umask:
         modes = mode & 0o666, mode
     return owner, modes
-
-
-def vault_subject(place: VaultPlace) -> VaultSubject:
-    """Return a place of a vault for doctor, which opens it."""
-    from regvault.ops.doctor import VaultSubject
-
-    def opened(writable: bool) -> tuple[ObjectStore, StoreProbe]:
-        if place.location.kind is Kind.S3:
-            from regvault.storage.s3_probe import BucketProbe
-
-            bucket = _s3(place.location, place.s3, place.storage_class)
-            return bucket, BucketProbe(bucket)
-        from regvault.storage.local import LocalStore
-        from regvault.storage.local_probe import DirectoryProbe
-
-        directory = LocalStore(place.location.path, writable=writable)
-        return directory, DirectoryProbe(directory)
-
-    return VaultSubject(str(place.location), opened, threads_for(place))
-
-
-def source_subject(place: RegistryPlace, vaults: Sequence[VaultPlace]) -> SourceSubject:
-    """Return a registry for doctor, which opens it.
-
-    Args:
-        place: of the registry.
-        vaults: those that doctor looks at too.
-    """
-    from regvault.ops.doctor import SourceSubject
-
-    def opened() -> tuple[ObjectStore, RegistrySource]:
-        if place.location.is_local and not os.path.isdir(place.location.path):
-            raise NotFoundError(
-                f"{place.location} does not exist",
-                hint="Check the path, and that its file system is mounted.",
-            )
-        return _source(place, threads=threads_for(place))
-
-    return SourceSubject(
-        str(place.location),
-        opened,
-        tuple(str(vault.location) for vault in vaults),
-        tuple(str(vault.location) for vault in vaults if overlap(vault, place)),
-        tuple((what, str(v.location)) for v in vaults if (what := _shared(v, place))),
-    )
-
-
-def _shared(vault: VaultPlace, registry: RegistryPlace) -> str:
-    """Return what a vault and a registry are lost with together, for people, or ""."""
-    if vault.location.is_local != registry.location.is_local:
-        return ""
-    if not vault.location.is_local:
-        same = endpoint_of(vault.s3) == endpoint_of(registry.s3)
-        return "bucket" if same and vault.location.bucket == registry.location.bucket else ""
-    try:
-        devices = {os.stat(place.location.path).st_dev for place in (vault, registry)}
-    except OSError:
-        return ""  # that one of them is not there is told elsewhere
-    return "file system" if len(devices) == 1 else ""
