@@ -30,7 +30,8 @@ class Figures:
 
     def __init__(self) -> None:
         self.sums: Counter[str] = Counter()
-        self.tests: Counter[str] = Counter()
+        self.failed: Counter[str] = Counter()
+        self._failing: set[str] = set()
 
     @pytest.fixture(autouse=True)
     def figures(self, record_property: Any) -> Any:
@@ -41,12 +42,13 @@ class Figures:
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed:
-            self.tests["failed"] += 1
+            self._failing.add(report.nodeid)
         if report.when == "teardown":
-            self.tests["run"] += 1
             for name, count in report.user_properties:
                 if name.startswith(_PREFIX):
-                    self.sums[name.removeprefix(_PREFIX)] += count
+                    what = name.removeprefix(_PREFIX)
+                    self.sums[what] += count
+                    self.failed[what] += report.nodeid in self._failing
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if not self.sums:
@@ -63,10 +65,9 @@ class Figures:
         ran = {
             "date": datetime.now(UTC).strftime("%Y-%m-%d"),
             "commit": head.strip(),
-            "failed": self.tests["failed"],
         }
         for what, count in sorted(self.sums.items()):
-            found["tried"][what] = {"count": count, **ran}
+            found["tried"][what] = {"count": count, "failed": self.failed[what], **ran}
         path.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 
