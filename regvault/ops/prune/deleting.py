@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from regvault.errors import ObjectNotFoundError, StoreAccessError
 from regvault.model.store import HierarchicalStore, LockingStore
-from regvault.ops.bounded import in_order
+from regvault.ops.bounded import again_when_broken, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,12 +48,14 @@ def delete_all(
     locker = _locker(store)
 
     def one(seen: Seen) -> tuple[Seen, bool, int | None]:
+        key = seen.key
         try:
-            lock = locker.retention(seen.key) if locker is not None else None
+            # boto repeats requests on credit, which a HEAD that finds nothing never gives back.
+            lock = again_when_broken(lambda: locker.retention(key)) if locker is not None else None
             if lock is not None and lock.until_ns > store.now_ns():
                 return seen, False, lock.until_ns
-            store.delete(seen.key)
-            store.head(seen.key)
+            again_when_broken(lambda: store.delete(key))
+            again_when_broken(lambda: store.head(key))
         except ObjectNotFoundError:
             return seen, True, None
         except StoreAccessError:
