@@ -98,8 +98,8 @@ MUTANTS = [
     Mutant(
         "delete-head",
         "ops/prune/deleting.py",
-        "            store.head(seen.key)\n",
-        "            return seen, True\n",
+        "            again_when_broken(lambda: store.head(key))\n",
+        "            return seen, True, None\n",
         "A deletion counts when a HEAD finds nothing.",
         ("ops/test_purge.py::test_a_deletion_that_did_not_happen_is_noticed",),
     ),
