@@ -99,6 +99,7 @@ fuzz: .venv-fuzz/.installed ## Fuzz the parsers, guided by coverage (FUZZ_SECOND
 soak: .venv/.installed ## Registries of a million images, and 400 days of a vault's life (an hour, 10 GB)
 	$(BIN)/python scripts/bench/million.py --work bench-out/million --out bench-out/million.json $(ARGS)
 	LIFE_DAYS=400 $(BIN)/pytest -s tests/simulation
+	WHOLE=1 KILLS=50 $(BIN)/pytest -n 2 tests/faults
 
 .PHONY: wheel-test
 wheel-test: .venv/.installed ## Build sdist and wheel; try the wheel in a clean environment

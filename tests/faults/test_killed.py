@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SEED = int(os.environ.get("SEED", "20261127"))
 #: So many kills for each verb.
-KILLS = int(os.environ.get("KILLS", "6"))
+KILLS = int(os.environ.get("KILLS", "4"))
 
 
 class Host:

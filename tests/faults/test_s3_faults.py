@@ -6,7 +6,7 @@ resets before, amid and after a request; bodies cut off. (A PUT on a condition t
 answer was lost, is answered with 412 when botocore repeats it.)
 
 Where a fault passes, all requests of a verb have it once, each before its repetition. Thinned in
-two respects: of what lasts, the first request that fails is every eighth; and every eighth request
+two respects: of what lasts, the first request that fails is every 24th; and every eighth request
 alone meets silence, which takes time. WHOLE=1 tries all.
 """
 
@@ -211,7 +211,7 @@ def test_what_lasts_ends_a_verb_and_loses_nothing(server, name, kind):
     assert code == 0
     total = counted(server, KINDS[kind])
     failed = 0
-    for at in range(1, total + 1, EVERY if WHOLE else 8 * EVERY):
+    for at in range(1, total + 1, EVERY if WHOLE else 24 * EVERY):
         where = (name, kind, at)
         scene, code = run(stores, name, lasting(KINDS[kind], at))
         assert code in {0, 6}, where
@@ -239,7 +239,7 @@ def test_a_restore_from_and_to_s3(server, kind):
     assert restored(EachOnce(KINDS[kind]), target) == 0
     assert tree(target) == whole
     total = counted(server, KINDS[kind])
-    for at in range(1, total // 2, EVERY if WHOLE else 8 * EVERY) if kind in LASTING else ():
+    for at in range(1, total // 2, EVERY if WHOLE else 24 * EVERY) if kind in LASTING else ():
         target = MemoryStore("target")
         code = restored(lasting(KINDS[kind], at), target)
         target = clone(target)

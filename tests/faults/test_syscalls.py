@@ -5,8 +5,8 @@ system that is lost after all was done. After it every committed snapshot restor
 command again converges (invariants 1, 2 and 9).
 
 Thinned in three respects: ENOSPC and EDQUOT, which are told apart nowhere, share the places that
-need room, the one fails once and the other for ever; of calls that fail for ever every sixth is the
-first one; and of looks every fourth fails once. WHOLE=1 tries all.
+need room, the one fails once and the other for ever; of calls that fail for ever every twelfth is
+the first one; and of looks every eighth fails once. WHOLE=1 tries all.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def faults(kind: str, times: int, total: int) -> Iterator[Fault]:
     """Yield one fault for each call that it may strike."""
     assert total > 10
     code, calls, _, done = KINDS[kind]
-    step = 1 if WHOLE else 6 if times > ONCE else 4 if calls is LOOKS else 1
+    step = 1 if WHOLE else 12 if times > ONCE else 8 if calls is LOOKS else 1
     for at in range(1, total + 1, step * EVERY):
         tried("errors of calls of the kernel")
         yield Fault(code, calls, at, times, done)
