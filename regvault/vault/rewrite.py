@@ -17,13 +17,13 @@ from regvault.vault.recover import frames_of
 from regvault.vault.segment import Location
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from regvault.model.store import ObjectStore
     from regvault.vault.objectlist import ObjectRef
     from regvault.vault.writer import ObjectWriter
 
-__all__ = ["move_members"]
+__all__ = ["move_members", "store_members"]
 
 #: One old object becomes one new one, however large.
 _NO_LIMIT = 1 << 62
@@ -55,13 +55,25 @@ def move_members(
             "found damaged; or bring the object back from a copy.",
             key=ref.key,
         )
+    kept = ((d, member) for d, member in _members(data, ref.key) if d not in without)
+    return store_members(writer, kept, pack=ref.key.startswith("packs/"))
+
+
+def store_members(
+    writer: ObjectWriter, members: Iterable[tuple[str, bytes]], *, pack: bool
+) -> tuple[ObjectRef | None, list[Location]]:
+    """Store blobs in one new object; return it, None where there are none, and its lines.
+
+    Args:
+        writer: that stores it.
+        members: (digest, bytes), each proven.
+        pack: in a pack; else in a meta object.
+    """
     made: list[Placed] = []
-    kind = PackWriter if ref.key.startswith("packs/") else MetaWriter
-    new = kind(writer, made.extend, limit=_NO_LIMIT)
+    new = (PackWriter if pack else MetaWriter)(writer, made.extend, limit=_NO_LIMIT)
     try:
-        for digest, member in _members(data, ref.key):
-            if digest not in without:
-                new.add(digest, member)
+        for digest, member in members:
+            new.add(digest, member)
         new.flush()
     finally:
         new.abort()

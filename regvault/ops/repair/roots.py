@@ -67,46 +67,37 @@ def _of(vault: Vault, name: RootName, spare: VaultSpare) -> LostRoot | None:
     try:
         lines = spare.vault.store.get(name.key).split(b"\n")[:2]
         data = b"%s\n%s\n" % (lines[0], lines[1])
-        root = parse_root(data, name, vault.id)
-        if root is not None:
-            digest, before = root.sha256, root.previous
-        else:
-            stub = parse_stub(data, name, vault.id)
-            if stub is None:
-                return None
-            digest, before = stub.root, stub.previous
+        links = _links(vault, name, data)
     except (RegvaultError, IndexError):
         return None
-    after = _digest_before(vault, RootName(name.registry, name.sequence + 1))
+    if links is None:
+        return None
+    digest, before = links
+    after = _linked(vault, RootName(name.registry, name.sequence + 1))[1]
     if after is not None:
         return LostRoot(name, data, spare.name) if after == digest else None
-    if name.sequence == 1 or before == _digest(vault, RootName(name.registry, name.sequence - 1)):
+    if (
+        name.sequence == 1
+        or before == _linked(vault, RootName(name.registry, name.sequence - 1))[0]
+    ):
         return LostRoot(name, data, spare.name)
     return None
 
 
-def _digest_before(vault: Vault, name: RootName) -> str | None:
-    """Return the digest of the root before, as the root or stub in a slot has it."""
-    with suppress(RegvaultError):
-        data = vault.store.get(name.key)
-        root = parse_root(data, name, vault.id)
-        if root is not None:
-            return root.previous
-        stub = parse_stub(data, name, vault.id)
-        return stub.previous if stub is not None else None
-    return None
+def _links(vault: Vault, name: RootName, data: bytes) -> tuple[str, str | None] | None:
+    """Return the digests of the root that is, or was, in a slot, and of the one before it."""
+    root = parse_root(data, name, vault.id)
+    if root is not None:
+        return root.sha256, root.previous
+    stub = parse_stub(data, name, vault.id)
+    return None if stub is None else (stub.root, stub.previous)
 
 
-def _digest(vault: Vault, name: RootName) -> str | None:
-    """Return the digest of the root that is, or was, in a slot."""
+def _linked(vault: Vault, name: RootName) -> tuple[str | None, str | None]:
+    """Return the same of what is in a slot now; None for what cannot be told."""
     with suppress(RegvaultError):
-        data = vault.store.get(name.key)
-        root = parse_root(data, name, vault.id)
-        if root is not None:
-            return root.sha256
-        stub = parse_stub(data, name, vault.id)
-        return stub.root if stub is not None else None
-    return None
+        return _links(vault, name, vault.store.get(name.key)) or (None, None)
+    return None, None
 
 
 def put_back(vault: Vault, lost: LostRoot) -> bool:

@@ -35,11 +35,11 @@ from regvault.vault.catalog import Catalog
 from regvault.vault.certain import check_clock
 from regvault.vault.condemned import read_condemned
 from regvault.vault.keys import digest_of_key, new_run_id
-from regvault.vault.pack import MetaWriter, PackWriter, Placed, pack_bytes
+from regvault.vault.pack import pack_bytes
 from regvault.vault.presence import Presence
 from regvault.vault.prune_lock import PruneLock
 from regvault.vault.replace import commit_replacements
-from regvault.vault.segment import Location
+from regvault.vault.rewrite import store_members
 from regvault.vault.writer import ObjectWriter
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from regvault.ops.repair.spares import Spare
     from regvault.ops.verify.run import VerifyResult
     from regvault.vault.objectlist import Amendments, ObjectRef
+    from regvault.vault.segment import Location
     from regvault.vault.vault import Vault
 
 __all__ = ["RepairResult", "repair"]
@@ -383,21 +384,10 @@ def _move(
     ref = action.ref
     if ref.key.startswith("blobs/"):
         return None, [], set(action.gone)
-    made: list[Placed] = []
-    kind = PackWriter if ref.key.startswith("packs/") else MetaWriter
-    new = kind(writer, made.extend, limit=_NO_LIMIT)
-    gone: set[str] = set()
-    try:
-        for digest, data in mender.members(ref):
-            if data is None:
-                gone.add(digest)
-            else:
-                new.add(digest, data)
-        new.flush()
-    finally:
-        new.abort()
-    lines = [Location(p.digest, p.ref.key, p.offset, p.length, p.size, "regvault") for p in made]
-    return made[0].ref if made else None, lines, gone
+    members = mender.members(ref)
+    whole = [(digest, data) for digest, data in members if data is not None]
+    new, lines = store_members(writer, whole, pack=ref.key.startswith("packs/"))
+    return new, lines, {digest for digest, data in members if data is None}
 
 
 def _gather(
@@ -407,18 +397,7 @@ def _gather(
     whole: dict[str, bytes] = {}
     for key in plan.unknown:
         whole |= salvage(mender.vault.store, key)
-    made: list[Placed] = []
-    new = MetaWriter(writer, made.extend, limit=_NO_LIMIT)  # manifests may be among it
-    gone: set[str] = set()
-    try:
-        for digest in sorted(plan.homeless):
-            data = whole.get(digest) or mender.blob(digest)
-            if data is None:
-                gone.add(digest)
-            else:
-                new.add(digest, data)
-        new.flush()
-    finally:
-        new.abort()
-    lines = [Location(p.digest, p.ref.key, p.offset, p.length, p.size, "regvault") for p in made]
-    return made[0].ref if made else None, lines, gone
+    found = {digest: whole.get(digest) or mender.blob(digest) for digest in sorted(plan.homeless)}
+    members = [(digest, data) for digest, data in found.items() if data is not None]
+    new, lines = store_members(writer, members, pack=False)  # manifests may be among it
+    return new, lines, {digest for digest, data in found.items() if data is None}
