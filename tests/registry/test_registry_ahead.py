@@ -334,8 +334,11 @@ def test_they_end_when_nobody_reads_any_more(tree: Place):
     source = tree.source()
     source.look_ahead()
     pids = processes(source)
+    # As when the process that reads is killed: its ends of all pipes are gone.
     for pipe in source._ahead._pipes:
-        pipe.close()  # as when the process that reads is killed
+        pipe.close()
+    while source._ahead._orders:
+        os.close(source._ahead._orders.pop())
     deadline = time.monotonic() + 20
     for pid in pids:
         while os.waitpid(pid, os.WNOHANG) == (0, 0):
