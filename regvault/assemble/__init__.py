@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from regvault.storage.s3 import S3Store
     from regvault.vault.locks import LockPolicy
     from regvault.vault.signing import Keys
-    from regvault.vault.vault import Vault
+    from regvault.vault.vault import Sealing, Vault
 
 __all__ = [
     "DEFAULT_THREADS",
@@ -188,24 +188,31 @@ def _keys(place: VaultPlace) -> Keys:
     """Return the keys that a vault is opened with.
 
     Raises:
-        CredentialError: the key to sign with is not where it should be.
+        CredentialError: the key to sign with, or an identity, is not where it should be.
     """
+    from regvault.vault.sealing import parse_identities
     from regvault.vault.signing import Keys, SigningKey, parse_public_key
 
     where = place.sign_key
     signer = None if where is None else SigningKey.from_pem(where.read(), str(where))
-    return Keys(signer, tuple(parse_public_key(text) for text in place.trusted_keys))
+    trusted = tuple(parse_public_key(text) for text in place.trusted_keys)
+    opens = place.identity
+    identities = () if opens is None else parse_identities(opens.read(), str(opens))
+    return Keys(signer, trusted, identities)
 
 
-def create_vault(place: VaultPlace, lock: LockPolicy | None = None) -> str:
+def create_vault(
+    place: VaultPlace, lock: LockPolicy | None = None, sealing: Sealing | None = None
+) -> str:
     """Make a vault; return its id. Its directory is made, a bucket is not.
 
     Args:
         place: where. With a `sign_key` it is one whose documents are signed.
         lock: how its objects are locked; None: not at all.
+        sealing: to whom it is sealed; None: to nobody, everything can be read.
 
     Raises:
-        CredentialError: the key to sign with is not where it should be.
+        CredentialError: the key to sign with, or an identity, is not where it should be.
         RefusedError: there is one, or the store cannot hold one safely.
         UsageError: there is a registry at this place.
     """
@@ -224,7 +231,7 @@ def create_vault(place: VaultPlace, lock: LockPolicy | None = None) -> str:
             f"there is a registry at {place.location}",
             hint="A vault needs a place of its own, beside the registry.",
         )
-    return vault.create_vault(store, _keys(place), lock=lock)
+    return vault.create_vault(store, _keys(place), lock=lock, sealing=sealing)
 
 
 def _refuse_inside(path: str, what: str) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from regvault.cli.output import Console
     from regvault.config.model import Config
     from regvault.config.places import RegistryPlace, VaultPlace
+    from regvault.config.secrets import SecretRef
     from regvault.model.location import Role
     from regvault.model.progress import Progress
     from regvault.vault.root import Root
@@ -38,6 +39,7 @@ class App:
         quiet: `-q`.
         verbose: how many `-v`.
         json: `--json`.
+        identity: `--identity`, or None.
     """
 
     config_path: str | None = None
@@ -45,6 +47,7 @@ class App:
     quiet: bool = False
     verbose: int = 0
     json: bool = False
+    identity: SecretRef | None = None
 
     @cached_property
     def config(self) -> Config | None:
@@ -102,6 +105,8 @@ class App:
         from regvault.config.places import resolve_vault
 
         place = resolve_vault(text, self.config, endpoint_url=endpoint_url)
+        if self.identity is not None:
+            place = replace(place, identity=self.identity)
         return place if at is None else replace(place, as_of_ns=self._moment_ns(at))
 
     def _moment_ns(self, text: str) -> int:

@@ -112,7 +112,7 @@ COMMANDS: dict[str, LazyCommand] = {
     ),
     "key": LazyCommand(
         "regvault.cli.commands.key:key",
-        "Make keys that sign a vault's snapshots, and see who signed them.",
+        "Keys that sign a vault's snapshots, and keys that a sealed vault is opened with.",
     ),
     "demo": LazyCommand(
         "regvault.cli.commands.demo:demo",

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from click.shell_completion import CompletionItem
 
+    from regvault.config.secrets import SecretRef
+
     _Number = click.ParamType[float]
     _Text = click.ParamType[str]
 else:  # click before 8.5 knows no parameters of types
@@ -26,8 +28,10 @@ __all__ = [
     "SIZE",
     "dry_run_option",
     "endpoint_option",
+    "identity_option",
     "repo_option",
     "retry_lock_option",
+    "secret_ref",
     "threads_option",
     "transfer_options",
     "vault_at_option",
@@ -90,7 +94,35 @@ def vault_option(function: F) -> F:
         help="The vault: its name in the configuration, a directory, or s3://BUCKET/PREFIX. "
         "May be left out where the configuration has only one.",
     )(function)
-    return endpoint_option(decorated)
+    return endpoint_option(identity_option(decorated))
+
+
+def identity_option(function: F) -> F:
+    """Add `--identity`; `App.vault` takes it."""
+
+    def keep(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            ctx.obj.identity = secret_ref("--identity", value)
+
+    return click.option(
+        "--identity",
+        metavar="REF",
+        expose_value=False,
+        callback=keep,
+        help="Where the age identities are that open a sealed vault: file:/PATH or env:NAME; else "
+        "as configured, or $REGVAULT_IDENTITY.",
+    )(function)
+
+
+def secret_ref(option: str, text: str) -> SecretRef:
+    """Return the reference to a secret that an option was given. Raises UsageError."""
+    from regvault.config.secrets import parse_secret_ref
+    from regvault.errors import UsageError
+
+    try:
+        return parse_secret_ref(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}", hint="file:/PATH or env:NAME") from None
 
 
 def vault_at_option(function: F) -> F:

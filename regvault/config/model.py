@@ -267,6 +267,11 @@ class Vault(_Place):
         description="Public keys whose signatures count; what none of them signed is refused. "
         "Else $REGVAULT_TRUSTED_KEYS.",
     )
+    identity: _Secret | None = Field(
+        None,
+        description="Where the age identities are that open a sealed vault: file:/PATH or "
+        "env:NAME. Else $REGVAULT_IDENTITY.",
+    )
     max_age: Span | None = Field(
         None, description="How old its newest snapshot may be, where not as `check` has it: 8d."
     )
@@ -348,6 +353,7 @@ class Config(Settings):
                 retention=entry.retention.rules() if entry.retention else None,
                 sign_key=entry.sign_key,
                 trusted_keys=tuple(entry.trusted_keys),
+                identity=entry.identity,
                 declared=entry.declared(),
             )
             for name, entry in self.vaults.items()

@@ -38,6 +38,8 @@ _Place = TypeVar("_Place")
 #: Where the key to sign with is, and the public keys that count, where no configuration says so.
 SIGN_KEY = "REGVAULT_SIGN_KEY"
 TRUSTED_KEYS = "REGVAULT_TRUSTED_KEYS"
+#: Where the age identities are that open a sealed vault.
+IDENTITY = "REGVAULT_IDENTITY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ class VaultPlace:
         retention: which snapshots of each registry are kept; None: nothing says so.
         sign_key: where the key is that signs what is written; None: nothing is signed.
         trusted_keys: public keys whose signatures count; (): everyone's.
+        identity: where the age identities are that open what is sealed; None: nothing is opened.
         declared: what is said of it that no store can say.
         as_of_ns: read as it was then, nanoseconds since the epoch; None: as it is.
     """
@@ -125,6 +128,7 @@ class VaultPlace:
     retention: Retention | None = None
     sign_key: SecretRef | None = None
     trusted_keys: tuple[str, ...] = ()
+    identity: SecretRef | None = None
     declared: Declared = field(default_factory=Declared)
     as_of_ns: int | None = None
 
@@ -169,15 +173,21 @@ def _with_keys(place: VaultPlace) -> VaultPlace:
     Raises:
         UsageError: it says something that is none.
     """
-    sign_key, trusted = place.sign_key, place.trusted_keys
-    if sign_key is None and (named := os.environ.get(SIGN_KEY)):
-        try:
-            sign_key = parse_secret_ref(named)
-        except ValueError as error:
-            raise UsageError(f"${SIGN_KEY}: {error}", hint="file:/PATH or env:NAME") from None
+    trusted = place.trusted_keys
+    sign_key = place.sign_key or _named_by(SIGN_KEY)
+    identity = place.identity or _named_by(IDENTITY)
     if not trusted and (listed := os.environ.get(TRUSTED_KEYS)):
         trusted = tuple(str(parse_public_key(each)) for each in re.split(r"[,\s]+", listed.strip()))
-    return replace(place, sign_key=sign_key, trusted_keys=trusted)
+    return replace(place, sign_key=sign_key, trusted_keys=trusted, identity=identity)
+
+
+def _named_by(variable: str) -> SecretRef | None:
+    """Return the reference that a variable of the environment holds; None where it is not set."""
+    named = os.environ.get(variable)
+    try:
+        return parse_secret_ref(named) if named else None
+    except ValueError as error:
+        raise UsageError(f"${variable}: {error}", hint="file:/PATH or env:NAME") from None
 
 
 def resolve_registry(

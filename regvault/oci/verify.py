@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 __all__ = [
+    "ALGORITHMS",
     "VerifyingReader",
     "digest_of",
     "matches",
@@ -32,6 +33,10 @@ class _Reader(Protocol):
 
 # `hashlib.new` asks a dictionary of its own first, and takes four times as long.
 _HASHES = {"sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
+
+
+#: Of digests, the usual one first.
+ALGORITHMS = tuple(_HASHES)
 
 
 def new_hash(algorithm: str) -> hashlib._Hash:

@@ -51,6 +51,11 @@ class Chain:
     empty: int = 0
     damage: list[Damage] = field(default_factory=list)
 
+    @property
+    def title(self) -> str:
+        """The registry, for people."""
+        return self.roots[-1].name.title if self.roots else self.name
+
     def restorable(self) -> list[Root]:
         """Return the roots that are complete and not held, oldest first."""
         return [r for r in self.roots if r.complete and r.name.sequence not in self.held]

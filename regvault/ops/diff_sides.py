@@ -67,14 +67,14 @@ class SnapshotSide:
     def sizes(self, digests: Sequence[str]) -> Iterator[int | None]:
         """Yield the size of each blob that this snapshot's objects hold, else None."""
         self.opened.catalog.prepare(len(digests))
-        objects = self.opened.objects
+        objects, sealed = self.opened.objects, self.opened.vault.seal.sealed
         for digest in digests:
             places = self.opened.catalog.find(digest)
             place = next((p for p in places if objects.has(p.key)), None)
             if place is not None:
                 yield place.size
             else:
-                raw = objects.get(blob_key(digest))
+                raw = None if sealed else objects.get(blob_key(digest))
                 yield raw.size if raw is not None else None
 
 

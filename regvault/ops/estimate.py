@@ -322,7 +322,7 @@ def _measure(
 def _growth(vault: Vault, registry: str | None, result: Estimate) -> None:
     """Measure the growth between the oldest and the newest snapshot that are complete."""
     for name in vault.registries():
-        if registry not in (None, name):
+        if registry not in (None, name, vault.title(name)):
             continue
         good = [
             root
@@ -335,5 +335,5 @@ def _growth(vault: Vault, registry: str | None, result: Estimate) -> None:
         days = (newest.started_at - oldest.started_at).total_seconds() / _DAY_S
         if days >= _MIN_DAYS:
             result.growth = (newest.counts.nbytes - oldest.counts.nbytes) / days
-            result.growth_days, result.growth_registry = days, name
+            result.growth_days, result.growth_registry = days, vault.title(name)
         return

@@ -166,7 +166,7 @@ class _Open:
         first, last, count = self._open.pop(what)
         name = first.name
         where = Range(
-            name.registry,
+            name.title,
             name.sequence,
             last.name.sequence,
             first.started,
@@ -268,7 +268,7 @@ def find_digest(
 
 
 def _catalog(vault: Vault, cache_base: str | None) -> _Closing:
-    return _Closing(Catalog(vault.store, vault_cache(cache_base, vault.id)))
+    return _Closing(Catalog(vault.store, vault_cache(cache_base, vault.id), vault.seal))
 
 
 class _Closing:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from regvault.errors import NotFoundError, ObjectNotFoundError, UsageError
 from regvault.oci.grammar import is_digest
-from regvault.ops.selector import Opened, read_slots, registry_names
+from regvault.ops.selector import Opened, read_slots, registry_named, registry_names
 from regvault.vault.keys import blob_key
 from regvault.vault.segment import Location
 
@@ -25,11 +25,8 @@ def chains(
 ) -> Iterator[tuple[str, Iterator[Root]]]:
     """Yield each registry with its roots, the oldest first."""
     names = registry_names(vault)
-    if registry is not None and registry not in names:
-        raise NotFoundError(
-            f"the vault has no registry {registry!r}",
-            hint=f"It has: {', '.join(names) or 'none yet'}",
-        )
+    if registry is not None:
+        registry = registry_named(vault, registry, names)
 
     def chain(name: str) -> Iterator[Root]:
         for slot in read_slots(vault, name, vault.slots(name)):
@@ -47,7 +44,7 @@ def places(vault: Vault, catalog: Catalog, digest: str) -> Iterator[tuple[Locati
     """Yield where a blob lies, and whether that object is there."""
     found = catalog.find(digest)
     plain = blob_key(digest)
-    if all(place.key != plain for place in found):
+    if not vault.seal.sealed and all(place.key != plain for place in found):
         # A raw blob is its own catalog line, also when every segment is gone.
         try:
             size = vault.store.head(plain).size
@@ -64,6 +61,11 @@ def places(vault: Vault, catalog: Catalog, digest: str) -> Iterator[tuple[Locati
 
 def expand(vault: Vault, catalog: Catalog, prefix: str) -> str:
     """Return the digest that begins so, of all that the catalog has, or that damage names."""
+    if vault.seal.sealed:
+        raise UsageError(
+            f"a sealed vault cannot say which digests begin with {prefix}",
+            hint="Give the whole digest: its catalog knows an HMAC of it.",
+        )
     found: set[str] = set()
     start = prefix.encode()
     for segment in catalog.segments():

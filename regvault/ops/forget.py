@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from regvault.errors import NotFoundError, RefusedError, UsageError
+from regvault.errors import RefusedError, UsageError
 from regvault.ops.confirm import who
 from regvault.ops.pin import active_pins, is_pinned
+from regvault.ops.selector import registry_named
 from regvault.policy.retention import Decision, Point, retain
 from regvault.vault.certain import check_clock, read_chain
 from regvault.vault.keys import new_run_id
@@ -151,11 +152,7 @@ def plan_forget(
                 f"the policy of {registry} has no rule: it would forget nearly everything",
                 hint="Give one, such as --keep-daily 14 --keep-monthly 12.",
             )
-        if registry not in there:
-            raise NotFoundError(
-                f"the vault has no registry {registry!r}", hint=f"It has: {', '.join(there)}"
-            )
-        points = _points(vault, registry)
+        points = _points(vault, registry_named(vault, registry, there))
         roots = {point.sequence: root for point, root in points}
         decisions = retain((point for point, _ in points), retention, timezone=timezone)
         verdicts += [_verdict(decision, roots) for decision in decisions]
@@ -201,7 +198,8 @@ def plan_forget_named(vault: Vault, roots: Iterable[Root]) -> ForgetPlan:
                 )
             if newest is not None and point.sequence == newest.sequence:
                 raise RefusedError(
-                    f"{root.name} is the newest complete snapshot of {registry}: it always stays",
+                    f"{root.name} is the newest complete snapshot of {root.name.title}: it always "
+                    "stays",
                     hint="Take a newer one first.",
                 )
             verdicts.append(Verdict(root, point.time, ()))

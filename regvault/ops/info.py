@@ -69,6 +69,11 @@ class RegistryInfo:
     issues: list[Issue] = field(default_factory=list)
 
     @property
+    def title(self) -> str:
+        """The registry, for people."""
+        return self.newest.name.title if self.newest else self.name
+
+    @property
     def status(self) -> str:
         """`ok`, `warning` or `error`: the worst of the issues."""
         return _worst(self.issues)
@@ -91,7 +96,7 @@ class RegistryInfo:
         verified = self.last_verified
         age = None if newest is None else (now - newest.started_at).total_seconds()
         return {
-            "registry": self.name,
+            "registry": self.title,
             "status": self.status,
             "snapshots": self.snapshots,
             "restorable": {

@@ -1,20 +1,37 @@
-"""The verb `key list`: who signed what in a vault."""
+"""The verb `key`: who signed what in a vault, and to whom it is sealed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from regvault.errors import ObjectNotFoundError, VaultDamagedError
+from regvault.errors import (
+    NotFoundError,
+    ObjectNotFoundError,
+    RefusedError,
+    UsageError,
+    VaultDamagedError,
+)
 from regvault.vault.envelope import read_document
 from regvault.vault.fetch import fetch_document
+from regvault.vault.keyring import key_records, write_key_record
+from regvault.vault.keys import new_run_id
 from regvault.vault.root import RootName
-from regvault.vault.signing import UntrustedError, check_signatures
+from regvault.vault.sealing import AgeSeal
+from regvault.vault.signing import UntrustedError, check_signatures, require_key
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from regvault.vault.vault import Vault
 
-__all__ = ["KeyUse", "list_keys"]
+__all__ = [
+    "KeyUse",
+    "change_recipients",
+    "describe_sealing",
+    "list_keys",
+    "rotate_writer",
+]
 
 #: In place of a key's id, where nobody signed.
 UNSIGNED = ""
@@ -92,3 +109,92 @@ def _signers(vault: Vault, name: RootName) -> list[tuple[str, bool]]:
                 right = False
         found.append((key, right))
     return found or [(UNSIGNED, True)]
+
+
+def describe_sealing(vault: Vault) -> dict[str, Any]:
+    """Return to whom a sealed vault is sealed; needs no identity.
+
+    `key`: id of the key that names are made with. `recipients`: who can open what is written now.
+    `writer`: who takes snapshots. `before`: who else can open what was written before.
+    """
+    records = [r for r in key_records(vault.store, vault.id) if r.key == vault.sealing_key]
+    newest = records[-1] if records else None
+    now = [] if newest is None else list(newest.recipients)
+    before = dict.fromkeys(each for r in records for each in r.recipients if each not in now)
+    return {
+        "key": vault.sealing_key,
+        "recipients": now,
+        "writer": None if newest is None else newest.writer,
+        "before": list(before),
+    }
+
+
+def change_recipients(
+    vault: Vault, *, add: Sequence[str] = (), remove: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Seal what is written from now on to others; return to whom.
+
+    What is stored stays as it is: whoever is added opens what is new, whoever is removed opens
+    what is old.
+
+    Raises:
+        CredentialError: no identity that was given opens the vault.
+        RefusedError: nobody would be left.
+        NotFoundError: who is to be removed is no recipient.
+        UsageError: the vault is not sealed.
+    """
+    seal = _opened(vault)
+    strangers = [each for each in remove if each not in seal.recipients]
+    if strangers:
+        raise NotFoundError(
+            f"{strangers[0]} is no recipient of the vault", hint="See: regvault key list"
+        )
+    kept = [each for each in seal.recipients if each not in remove]
+    recipients = tuple(dict.fromkeys((*kept, *add)))
+    if not recipients:
+        raise RefusedError(
+            "nobody could open what is written then", hint="Add another recipient first."
+        )
+    if recipients != seal.recipients:
+        _write(vault, seal, recipients, seal.writer)
+    return recipients
+
+
+def rotate_writer(vault: Vault, writer: str) -> None:
+    """Seal trees and the catalog to a new identity of the host that takes snapshots.
+
+    What is stored stays sealed to the old one too: that host needs both.
+
+    Raises:
+        CredentialError: no identity that was given opens the vault.
+        UsageError: the vault is not sealed.
+    """
+    seal = _opened(vault)
+    _write(vault, seal, seal.recipients, writer)
+
+
+def _opened(vault: Vault) -> AgeSeal:
+    seal = vault.seal
+    if not seal.sealed:
+        raise UsageError(
+            f"{vault.store.location} is not sealed",
+            hint="A vault is sealed when it is made: regvault init VAULT --recipient age1...",
+        )
+    seal.name("")  # refuses where no identity was given
+    assert isinstance(seal, AgeSeal)
+    return seal
+
+
+def _write(vault: Vault, seal: AgeSeal, recipients: Sequence[str], writer: str) -> None:
+    require_key(vault.id)
+    records = key_records(vault.store, vault.id)
+    write_key_record(
+        vault.store,
+        vault.id,
+        new_run_id(),
+        naming_key=seal.naming_key,
+        recipients=recipients,
+        writer=writer,
+        generation=max((record.generation for record in records), default=0) + 1,
+    )
+    vault.store.barrier()

@@ -14,7 +14,7 @@ from regvault.model.state import parse_line
 from regvault.oci.grammar import is_digest, is_tag
 from regvault.oci.media import INDEXES
 from regvault.ops.images import Images
-from regvault.ops.selector import look, read_slots, registry_names
+from regvault.ops.selector import look, read_slots, registry_named, registry_names
 from regvault.vault.records import is_held
 
 if TYPE_CHECKING:
@@ -96,10 +96,11 @@ class SnapshotRow:
         damaged. `globs`: what the run was narrowed to. `source`: `kind` and `location`. `root`: hex
         SHA-256 of its root. `error`: why the root cannot be read, or null.
         """
-        name, root = self.slot.name, self.slot.root
+        root = self.slot.root
+        name = root.name if root else self.slot.name
         fields: dict[str, Any] = {
             "snapshot": str(name),
-            "registry": name.registry,
+            "registry": name.title,
             "sequence": name.sequence,
             "state": self.state,
         }
@@ -134,12 +135,7 @@ def list_snapshots(vault: Vault, registry: str | None = None) -> Iterator[Snapsh
     """
     names = registry_names(vault)
     if registry is not None:
-        if registry not in names:
-            raise NotFoundError(
-                f"the vault has no registry {registry!r}",
-                hint=f"It has: {', '.join(names) or 'none yet'}",
-            )
-        names = [registry]
+        names = [registry_named(vault, registry, names)]
     confirmations = vault.confirmations
     for name in names:
         for slot in read_slots(vault, name, vault.slots(name)):

@@ -20,7 +20,7 @@ from regvault.vault.catalog import Catalog
 from regvault.vault.certain import check_clock, claimed_lists, known_registries, read_chain
 from regvault.vault.condemned import read_condemned
 from regvault.vault.envelope import time_or_none
-from regvault.vault.keys import blob_key, digest_of_key, new_run_id, plain_key
+from regvault.vault.keys import blob_key, digest_of_key, name_of_key, new_run_id, plain_key
 from regvault.vault.objectlist import ObjectRef
 from regvault.vault.presence import Presence
 from regvault.vault.prune_lock import PruneLock
@@ -143,7 +143,7 @@ def plan_purge(vault: Vault, digests: Sequence[str], *, progress: Progress) -> P
         VaultDamagedError: what is needed cannot be known.
     """
     check_clock(vault.store)
-    catalog = Catalog(vault.store, None)
+    catalog = Catalog(vault.store, None, vault.seal)
     try:
         return _plan(vault, tuple(dict.fromkeys(digests)), catalog, progress)
     finally:
@@ -161,8 +161,9 @@ def _plan(
     plan = PurgePlan(digests)
     progress.phase("Looking for what holds it")
     found: set[str] = set()
-    for key, members in _holders(vault, digests, catalog):
-        held = members.intersection(digests)
+    names = {vault.seal.name(digest): digest for digest in digests}
+    for key, members in _holders(vault, tuple(names), catalog):
+        held = members.intersection(names)
         if not held:
             continue
         found |= held
@@ -173,12 +174,13 @@ def _plan(
             plan.leftovers.append(seen)
         elif key in vault.amendments:
             plan.replaced.append(seen)
-        elif members <= set(digests):
+        elif members <= set(names):
             plan.dropped.append(seen)
         else:
             plan.rewritten.append(seen)
-    there = {digest for digest in digests if digest in found}
-    plan.done = [d for d in digests if d not in there and d in vault.amended.purged]
+    there = {digest for name, digest in names.items() if name in found}
+    purged = {digest for name, digest in names.items() if name in vault.amended.purged}
+    plan.done = [d for d in digests if d not in there and d in purged]
     missing = [d for d in digests if d not in there and d not in plan.done]
     if missing:
         raise NotFoundError(
@@ -189,18 +191,18 @@ def _plan(
 
 
 def _holders(
-    vault: Vault, digests: tuple[str, ...], catalog: Catalog
+    vault: Vault, names: tuple[str, ...], catalog: Catalog
 ) -> Iterator[tuple[str, set[str]]]:
-    """Yield each object that may hold one of the contents, with all that it holds."""
+    """Yield each object that may hold one of the contents, with the names of all that it holds."""
     catalog.prepare(1 << 30)
     raw: set[str] = set()
     shared: set[str] = set()
-    for digest in digests:
-        raw.update(entry.key for entry in vault.store.list(blob_key(digest)))
-        shared.update(p.key for p in catalog.find(digest) if p.key.startswith(recover.PREFIXES))
+    for name in names:
+        raw.update(entry.key for entry in vault.store.list(blob_key(name)))
+        shared.update(p.key for p in catalog.find_name(name) if p.key.startswith(recover.PREFIXES))
     for key in sorted(raw):
-        if plain_key(key) in map(blob_key, digests):
-            yield key, {digest_of_key(key) or ""}
+        if plain_key(key) in map(blob_key, names):
+            yield key, {name_of_key(key) or ""}
     known = catalog.objects()
     for prefix in recover.PREFIXES:
         for entry in vault.store.list(prefix):
@@ -213,7 +215,7 @@ def _holders(
 def _look_into(vault: Vault, ref: ObjectRef) -> set[str]:
     """Return what lies in an object of which no segment tells: left from an interrupted run."""
     try:
-        return {place.digest for place in recover.members_of(vault.store, ref)}
+        return {place.digest for place in recover.members_of(vault.store, ref, vault.seal)}
     except (ObjectNotFoundError, VaultDamagedError):
         return set()  # nothing gets anything out of it
 
@@ -263,7 +265,7 @@ def purge(
     if plan.nothing_to_do:
         return result
     run = new_run_id()
-    catalog = Catalog(vault.store, None)
+    catalog = Catalog(vault.store, None, vault.seal)
     claims = []
     try:
         with PruneLock(vault.store, vault.id, run, wait_s=wait_s, say=progress.note) as lock:
@@ -305,13 +307,16 @@ def _commit(
     store = vault.store
     goes = [*plan.rewritten, *plan.dropped, *plan.replaced]
     condemned = read_condemned(store, vault.id)
-    writer = ObjectWriter(store, run, Presence(None), condemned | {seen.key for seen in goes})
+    writer = ObjectWriter(
+        store, run, Presence(None), condemned | {seen.key for seen in goes}, vault.seal
+    )
     changes: Amendments = {seen.key: None for seen in plan.dropped}
+    names = tuple(map(vault.seal.name, plan.digests))
     lines: list[Location] = []
     progress.phase("Moving what lies beside it", total_items=len(plan.rewritten))
     for seen in plan.rewritten:
         ref = ObjectRef(seen.key, seen.size, (digest_of_key(seen.key) or "").partition(":")[2])
-        changes[seen.key], placed = move_members(store, writer, ref, without=plan.digests)
+        changes[seen.key], placed = move_members(store, writer, ref, without=names)
         lines += placed
         progress.advance(1)
     result.amendment = commit_replacements(
@@ -323,7 +328,7 @@ def _commit(
         lines=lines,
         goes=[seen.key for seen in goes],
         condemned=condemned,
-        purged=plan.digests,
+        purged=names,
         by=by(),
         reason=reason,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
-from regvault.errors import NotFoundError, VaultDamagedError
+from regvault.errors import NotFoundError, UsageError, VaultDamagedError
 from regvault.model.store import HierarchicalStore
 from regvault.oci.grammar import is_digest, is_repository
 from regvault.ops.bounded import in_order
@@ -119,6 +119,29 @@ def registry_names(vault: Vault) -> list[str]:
     return names if len(names) == 1 else [name for name in names if _has_snapshot(vault, name)]
 
 
+def registry_named(vault: Vault, text: str, names: list[str]) -> str:
+    """Return the one of `names` that a person means: in a sealed vault by its name, or its id.
+
+    Raises:
+        NotFoundError: the vault has no such registry.
+        UsageError: two have this name.
+    """
+    if text in names:
+        return text
+    titles = vault.titles()
+    found = [name for name in names if titles.get(name) == text]
+    if not found:
+        listed = ", ".join(titles.get(name, name) for name in names)
+        raise NotFoundError(
+            f"the vault has no registry {text!r}", hint=f"It has: {listed or 'none yet'}"
+        )
+    if len(found) > 1:
+        raise UsageError(
+            f"{len(found)} registries of the vault are called {text}", hint=" or ".join(found)
+        )
+    return found[0]
+
+
 def _has_snapshot(vault: Vault, registry: str) -> bool:
     damaged: list[VaultDamagedError] = []
     newest = next(vault.roots(registry, damaged=damaged.append), None)
@@ -193,7 +216,7 @@ def resolve(
         raise _missed(selector, registry, found, timezone)
     if passed and warn is not None:
         warn(
-            f"{registry}@{found.sequence} is meant; newer, and passed over: {_some(passed)}",
+            f"{roots[found.sequence].name} is meant; newer, and passed over: {_some(passed)}",
             hint="A snapshot that is held or incomplete is only meant by its number; see: "
             "regvault snapshots",
         )
@@ -207,7 +230,6 @@ def _some(names: list[str]) -> str:
 
 def _registry(vault: Vault, selector: Selector) -> str:
     names = registry_names(vault)
-    listed = ", ".join(names)
     if not names:
         raise NotFoundError(
             f"the vault at {vault.store.location} has no snapshot yet",
@@ -216,15 +238,12 @@ def _registry(vault: Vault, selector: Selector) -> str:
     if selector.registry is None:
         if len(names) > 1:
             raise NotFoundError(
-                f"the vault has several registries, and none is named: {listed}",
-                hint=f"Put its name first, for example {names[0]}@latest",
+                "the vault has several registries, and none is named: "
+                + ", ".join(map(vault.title, names)),
+                hint=f"Put its name first, for example {vault.title(names[0])}@latest",
             )
         return names[0]
-    if selector.registry not in names:
-        raise NotFoundError(
-            f"the vault has no registry {selector.registry!r}", hint=f"It has: {listed}"
-        )
-    return selector.registry
+    return registry_named(vault, selector.registry, names)
 
 
 def _exactly(vault: Vault, name: RootName) -> Root:
@@ -311,7 +330,9 @@ class Opened:
         self.root = root
         self.objects: ObjectList = vault.object_list(root)
         self._own_catalog = catalog is None
-        self.catalog = catalog or Catalog(vault.store, vault_cache(cache_base, vault.id))
+        self.catalog = catalog or Catalog(
+            vault.store, vault_cache(cache_base, vault.id), vault.seal
+        )
         self.reader = BlobReader(vault.store, self.catalog, self.objects)
         self._prepared = False
         self._gone: set[str] | None = None
@@ -379,19 +400,23 @@ class Opened:
         """Return a repository's whole state; what was purged from it, it does not hold."""
         try:
             state = parse_state(self.state_lines(entry.state))
-            return state.without(self._purged()) if self.vault.purged(self.root) else state
+            return self._without_purged(state)
         except ValueError:
             raise VaultDamagedError(
                 f"the state of {entry.name} in {self.root.name} has a line that is none",
                 hint="See all that is wrong with: regvault verify",
             ) from None
 
-    def _purged(self) -> set[str]:
+    def _without_purged(self, state: RepositoryState) -> RepositoryState:
         if self._gone is None:
-            self.expect(1)
             purged = self.vault.purged(self.root)
-            self._gone = {digest for digest in purged if not self.reader.holds(digest)}
-        return self._gone
+            if purged:
+                self.expect(1)
+            self._gone = {name for name in purged if not self.reader.holds_name(name)}
+        if not self._gone:
+            return state
+        name = self.vault.seal.name
+        return state.without({digest for digest in state.held() if name(digest) in self._gone})
 
     def damage(self, repository: str | None = None) -> Iterator[DamageLine]:
         """Yield what was wrong at the source: all of it, or of one repository."""

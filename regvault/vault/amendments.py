@@ -10,11 +10,10 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regvault.errors import ObjectNotFoundError, VaultDamagedError
-from regvault.oci.grammar import is_digest
 from regvault.vault.envelope import read_document, to_time, write_document
 from regvault.vault.fetch import fetch_document
 from regvault.vault.fields import count, sha256
-from regvault.vault.keys import AMENDMENTS, FORMAT, amendment_key, check_key
+from regvault.vault.keys import AMENDMENTS, FORMAT, amendment_key, check_key, is_name
 from regvault.vault.objectlist import Amendments, ObjectRef
 from regvault.vault.slots import fill_next, numbers
 
@@ -40,7 +39,7 @@ class Amended(NamedTuple):
 
     Attributes:
         changes: key that a root names -> the object in its place, or None: purged.
-        purged: digests of the contents that were purged.
+        purged: names of the contents that were purged: their digests, keyed in a sealed vault.
     """
 
     changes: Amendments
@@ -110,7 +109,7 @@ def _parse(body: dict[str, Any], key: str) -> Amended:
             else:
                 found[old] = None
         purged = frozenset(body.get("purged", ()))
-        if not all(isinstance(digest, str) and is_digest(digest) for digest in purged):
+        if not all(isinstance(name, str) and is_name(name) for name in purged):
             raise ValueError(purged)
     except (KeyError, TypeError, ValueError):
         raise VaultDamagedError(f"{key} is damaged: its changes cannot be read") from None

@@ -12,6 +12,7 @@ from regvault.oci.verify import matches_manifest
 from regvault.vault.frames import decompress
 from regvault.vault.keys import blob_key
 from regvault.vault.pack import MAX_FRAME_BYTES, iter_members
+from regvault.vault.sealing import HEADER_BYTES, OVERHEAD
 from regvault.vault.segment import Location
 
 if TYPE_CHECKING:
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
 
     from regvault.model.store import ByteReader, ObjectStore
     from regvault.vault.catalog import Catalog
-    from regvault.vault.objectlist import ObjectList
+    from regvault.vault.objectlist import ObjectList, ObjectRef
 
 __all__ = ["BlobReader", "is_digest_of", "is_meta", "is_raw"]
 
 _FRAMES_KEPT = 16
 #: No frame has more stored bytes: what does not compress grows a little.
-_MAX_STORED_FRAME = MAX_FRAME_BYTES + (64 << 10)
+_MAX_STORED_FRAME = MAX_FRAME_BYTES + (64 << 10) + OVERHEAD
 #: Ranges of one pack that lie closer together than this are fetched as one.
 _GAP_BYTES = 256 << 10
 #: And one fetch is at most this large.
@@ -60,6 +61,7 @@ class BlobReader:
             objects: of the snapshot; of several places a blob's is the one that this list has.
         """
         self._store = store
+        self._seal = catalog.seal
         self._catalog = catalog
         self._objects = objects
         self._lock = threading.Lock()
@@ -79,12 +81,12 @@ class BlobReader:
                 return self.locate(digest)
         return found
 
-    def holds(self, digest: str) -> bool:
-        """Return whether an object of the snapshot's own list holds a blob."""
+    def holds_name(self, name: str) -> bool:
+        """Return whether an object of the snapshot's own list holds a blob, by its name."""
         objects = self._objects
         return objects is not None and (
-            any(objects.has(place.key) for place in self._catalog.find(digest))
-            or bool(objects.variants(blob_key(digest)))
+            any(objects.has(place.key) for place in self._catalog.find_name(name))
+            or bool(objects.variants(blob_key(name)))
         )
 
     def _find(self, digest: str) -> list[Location]:
@@ -97,11 +99,22 @@ class BlobReader:
                 found.sort(key=lambda place: not objects.has(place.key))
         return found
 
-    @staticmethod
-    def _raw(objects: ObjectList, digest: str) -> list[Location]:
+    def _raw(self, objects: ObjectList, digest: str) -> list[Location]:
         """Return the objects of a list that are this blob by their names."""
-        refs = objects.variants(blob_key(digest))
-        return [Location(digest, ref.key, 0, ref.size, ref.size, "regvault") for ref in refs]
+        refs = objects.variants(blob_key(self._seal.name(digest)))
+        return [
+            Location(digest, ref.key, 0, ref.size, self._own_size(ref), "regvault") for ref in refs
+        ]
+
+    def _own_size(self, ref: ObjectRef) -> int:
+        """Return the size of the blob that an object is, or seals."""
+        if not self._seal.sealed:
+            return ref.size
+        try:
+            head = self._store.get(ref.key, length=HEADER_BYTES)
+        except ObjectNotFoundError:
+            head = b""
+        return self._seal.raw_size(head, ref.size) or 0
 
     def places(self, digest: str) -> Iterator[Location]:
         """Yield where a blob may lie; who asks for more than one has found the others wrong.
@@ -149,16 +162,19 @@ class BlobReader:
         Raises:
             ObjectNotFoundError: the object is gone.
             VaultDamagedError: the bytes there are not the blob's.
+            CredentialError: they are sealed, and no identity opens them.
         """
         data: bytes | None
-        if place.size > MAX_FRAME_BYTES or (place.length != place.size and not is_meta(place)):
+        stretched = place.length != place.size and not is_meta(place) and not self._seal.sealed
+        if place.size > MAX_FRAME_BYTES or stretched:
             raise VaultDamagedError(f"{place.key} is damaged: {place.digest} in it is too large")
         if is_meta(place):
             data = self.frame(place.key, place.offset, place.length).get(place.digest)
             # One of Docker's signed manifests is right by its payload.
             good = data is not None and matches_manifest(data, place.digest)
         else:
-            data = self._store.get(place.key, start=place.offset, length=place.length)
+            stored = self._store.get(place.key, start=place.offset, length=place.length)
+            data = self._seal.open_content(stored, place.key)
             good = is_digest_of(place.digest, data)
         if data is None or not good:
             raise VaultDamagedError(f"{place.key} is damaged: {place.digest} in it has other bytes")
@@ -173,7 +189,8 @@ class BlobReader:
                 return found
         if length > _MAX_STORED_FRAME:
             raise VaultDamagedError(f"{key} is damaged: a frame of it has {length} bytes")
-        text = decompress(self._store.get(key, start=offset, length=length), key, MAX_FRAME_BYTES)
+        stored = self._store.get(key, start=offset, length=length)
+        text = decompress(self._seal.open_content(stored, key), key, MAX_FRAME_BYTES)
         found = {d: text[at : at + size] for d, at, size in iter_members(text, key)}
         with self._lock:
             self._frames[key, offset] = found
@@ -183,7 +200,8 @@ class BlobReader:
 
     def open(self, place: Location) -> ByteReader:
         """Return a stream over a raw or packed blob; NOT proven: who writes it proves it."""
-        return self._store.open(place.key, start=place.offset, length=place.length)
+        stored = self._store.open(place.key, start=place.offset, length=place.length)
+        return self._seal.open_stream(stored, place.key)
 
     def read_many(
         self, key: str, places: Iterable[Location]
@@ -218,5 +236,14 @@ class BlobReader:
         data = memoryview(self._store.get(key, start=start, length=length))
         for place in group:
             part = data[place.offset - start : place.offset - start + place.length]
-            good = len(part) == place.length and is_digest_of(place.digest, part)
-            yield place, bytes(part) if good else None
+            yield place, self._member(part, place)
+
+    def _member(self, part: memoryview, place: Location) -> bytes | None:
+        """Return the blob that a member of a pack is, or seals; None where it is not right."""
+        if len(part) != place.length:
+            return None
+        try:
+            data = self._seal.open_content(bytes(part), place.key)
+        except VaultDamagedError:
+            return None
+        return data if is_digest_of(place.digest, data) else None

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from regvault.errors import VaultDamagedError
-from regvault.vault.keys import blob_key, check_key
+from regvault.vault.keys import KEYED, blob_key, check_key
 from regvault.vault.segment import Location, parse_line
 
 if TYPE_CHECKING:
@@ -148,8 +148,14 @@ class CheckedFile:
 class CatalogCache:
     """digest -> locations, for all segments of the vault. Thread-safe."""
 
-    def __init__(self, directory: str | None) -> None:
-        """Open it; `directory` None keeps it in a temporary database."""
+    def __init__(self, directory: str | None, *, keyed: bool = False) -> None:
+        """Open it.
+
+        Args:
+            directory: None keeps it in a temporary database.
+            keyed: it is of a sealed vault, in which names of blobs are keyed.
+        """
+        self._keyed = keyed
         self._db = open_database(directory, CATALOG_FILE, _SCHEMA_VERSION, _TABLES)
         self._db.execute("PRAGMA cache_size=-16384")
         self._lock = threading.RLock()
@@ -282,7 +288,12 @@ class CatalogCache:
                 " JOIN objects o ON o.id = l.object WHERE o.key = ? ORDER BY l.offset, l.digest",
                 (key,),
             ).fetchall()
-        return [_checked(_digest(digest), key, *rest) for digest, *rest in rows]
+        return [_checked(self._name(digest), key, *rest) for digest, *rest in rows]
+
+    def _name(self, data: Any) -> str:
+        """Return what `digest_bytes` made these of, of 32 bytes in a sealed vault a keyed name."""
+        name = _digest(data)
+        return f"{KEYED}{name.partition(':')[2]}" if self._keyed else name
 
     def end_of(self, key: str) -> int:
         """Return the first byte after the last blob or frame in one object; 0 where none is.

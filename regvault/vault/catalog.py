@@ -12,10 +12,11 @@ import sqlite3
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
-from regvault.errors import ObjectNotFoundError, VaultDamagedError
+from regvault.errors import CredentialError, ObjectNotFoundError, VaultDamagedError
 from regvault.vault import recover
 from regvault.vault.cache import CATALOG_FILE, CatalogCache, discard_database
 from regvault.vault.keys import CATALOG, parse_segment_key
+from regvault.vault.sealing import PLAIN, Seal
 from regvault.vault.segment import Location, Segment, parse_line, write_segment
 
 if TYPE_CHECKING:
@@ -38,17 +39,22 @@ _LOAD_BELOW_BYTES = 8 << 20
 class Catalog:
     """Looks blobs up. Thread-safe once `prepare` was called.
 
+    It knows blobs by their names: their digests; in a sealed vault, what `seal` makes of them.
+
     Attributes:
+        seal: the vault's.
         damaged: segments that cannot be read: key -> why. They are left out.
     """
 
-    def __init__(self, store: ObjectStore, directory: str | None) -> None:
+    def __init__(self, store: ObjectStore, directory: str | None, seal: Seal = PLAIN) -> None:
         """Wrap.
 
         Args:
             store: the vault's store.
             directory: of this vault's local cache; None for a temporary one.
+            seal: the vault's.
         """
+        self.seal = seal
         self._store = store
         self._directory = directory
         self._segments: list[Segment] | None = None
@@ -67,7 +73,7 @@ class Catalog:
             for entry in self._store.list(CATALOG):
                 name = parse_segment_key(entry.key)
                 if name is not None:
-                    found[entry.key] = Segment(self._store, name)
+                    found[entry.key] = Segment(self._store, name, self.seal)
                     self._nbytes += entry.size
             for segment in list(found.values()):
                 if segment.name.level > 0 and segment.name.key in found:
@@ -94,7 +100,7 @@ class Catalog:
             self._with_cache(CatalogCache.loaded)
 
     def _open_cache(self, directory: str | None) -> CatalogCache:
-        cache = CatalogCache(directory)
+        cache = CatalogCache(directory, keyed=self.seal.sealed)
         damaged: dict[str, str] = {}
         try:
             try:
@@ -140,19 +146,26 @@ class Catalog:
         return True
 
     def find(self, digest: str) -> list[Location]:
-        """Return every place where a blob lies, as the catalog has it; [] where it knows none."""
+        """Return every place where a blob lies, as the catalog has it; [] where it knows none.
+
+        The places are of this digest, however the vault names it.
+        """
+        return [place._replace(digest=digest) for place in self.find_name(self.seal.name(digest))]
+
+    def find_name(self, name: str) -> list[Location]:
+        """Return the same by the blob's name in the vault."""
         if self._cache is not None:
-            return self._with_cache(lambda cache: cache.find(digest))
+            return self._with_cache(lambda cache: cache.find(name))
         found: set[Location] = set()
         for segment in self.segments():
             try:
-                found.update(segment.lookup(digest))
+                found.update(segment.lookup(name))
             except VaultDamagedError as error:
                 self._leave_out({segment.name.key: error.message})
         return sorted(found)
 
     def members(self, key: str) -> list[Location]:
-        """Return the blobs that lie in one object, by offset."""
+        """Return the blobs that lie in one object, by offset, with their names in the vault."""
         return self._with_cache(lambda cache: cache.members(key))
 
     def end_of(self, key: str) -> int:
@@ -198,9 +211,9 @@ class Catalog:
                     continue
                 self._recovered.add(ref.key)
                 try:
-                    found = recover.members_of(self._store, ref)
-                except (VaultDamagedError, ObjectNotFoundError):
-                    continue
+                    found = recover.members_of(self._store, ref, self.seal)
+                except (VaultDamagedError, ObjectNotFoundError, CredentialError):
+                    continue  # a meta object tells only those who can open contents
                 # No LIST will show this name, so the cache drops these lines when it is opened.
                 self._add(f"recovered {ref.key}", [place.line() for place in found])
                 lines += found
@@ -212,12 +225,12 @@ class Catalog:
     def write(self, lines: Sequence[bytes], run: str) -> str | None:
         """Write a segment of this run's lines, in ascending order; return its key."""
         self.prepare(1 << 30)
-        key = write_segment(self._store, lines, level=0, run=run)
+        key = write_segment(self._store, lines, level=0, run=run, seal=self.seal)
         if key is not None:
             self._add(key, lines)
             name = parse_segment_key(key)
             assert name is not None
-            self.segments().append(Segment(self._store, name))
+            self.segments().append(Segment(self._store, name, self.seal))
         return key
 
     def merge(self, run: str, condemned: set[str]) -> list[str]:
@@ -243,6 +256,7 @@ class Catalog:
                     level=level + 1,
                     run=run,
                     supersedes=sorted(segment.name.key for segment in some),
+                    seal=self.seal,
                 )
             except (VaultDamagedError, ObjectNotFoundError):
                 return made
@@ -251,7 +265,7 @@ class Catalog:
                 made.append(key)
                 name = parse_segment_key(key)
                 assert name is not None
-                self._segments.append(Segment(self._store, name))
+                self._segments.append(Segment(self._store, name, self.seal))
             level += 1
 
     def close(self) -> None:

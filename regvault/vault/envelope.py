@@ -19,6 +19,7 @@ from regvault.vault.keys import FORMAT
 from regvault.vault.signing import SIGNED_TYPES, VaultId, check_signatures, signatures_of
 
 __all__ = [
+    "SEALED",
     "Document",
     "from_time",
     "load_object",
@@ -33,8 +34,10 @@ MAX_DOCUMENT_BYTES = 4 << 20
 
 _MAX_DIGITS = 100
 
+#: Feature of a sealed vault, and of its roots.
+SEALED = "sealed"
 #: Features that this regvault understands; a document that lists another one is refused.
-KNOWN_FEATURES: frozenset[str] = frozenset()
+KNOWN_FEATURES: frozenset[str] = frozenset({SEALED})
 
 
 class Document(NamedTuple):

@@ -7,11 +7,15 @@ import secrets
 import time
 from typing import NamedTuple
 
+from regvault.oci.grammar import is_digest
+
 __all__ = [
     "AMENDMENTS",
     "CATALOG",
     "CONDEMNED",
     "FORMAT",
+    "KEYED",
+    "KEY_RECORDS",
     "LEASES",
     "LOCKED_BESIDE",
     "LOCKS",
@@ -32,10 +36,13 @@ __all__ = [
     "condemned_key",
     "digest_of_key",
     "evidence_key",
+    "is_keyed",
     "is_locked_kind",
+    "is_name",
     "is_object_key",
     "lease_key",
     "meta_key",
+    "name_of_key",
     "new_run_id",
     "pack_key",
     "parse_segment_key",
@@ -44,6 +51,7 @@ __all__ = [
     "record_key",
     "retention_key",
     "root_key",
+    "sealed_meta_key",
     "segment_key",
     "sequence_of",
     "tree_key",
@@ -57,12 +65,16 @@ LEASES = "leases/"
 CONDEMNED = "condemned/"
 RECORDS = "records/"
 AMENDMENTS = "records/amendments/"
+KEY_RECORDS = "records/keys/"
 LOCKS = "locks/"
 PRUNE_LOCK = "locks/prune.json"
 #: What the probes of a store leave behind where they may not delete; it means nothing.
 PROBES = "locks/probe-"
 LOCK_POLICY = "locks/policy.json"
 RETENTIONS = "locks/retention/"
+
+#: What the names of blobs begin with in a sealed vault: an HMAC in place of a digest.
+KEYED = "hmac-sha256:"
 
 #: What an object list may name, in byte order; everything below these is an object of a snapshot.
 OBJECT_PREFIXES = ("attachments/", "blobs/", "meta/", "packs/", "trees/")
@@ -88,10 +100,11 @@ REGISTRY_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?", re.ASCII)
 
 # Numbers of more digits fit no counter, and nobody gets so far.
 _SLOT = re.compile(r"(\d{8,18})\.(?:json|zst)", re.ASCII)
+_KEYED_NAME = re.compile(rf"{KEYED}[0-9a-f]{{64}}", re.ASCII)
 _RENAMED = re.compile(r"\.[0-9a-f]{24}-\d+$", re.ASCII)
 _SEGMENT = re.compile(
-    r"catalog/(?P<level>\d+)-(?P<first>[a-z0-9]+_[0-9a-f]{8})-(?P<last>[a-z0-9]+_[0-9a-f]{8})"
-    r"-(?P<run>[0-9a-f]{24})-(?P<sha256>[0-9a-f]{64})\.zst",
+    r"catalog/(?P<level>\d+)-(?P<first>[a-z0-9-]+_[0-9a-f]{8})-(?P<last>[a-z0-9-]+_[0-9a-f]{8})"
+    r"-(?P<run>[0-9a-f]{24})-(?P<sha256>[0-9a-f]{64})\.(?:zst|age)",
     re.ASCII,
 )
 
@@ -150,6 +163,11 @@ def meta_key(sha256: str) -> str:
     return f"meta/{sha256}.tar.zst"
 
 
+def sealed_meta_key(sha256: str) -> str:
+    """Return the key of a meta object of a sealed vault."""
+    return f"{meta_key(sha256)}.age"
+
+
 def tree_key(sha256: str) -> str:
     """Return the key of a tree's chunk."""
     return f"trees/{sha256}.zst"
@@ -161,13 +179,37 @@ def plain_key(key: str) -> str:
 
 
 def digest_of_key(key: str) -> str | None:
-    """Return the digest that a key of a raw blob, pack, meta or tree states, or None."""
+    """Return the digest of its bytes that a key states, or None.
+
+    Keys of raw blobs, packs, meta objects and chunks of trees do. In a sealed vault those of blobs
+    and chunks do not: see `is_keyed`.
+    """
     parts = plain_key(key).split("/")
+    if is_keyed(key):
+        return None
     if parts[0] == "blobs" and len(parts) == 4:
         return f"{parts[1]}:{parts[3]}"
     if parts[0] in ("packs", "meta", "trees") and len(parts) == 2:
         return f"sha256:{parts[1].partition('.')[0]}"
     return None
+
+
+def is_keyed(key: str) -> bool:
+    """Return whether a key's name is an HMAC, which tells nothing of the bytes."""
+    return key.startswith("blobs/hmac-sha256/") or (
+        key.startswith("trees/") and plain_key(key).endswith(".age")
+    )
+
+
+def name_of_key(key: str) -> str | None:
+    """Return the name of the blob that lies under a key of a raw blob, or None."""
+    parts = plain_key(key).split("/")
+    return f"{parts[1]}:{parts[3]}" if parts[0] == "blobs" and len(parts) == 4 else None
+
+
+def is_name(text: str) -> bool:
+    """Return whether this is the name of a blob in the catalog: a digest, or an HMAC of one."""
+    return is_digest(text) or _KEYED_NAME.fullmatch(text) is not None
 
 
 def root_key(registry: str, sequence: int) -> str:
@@ -249,9 +291,12 @@ def _short(digest: str) -> str:
     return f"{algorithm}_{hexed[:8]}"
 
 
-def segment_key(level: int, first: str, last: str, run: str, sha256: str) -> str:
+def segment_key(
+    level: int, first: str, last: str, run: str, sha256: str, *, sealed: bool = False
+) -> str:
     """Return the key of a segment whose first and last lines are of these digests."""
-    return f"{CATALOG}{level}-{_short(first)}-{_short(last)}-{run}-{sha256}.zst"
+    end = "age" if sealed else "zst"
+    return f"{CATALOG}{level}-{_short(first)}-{_short(last)}-{run}-{sha256}.{end}"
 
 
 def parse_segment_key(key: str) -> SegmentName | None:

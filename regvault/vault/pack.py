@@ -12,9 +12,8 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import VaultDamagedError
-from regvault.oci.grammar import is_digest
 from regvault.vault.frames import compress
-from regvault.vault.keys import meta_key, pack_key
+from regvault.vault.keys import is_name, meta_key, pack_key, sealed_meta_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -63,7 +62,7 @@ class Placed(NamedTuple):
         digest: the blob.
         ref: the object that holds it.
         offset: pack: of its first byte; meta: of the frame that holds it.
-        length: pack: its size; meta: the frame's stored length.
+        length: pack: of its stored form; meta: the frame's stored length.
         size: the blob's own bytes.
     """
 
@@ -158,13 +157,25 @@ class PackWriter:
         self._limit = limit
         self._lock = threading.Lock()
         self._stage: Stage | None = None
-        self._members: list[tuple[str, int, int]] = []
+        self._members: list[tuple[str, int, int, int]] = []
         self._size = 0
         self._broken = _Broken()
 
     def add(self, digest: str, data: bytes) -> None:
         """Append one blob whose bytes the caller has proven."""
-        header = member_header(digest, len(data))
+        seal = self._writer.seal
+        self.add_stored(digest, seal.name(digest), seal.close_content(data), len(data))
+
+    def add_stored(self, digest: str, name: str, data: bytes, size: int) -> None:
+        """Append one blob in its stored form.
+
+        Args:
+            digest: what `done` is told.
+            name: of the member.
+            data: its stored form.
+            size: of the blob itself.
+        """
+        header = member_header(name, len(data))
         with self._lock:
             self._broken.check()
             if self._stage is None:
@@ -173,23 +184,23 @@ class PackWriter:
                 self._stage.write(header)
                 self._stage.write(data)
                 self._stage.write(_padding(len(data)))
-            self._members.append((digest, self._size + len(header), len(data)))
+            self._members.append((digest, self._size + len(header), len(data), size))
             self._size += len(header) + len(data) + -len(data) % _BLOCK
             full = self._take() if self._size >= self._limit else None
         if full is not None:
             self._publish(*full)
 
-    def _take(self) -> tuple[Stage, list[tuple[str, int, int]], int]:
+    def _take(self) -> tuple[Stage, list[tuple[str, int, int, int]], int]:
         assert self._stage is not None
         taken = self._stage, self._members, self._size
         self._stage, self._members, self._size = None, [], 0
         return taken
 
-    def _publish(self, stage: Stage, members: list[tuple[str, int, int]], size: int) -> None:
+    def _publish(self, stage: Stage, members: list[tuple[str, int, int, int]], size: int) -> None:
         with self._broken.remembered(stage):
             stage.write(_END)
             ref = self._writer.publish(stage, pack_key, size + len(_END))
-        self._done([Placed(digest, ref, at, length, length) for digest, at, length in members])
+        self._done([Placed(digest, ref, at, length, own) for digest, at, length, own in members])
 
     def flush(self) -> None:
         """Publish the pack that is open, if any."""
@@ -244,7 +255,7 @@ class MetaWriter:
     def _close_frame(self) -> None:
         if not self._frame:
             return
-        frame = compress(bytes(self._frame))
+        frame = self._writer.seal.close_content(compress(bytes(self._frame)))
         if self._stage is None:
             self._stage = self._writer.stage()
         with self._broken.remembered(self._stage):
@@ -258,10 +269,12 @@ class MetaWriter:
         stage = self._stage
         if stage is None:
             return
-        end = compress(_END)
+        seal = self._writer.seal
+        end = seal.close_content(compress(_END))
+        name = sealed_meta_key if seal.sealed else meta_key
         with self._broken.remembered(stage):
             stage.write(end)
-            ref = self._writer.publish(stage, meta_key, self._stored + len(end))
+            ref = self._writer.publish(stage, name, self._stored + len(end))
         members = self._members
         self._stage, self._stored, self._members = None, 0, []
         self._done([Placed(d, ref, at, length, size) for d, at, length, size in members])
@@ -300,7 +313,10 @@ def most_members(stored: int) -> int:
 def iter_members(
     data: bytes | memoryview, key: str, *, whole: bool = True
 ) -> Iterator[tuple[str, int, int]]:
-    """Yield (digest, offset, size) of the members of a pack, or of a decompressed meta frame.
+    """Yield (name, offset, size) of the members of a pack, or of a decompressed meta frame.
+
+    The name is the blob's digest; in a pack of a sealed vault it is keyed, and what lies there is
+    an age file.
 
     Without `whole`, `data` may end within a member or the padding after it: that one is left out.
 
@@ -356,9 +372,9 @@ def _read_header(
     return name, info.size, start + _BLOCK
 
 
-def _digest_of_member(name: str) -> str | None:
-    parts = name.split("/")
+def _digest_of_member(path: str) -> str | None:
+    parts = path.split("/")
     if len(parts) != 3 or parts[0] != "blobs":
         return None
-    digest = f"{parts[1]}:{parts[2]}"
-    return digest if is_digest(digest) else None
+    name = f"{parts[1]}:{parts[2]}"
+    return name if is_name(name) else None

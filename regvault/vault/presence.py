@@ -135,6 +135,10 @@ class Presence:
                 return ref.size
         return size
 
+    def variants(self, key: str) -> list[ObjectRef]:
+        """Return what the newest root needs under `key` or a renamed form of it."""
+        return [] if self._base is None else self._base.variants(key)
+
     def size(self, key: str) -> int | None:
         """Return the size of what is under `key`, or None where nothing is."""
         size = self.sure_size(key)

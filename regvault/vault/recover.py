@@ -6,7 +6,7 @@ tars, so their members can always be listed again.
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 from regvault.errors import VaultDamagedError
@@ -19,6 +19,7 @@ from regvault.vault.pack import (
     iter_members,
     most_members,
 )
+from regvault.vault.sealing import AGE_MAGIC, HEADER_BYTES, PLAIN, Seal
 from regvault.vault.segment import Location
 
 if TYPE_CHECKING:
@@ -33,24 +34,25 @@ __all__ = ["PREFIXES", "members_of"]
 PREFIXES = ("meta/", "packs/")
 
 
-def members_of(store: ObjectStore, ref: ObjectRef) -> list[Location]:
+def members_of(store: ObjectStore, ref: ObjectRef, seal: Seal = PLAIN) -> list[Location]:
     """Return the catalog lines of one object, as its own bytes tell them.
 
     Raises:
         ObjectNotFoundError: it is not there.
         VaultDamagedError: it is not what it should be.
+        CredentialError: it is a sealed meta object, and no identity opens it.
     """
     if ref.key.startswith("packs/"):
         data = fetch(store, ref.key, MAX_PACK_BYTES)
         places = (
-            Location(digest, ref.key, at, size, size, "regvault")
-            for digest, at, size in iter_members(data, ref.key)
+            Location(name, ref.key, at, size, _own_size(data, at, size, ref.key, seal), "regvault")
+            for name, at, size in iter_members(data, ref.key)
         )
     else:
         data = fetch(store, ref.key, MAX_META_BYTES)
         places = (
-            Location(digest, ref.key, offset, length, size, "regvault")
-            for offset, length, text in frames_of(data, ref.key)
+            Location(seal.name(digest), ref.key, offset, length, size, "regvault")
+            for offset, length, text in frames_of(data, ref.key, seal)
             for digest, _, size in iter_members(text, ref.key)
         )
     most = most_members(len(data))
@@ -60,10 +62,40 @@ def members_of(store: ObjectStore, ref: ObjectRef) -> list[Location]:
     return found
 
 
-def frames_of(data: bytes, key: str) -> Iterator[tuple[int, int, bytes]]:
-    """Yield (offset, stored length, content) of the zstd frames that an object is made of."""
+def _own_size(data: bytes, at: int, stored: int, key: str, seal: Seal) -> int:
+    """Return the size of the blob that a member of a pack is, or seals."""
+    size = seal.raw_size(data[at : at + HEADER_BYTES], stored)
+    if size is None:
+        raise VaultDamagedError(f"{key} is damaged: a member of it is no age file", key=key)
+    return size
+
+
+def frames_of(data: bytes, key: str, seal: Seal = PLAIN) -> Iterator[tuple[int, int, bytes]]:
+    """Yield (offset, stored length, content) of the zstd frames that a meta object is made of.
+
+    Raises:
+        VaultDamagedError: it is not made of frames.
+        CredentialError: they are sealed, and no identity opens them.
+    """
+    if seal.sealed:
+        for start, end in pairwise([*_age_files(data, key), len(data)]):
+            frame = seal.open_content(data[start:end], key)
+            yield start, end - start, decompress(frame, key, MAX_FRAME_BYTES)
+        return
     at = 0
     while at < len(data):
         length = frame_length(memoryview(data)[at:], key)
         yield at, length, decompress(data[at : at + length], key, MAX_FRAME_BYTES)
         at += length
+
+
+def _age_files(data: bytes, key: str) -> list[int]:
+    """Return where age files begin in a row of them: what they seal never looks like that."""
+    found: list[int] = []
+    at = data.find(AGE_MAGIC)
+    if at != 0:
+        raise VaultDamagedError(f"{key} is damaged: it does not begin with an age file", key=key)
+    while at >= 0:
+        found.append(at)
+        at = data.find(AGE_MAGIC, at + 1)
+    return found

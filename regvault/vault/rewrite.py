@@ -14,6 +14,7 @@ from regvault.oci.verify import matches_manifest
 from regvault.vault.blobs import is_digest_of
 from regvault.vault.pack import MetaWriter, PackWriter, Placed, iter_members
 from regvault.vault.recover import frames_of
+from regvault.vault.sealing import HEADER_BYTES
 from regvault.vault.segment import Location
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from regvault.model.store import ObjectStore
     from regvault.vault.objectlist import ObjectRef
+    from regvault.vault.sealing import Seal
     from regvault.vault.writer import ObjectWriter
 
 __all__ = ["move_members", "store_members"]
@@ -38,7 +40,7 @@ def move_members(
         store: the vault's store.
         writer: that stores the new one.
         ref: the old one, with the SHA-256 that its bytes must have.
-        without: digests of those that are left out.
+        without: names of those that are left out: their digests; in a sealed vault, keyed.
 
     Returns:
         the new object, None where no member is left; its lines for the catalog.
@@ -46,6 +48,7 @@ def move_members(
     Raises:
         ObjectNotFoundError: there is no such object.
         VaultDamagedError: its bytes are not what they should be; nothing was stored.
+        CredentialError: it is a sealed meta object, and no identity opens contents.
     """
     data = store.get(ref.key)
     if hashlib.sha256(data).hexdigest() != ref.sha256:
@@ -55,8 +58,33 @@ def move_members(
             "found damaged; or bring the object back from a copy.",
             key=ref.key,
         )
-    kept = ((d, member) for d, member in _members(data, ref.key) if d not in without)
-    return store_members(writer, kept, pack=ref.key.startswith("packs/"))
+    seal, pack = writer.seal, ref.key.startswith("packs/")
+    if seal.sealed and pack:
+        return _store_as_they_are(writer, data, ref.key, without)
+    members = _members(data, ref.key, seal)
+    kept = ((d, member) for d, member in members if seal.name(d) not in without)
+    return store_members(writer, kept, pack=pack)
+
+
+def _store_as_they_are(
+    writer: ObjectWriter, data: bytes, key: str, without: Collection[str]
+) -> tuple[ObjectRef | None, list[Location]]:
+    """Store the sealed members of a pack in a new one, unopened: the old pack proves them."""
+    made: list[Placed] = []
+    new = PackWriter(writer, made.extend, limit=_NO_LIMIT)
+    try:
+        for name, at, size in iter_members(data, key):
+            member = data[at : at + size]
+            own = writer.seal.raw_size(member[:HEADER_BYTES], size)
+            if own is None:
+                raise VaultDamagedError(f"{key} is damaged: {name} in it is no age file", key=key)
+            if name not in without:
+                new.add_stored(name, name, member, own)
+        new.flush()
+    finally:
+        new.abort()
+    lines = [Location(p.digest, p.ref.key, p.offset, p.length, p.size, "regvault") for p in made]
+    return made[0].ref if made else None, lines
 
 
 def store_members(
@@ -77,13 +105,18 @@ def store_members(
         new.flush()
     finally:
         new.abort()
-    lines = [Location(p.digest, p.ref.key, p.offset, p.length, p.size, "regvault") for p in made]
+    name = writer.seal.name
+    lines = [
+        Location(name(p.digest), p.ref.key, p.offset, p.length, p.size, "regvault") for p in made
+    ]
     return made[0].ref if made else None, lines
 
 
-def _members(data: bytes, key: str) -> Iterator[tuple[str, bytes]]:
+def _members(data: bytes, key: str, seal: Seal) -> Iterator[tuple[str, bytes]]:
     """Yield (digest, bytes) of the members of a pack or a meta object, proven."""
-    texts = [data] if key.startswith("packs/") else (text for _, _, text in frames_of(data, key))
+    texts = (
+        [data] if key.startswith("packs/") else (text for _, _, text in frames_of(data, key, seal))
+    )
     right = is_digest_of if key.startswith("packs/") else _is_blob
     for text in texts:
         for digest, at, size in iter_members(text, key):

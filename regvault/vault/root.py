@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import base64
+import binascii
+import json
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from regvault.errors import VaultDamagedError
+from regvault.errors import CredentialError, VaultDamagedError
 from regvault.oci.grammar import is_digest
-from regvault.vault.envelope import from_time, read_document, write_document
+from regvault.vault.envelope import (
+    SEALED,
+    from_time,
+    load_object,
+    read_document,
+    write_document,
+)
 from regvault.vault.fields import count, mapping, text, time
 from regvault.vault.keys import FORMAT, root_key
 from regvault.vault.objectlist import ListRef
+from regvault.vault.sealing import PLAIN, Seal
 from regvault.vault.tree import ChunkRef, TreeRef
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-__all__ = ["MAX_ROOT_BYTES", "Counts", "Root", "RootName", "parse_root"]
+__all__ = ["MAX_ROOT_BYTES", "Counts", "Root", "RootName", "open_root", "parse_root", "registry_of"]
 
 #: A root is at most this large; `scope` is shortened before it would be larger.
 MAX_ROOT_BYTES = 16 << 10
@@ -27,20 +37,27 @@ class RootName:
     """A slot of the chain that holds a root.
 
     Attributes:
-        registry: permanent name.
+        registry: permanent name; in a sealed vault, permanent id.
         sequence: its number, from 1.
+        label: the name of the registry where `registry` is its id, and the name is known.
     """
 
     registry: str
     sequence: int
+    label: str = field(default="", compare=False)
 
     @property
     def key(self) -> str:
         """The object's key."""
         return root_key(self.registry, self.sequence)
 
+    @property
+    def title(self) -> str:
+        """The registry, for people."""
+        return self.label or self.registry
+
     def __str__(self) -> str:
-        return f"{self.registry}@{self.sequence}"
+        return f"{self.title}@{self.sequence}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +108,8 @@ class Root:
         audit: the heads of the audit chains.
         sha256: hex, of the body; what the next root names.
         amendment: of a copied root: which keys differ in this vault; else None.
+        sealed: of a sealed vault, what `source`, `scope`, `repositories`, `damage` and the name of
+            the registry are in: an age file. They are empty here until `open_root` opened it.
     """
 
     name: RootName
@@ -110,45 +129,81 @@ class Root:
     audit: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
     amendment: dict[str, Any] | None = None
+    sealed: bytes | None = None
 
     @property
     def started_at(self) -> datetime:
         """When the run began."""
         return from_time(self.started)
 
-    def to_document(self, vault: str) -> tuple[bytes, str]:
+    def to_document(self, vault: str, seal: Seal = PLAIN) -> tuple[bytes, str]:
         """Return the bytes of the root, and the hex SHA-256 of its body."""
 
         def tree(ref: TreeRef | None) -> dict[str, Any] | None:
             return None if ref is None else {"tree": ref.top.digest, "entries": ref.entries}
 
-        return write_document(
-            {
-                "type": "root",
-                "format": FORMAT,
-                "features": [],
-                "vault": vault,
-                "registry": {"id": self.registry_id, "name": self.name.registry},
-                "sequence": self.name.sequence,
-                "previous": self.previous,
-                "run": self.run,
-                "started": self.started,
-                "finished": self.finished,
-                "source": self.source,
-                "scope": self.scope,
-                "repositories": tree(self.repositories),
-                "objects": self.objects.to_json(),
-                "damage": tree(self.damage),
-                "counts": self.counts.to_json(),
-                "complete": self.complete,
-                "held": self.held,
-                "audit": self.audit,
-            }
-        )
+        body = {
+            "type": "root",
+            "format": FORMAT,
+            "features": [],
+            "vault": vault,
+            "registry": {"id": self.registry_id, "name": self.name.registry},
+            "sequence": self.name.sequence,
+            "previous": self.previous,
+            "run": self.run,
+            "started": self.started,
+            "finished": self.finished,
+            "source": self.source,
+            "scope": self.scope,
+            "repositories": tree(self.repositories),
+            "objects": self.objects.to_json(),
+            "damage": tree(self.damage),
+            "counts": self.counts.to_json(),
+            "complete": self.complete,
+            "held": self.held,
+            "audit": self.audit,
+        }
+        if seal.sealed:
+            hidden = {"name": self.name.label, **{name: body.pop(name) for name in _SEALED}}
+            closed = seal.close_index(json.dumps(hidden, separators=(",", ":")).encode())
+            body["sealed"] = base64.b64encode(closed).decode()
+            body["registry"] = {"id": self.registry_id}
+            body["features"] = [SEALED]
+        return write_document(body)
 
 
-def parse_root(data: bytes, name: RootName, vault: str) -> Root | None:
+#: Members of a root that are sealed in a sealed vault, with the name of the registry.
+_SEALED = ("source", "scope", "repositories", "damage")
+
+
+def registry_of(body: dict[str, Any]) -> str:
+    """Return what the slots of a root's or stub's registry are named by: its name, or its id.
+
+    Raises KeyError, TypeError, ValueError.
+    """
+    sealed = SEALED in body["features"]
+    return text(body["registry"]["id" if sealed else "name"])
+
+
+def _tree(part: Any) -> TreeRef:
+    digest = text(part["tree"])
+    if not is_digest(digest):
+        raise ValueError(f"no digest: {digest[:200]!r}")
+    return TreeRef(ChunkRef(digest), count(part["entries"]))
+
+
+#: The repository list of a root that is sealed, and was not opened.
+_HIDDEN = TreeRef(ChunkRef(""), 0)
+
+
+def parse_root(data: bytes, name: RootName, vault: str, seal: Seal = PLAIN) -> Root | None:
     """Parse what is in a slot; None for a void, or the stub that a forgotten root leaves.
+
+    Args:
+        data: the stored bytes.
+        name: the slot.
+        vault: the vault's id.
+        seal: opens a sealed one, if it can.
 
     Raises:
         VaultDamagedError: it is neither, or a root of another slot.
@@ -159,23 +214,20 @@ def parse_root(data: bytes, name: RootName, vault: str) -> Root | None:
     if body["type"] == "void" and body.get("slot") != name.key:
         raise VaultDamagedError(f"{name.key} is the void of another slot")
     if body["type"] == "stub":
-        of = body.get("registry")
-        where = (of.get("name") if isinstance(of, dict) else None, body.get("sequence"))
-        if where != (name.registry, name.sequence):
+        try:
+            registry = registry_of(body)
+        except (KeyError, TypeError, ValueError):
+            registry = ""
+        if (registry, body.get("sequence")) != (name.registry, name.sequence):
             raise VaultDamagedError(f"{name.key} is the stub of another slot")
     if body["type"] != "root":
         return None
 
-    def tree(part: Any) -> TreeRef:
-        digest = text(part["tree"])
-        if not is_digest(digest):
-            raise ValueError(f"no digest: {digest[:200]!r}")
-        return TreeRef(ChunkRef(digest), count(part["entries"]))
-
+    sealed = SEALED in body["features"]
     try:
-        if (body["registry"]["name"], body["sequence"]) != (name.registry, name.sequence):
+        if (registry_of(body), body["sequence"]) != (name.registry, name.sequence):
             raise VaultDamagedError(
-                f"{name.key} is the root of {body['registry']['name']}@{body['sequence']}",
+                f"{name.key} is the root of {registry_of(body)}@{body['sequence']}",
                 hint="Someone put a root into another's slot; compare with a second copy.",
             )
         counts = body["counts"]
@@ -186,11 +238,11 @@ def parse_root(data: bytes, name: RootName, vault: str) -> Root | None:
             run=text(body["run"]),
             started=time(body["started"]),
             finished=time(body["finished"]),
-            source={name: text(value) for name, value in mapping(body["source"]).items()},
-            scope=_scope(mapping(body["scope"])),
-            repositories=tree(body["repositories"]),
+            source={},
+            scope={},
+            repositories=_HIDDEN,
             objects=ListRef.from_json(body["objects"]),
-            damage=None if body["damage"] is None else tree(body["damage"]),
+            damage=None,
             counts=Counts(
                 count(counts["repositories"]),
                 count(counts["tags"]),
@@ -203,10 +255,42 @@ def parse_root(data: bytes, name: RootName, vault: str) -> Root | None:
             audit=mapping(body["audit"]),
             sha256=document.sha256,
             amendment=document.amendment,
+            sealed=base64.b64decode(text(body["sealed"]), validate=True) if sealed else None,
         )
-    except (KeyError, TypeError, ValueError) as error:
+        if not sealed:
+            return _telling(root, body)
+    except (KeyError, TypeError, ValueError, binascii.Error) as error:
         raise VaultDamagedError(f"{name.key} is damaged: {error!r}") from None
-    return root
+    return open_root(root, seal)
+
+
+def _telling(root: Root, told: dict[str, Any]) -> Root:
+    """Return a root with what it tells of its contents. Raises KeyError, TypeError, ValueError."""
+    return replace(
+        root,
+        source={name: text(value) for name, value in mapping(told["source"]).items()},
+        scope=_scope(mapping(told["scope"])),
+        repositories=_tree(told["repositories"]),
+        damage=None if told["damage"] is None else _tree(told["damage"]),
+    )
+
+
+def open_root(root: Root, seal: Seal) -> Root:
+    """Return a root whose sealed part is opened, where the seal can do that.
+
+    Raises:
+        VaultDamagedError: what is in it is no part of a root.
+    """
+    if root.sealed is None or not seal.sealed:
+        return root
+    try:
+        told = load_object(seal.open_index(root.sealed, root.name.key))
+        label = text(told["name"])
+        return replace(_telling(root, told), name=replace(root.name, label=label))
+    except CredentialError:
+        return root
+    except (KeyError, TypeError, ValueError) as error:
+        raise VaultDamagedError(f"{root.name.key} is damaged: {error!r}") from None
 
 
 def _scope(scope: dict[str, Any]) -> dict[str, Any]:

@@ -14,9 +14,11 @@ import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import VaultDamagedError
-from regvault.oci.grammar import is_digest, parse_number
+from regvault.oci.grammar import parse_number
+from regvault.vault.fields import sha256
 from regvault.vault.frames import compress, decompress
-from regvault.vault.keys import blob_key, check_key, segment_key
+from regvault.vault.keys import blob_key, check_key, is_name, segment_key
+from regvault.vault.sealing import OVERHEAD, PLAIN, Seal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,13 +26,21 @@ if TYPE_CHECKING:
     from regvault.model.store import ByteReader, ObjectStore
     from regvault.vault.keys import SegmentName
 
-__all__ = ["Location", "Segment", "SegmentTable", "parse_line", "write_segment"]
+__all__ = [
+    "Location",
+    "Segment",
+    "SegmentTable",
+    "parse_line",
+    "sealed_proof",
+    "stored_sha256",
+    "write_segment",
+]
 
 _FRAME_BYTES = 256 << 10
 _MAX_FRAME = 1 << 20
 _TAIL_BYTES = 64 << 10
 #: No frame has more stored bytes, and no table more text (that of 100 GiB of lines).
-_MAX_STORED = _MAX_FRAME + (64 << 10)
+_MAX_STORED = _MAX_FRAME + (64 << 10) + OVERHEAD
 _MAX_TABLE = 32 << 20
 _SKIPPABLE = 0x184D2A5E
 _TRAILER = b" RVSEGT1"  # after eight hex digits: the length of the table
@@ -40,12 +50,13 @@ class Location(NamedTuple):
     """One catalog line: where a blob lies.
 
     Attributes:
-        digest: the blob.
+        digest: the blob; in the catalog of a sealed vault its name, which is keyed.
         key: the object that holds it.
-        offset, length: the range of the object: raw and packed, the blob itself; meta, the zstd
-            frame that holds it as a tar member.
+        offset, length: the range of the object: raw and packed, the blob itself (sealed: its age
+            file); meta, the zstd frame that holds it as a tar member.
         size: the blob's own bytes.
-        proof: who proved the bytes against the digest: `store` or `regvault`.
+        proof: who proved the bytes against the digest: `store` or `regvault`. Of a sealed raw blob
+            `sealed:` and the hex SHA-256 of its age file.
     """
 
     digest: str
@@ -61,12 +72,30 @@ class Location(NamedTuple):
         return f"{self.digest} {key} {self.offset} {self.length} {self.size} {self.proof}".encode()
 
 
+_SEALED = "sealed:"
+
+
+def sealed_proof(sha256: str) -> str:
+    """Return the `proof` of a sealed raw blob, whose age file has this SHA-256."""
+    return f"{_SEALED}{sha256}"
+
+
+def stored_sha256(place: Location) -> str | None:
+    """Return the hex SHA-256 of the age file of a sealed raw blob, as its line has it, or None."""
+    if not place.proof.startswith(_SEALED):
+        return None
+    try:
+        return sha256(place.proof.removeprefix(_SEALED))
+    except ValueError:
+        return None
+
+
 def parse_line(line: bytes) -> Location:
     """Parse one line. Raises VaultDamagedError."""
     try:
         digest, key, offset, length, size, proof = line.decode("ascii").split(" ")
         numbers = parse_number(offset), parse_number(length), parse_number(size)
-        if not is_digest(digest):
+        if not is_name(digest):
             raise ValueError(digest)
         key = blob_key(digest) if key == "-" else check_key(key)
         return Location(digest, key, *numbers, proof)
@@ -97,6 +126,7 @@ def write_segment(
     level: int,
     run: str,
     supersedes: Iterable[str] = (),
+    seal: Seal = PLAIN,
 ) -> str | None:
     """Write one segment of ascending lines; return its key, or None where there are no lines.
 
@@ -114,7 +144,7 @@ def write_segment(
 
         def close() -> None:
             nonlocal at, size
-            data = compress(b"\n".join(frame) + b"\n")
+            data = seal.close_index(compress(b"\n".join(frame) + b"\n"))
             stage.write(data)
             firsts.append(frame[0].partition(b" ")[0])
             frames.append((at, len(data)))
@@ -143,7 +173,7 @@ def write_segment(
         payload = text + b"%08x" % len(text) + _TRAILER
         stage.write(_SKIPPABLE.to_bytes(4, "little") + len(payload).to_bytes(4, "little") + payload)
         first, end = firsts[0].decode(), last.partition(b" ")[0].decode()
-        key = segment_key(level, first, end, run, stage.sha256())
+        key = segment_key(level, first, end, run, stage.sha256(), sealed=seal.sealed)
         store.barrier()
         stage.commit(key)
     except BaseException:
@@ -181,8 +211,9 @@ def _parse_table(data: bytes, key: str) -> SegmentTable | int:
 class Segment:
     """Reads one segment: whole, or by range."""
 
-    def __init__(self, store: ObjectStore, name: SegmentName) -> None:
+    def __init__(self, store: ObjectStore, name: SegmentName, seal: Seal = PLAIN) -> None:
         self._store = store
+        self._seal = seal
         self.name = name
         self._table: SegmentTable | None = None
         self._frame: tuple[int, list[bytes]] | None = None
@@ -203,10 +234,13 @@ class Segment:
         kept = self._frame  # read once: another thread may put its own frame there
         if kept is None or kept[0] != number:
             offset, length = self.table().frames[number]
-            data = self._store.get(self.name.key, start=offset, length=length)
-            text = decompress(data, self.name.key, _MAX_FRAME)
+            text = self._open(self._store.get(self.name.key, start=offset, length=length))
             kept = self._frame = number, text[:-1].split(b"\n")
         return kept[1]
+
+    def _open(self, data: bytes) -> bytes:
+        frame = self._seal.open_index(data, self.name.key)
+        return decompress(frame, self.name.key, _MAX_FRAME)
 
     def lookup(self, digest: str) -> list[Location]:
         """Return all lines of `digest`; one range read where the table is known."""
@@ -241,11 +275,31 @@ class Segment:
             for _, length in table.frames:
                 data = _read_exactly(reader, length, self.name.key)
                 hasher.update(data)
-                text = decompress(data, self.name.key, _MAX_FRAME)
+                text = self._open(data)
                 yield from text[:-1].split(b"\n")
             while rest := reader.read(1 << 20):
                 hasher.update(rest)
-        if hasher.hexdigest() != self.name.sha256:
+        self._check(hasher.hexdigest())
+
+    def prove(self) -> None:
+        """Prove the whole against its name, and its lines, where they can be opened.
+
+        Raises:
+            VaultDamagedError: its bytes are not what its name says.
+        """
+        if self._seal.opens_names:
+            for _ in self.read():
+                pass
+            return
+        self.table()
+        hasher = hashlib.sha256()
+        with self._store.open(self.name.key) as reader:
+            while data := reader.read(1 << 20):
+                hasher.update(data)
+        self._check(hasher.hexdigest())
+
+    def _check(self, sha256: str) -> None:
+        if sha256 != self.name.sha256:
             raise VaultDamagedError(
                 f"{self.name.key} is damaged: its bytes are not what its name says"
             )

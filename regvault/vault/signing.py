@@ -1,9 +1,9 @@
 """Who signs a vault's documents, and whose signatures count (Ed25519, RFC 8032).
 
-Roots, stubs, amendments and condemned lists are signed: what a vault promises. `vault.json` is
-signed where a vault was made so; then nothing unsigned is taken from it, and nobody without the
-key can write what would not be taken. The public keys that count come from who reads, never from
-the vault. (`docs/vault-format.md`, "Signatures".)
+Roots, stubs, amendments, condemned lists and key records are signed: what a vault promises.
+`vault.json` is signed where a vault was made so; then nothing unsigned is taken from it, and nobody
+without the key can write what would not be taken. The public keys that count come from who reads,
+never from the vault. (`docs/vault-format.md`, "Signatures".)
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from regvault.vault.sealing import Identity
+
 __all__ = [
     "NO_KEYS",
     "SIGNED_TYPES",
@@ -35,7 +37,7 @@ __all__ = [
 ]
 
 #: Types of documents that are signed. (Condemned lists are too.)
-SIGNED_TYPES = frozenset({"vault", "root", "stub", "amendment"})
+SIGNED_TYPES = frozenset({"vault", "root", "stub", "amendment", "keys"})
 
 _ALGORITHM = "ed25519"
 _PREFIX = "ed25519:"
@@ -144,10 +146,12 @@ class Keys(NamedTuple):
     Attributes:
         signer: signs what is written; None: nothing is signed.
         trusted: whose signatures count; (): everyone's.
+        identities: open what is sealed.
     """
 
     signer: SigningKey | None = None
     trusted: tuple[PublicKey, ...] = ()
+    identities: tuple[Identity, ...] = ()
 
 
 NO_KEYS = Keys()

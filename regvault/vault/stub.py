@@ -11,12 +11,12 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import ObjectNotFoundError, PreconditionError, VaultDamagedError
-from regvault.vault.envelope import read_document, to_time, write_document
+from regvault.vault.envelope import SEALED, read_document, to_time, write_document
 from regvault.vault.fetch import fetch_document
 from regvault.vault.fields import text
 from regvault.vault.keys import FORMAT
 from regvault.vault.objectlist import ListRef
-from regvault.vault.root import RootName, parse_root
+from regvault.vault.root import RootName, parse_root, registry_of
 
 if TYPE_CHECKING:
     from regvault.model.store import ObjectStore
@@ -50,9 +50,11 @@ def stub_document(vault: str, root: Root, run: str) -> bytes:
         {
             "type": "stub",
             "format": FORMAT,
-            "features": [],
+            "features": [] if root.sealed is None else [SEALED],
             "vault": vault,
-            "registry": {"id": root.registry_id, "name": root.name.registry},
+            "registry": {"id": root.registry_id}
+            if root.sealed is not None
+            else {"id": root.registry_id, "name": root.name.registry},
             "sequence": root.name.sequence,
             "previous": root.previous,
             "objects": root.objects.to_json(),
@@ -76,7 +78,7 @@ def parse_stub(data: bytes, name: RootName, vault: str) -> Stub | None:
     if body["type"] != "stub":
         return None
     try:
-        if (body["registry"]["name"], body["sequence"]) != (name.registry, name.sequence):
+        if (registry_of(body), body["sequence"]) != (name.registry, name.sequence):
             raise VaultDamagedError(f"{name.key} is the stub of another slot")
         return Stub(
             name,

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regvault.errors import (
     NotFoundError,
@@ -19,16 +19,24 @@ from regvault.errors import (
     RefusedError,
     StoreAccessError,
     StoreError,
+    UsageError,
     VaultDamagedError,
 )
 from regvault.model.store import LockingStore
 from regvault.vault.amendments import Amended, brought_along, read_amendments
-from regvault.vault.envelope import read_document, to_time, write_document
+from regvault.vault.envelope import SEALED, read_document, to_time, write_document
 from regvault.vault.fetch import fetch, fetch_document
+from regvault.vault.keyring import (
+    copy_key_records,
+    new_naming_key,
+    open_seal,
+    write_key_record,
+)
 from regvault.vault.keys import (
     CATALOG,
     CONDEMNED,
     FORMAT,
+    KEY_RECORDS,
     LEASES,
     LOCKS,
     OBJECT_PREFIXES,
@@ -36,14 +44,15 @@ from regvault.vault.keys import (
     RECORDS,
     SNAPSHOTS,
     VAULT_JSON,
+    new_run_id,
     probe_key,
     root_key,
-    tree_key,
 )
 from regvault.vault.locks import LockPolicy, Locks, lock_vault
 from regvault.vault.objectlist import Amendments, ObjectList
 from regvault.vault.records import read_records
 from regvault.vault.root import Root, RootName, parse_root
+from regvault.vault.sealing import PLAIN, Seal
 from regvault.vault.signing import NO_KEYS, Keys, VaultId, check_signatures
 from regvault.vault.slots import numbers
 from regvault.vault.tree import MAX_STORED, ChunkRef, Node, Tree, parse
@@ -57,6 +66,7 @@ if TYPE_CHECKING:
     from regvault.vault.tree import TreeRef
 
 __all__ = [
+    "Sealing",
     "Vault",
     "create_vault",
     "parallel_creates",
@@ -68,10 +78,28 @@ _NODES_KEPT = 256
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
+class Sealing(NamedTuple):
+    """To whom a vault that is made is sealed.
+
+    Attributes:
+        recipients: age recipients who can open everything; at least one.
+        copy_of: another vault, whose key records are taken over: it can be copied to this one.
+    """
+
+    recipients: tuple[str, ...] = ()
+    copy_of: Vault | None = None
+
+
 def create_vault(
-    store: ObjectStore, keys: Keys = NO_KEYS, *, lock: LockPolicy | None = None
+    store: ObjectStore,
+    keys: Keys = NO_KEYS,
+    *,
+    lock: LockPolicy | None = None,
+    sealing: Sealing | None = None,
 ) -> str:
     """Make a vault where there is none; return its id.
+
+    With `sealing` it is a sealed one for ever: the first of the identities is its writer's.
 
     With a key to sign with, it is a signed one for ever: see `VaultId.signed`. With `lock` a vault
     that is there, and not locked, is locked from now on: so an `init` that was cut short is
@@ -92,7 +120,7 @@ def create_vault(
             "MinIO or a local disk.",
         )
     identity = secrets.token_hex(16)
-    body = {
+    body: dict[str, Any] = {
         "type": "vault",
         "format": FORMAT,
         "features": [],
@@ -101,6 +129,11 @@ def create_vault(
     }
     if lock is not None:
         Locks(store, identity, lock)
+    if sealing is not None:
+        body["features"] = [SEALED]
+        # Without its keys no vault is whole: they come first.
+        owner = VaultId(identity, keys)
+        body["sealing"] = {"key": _write_keys(store, owner, keys, sealing)}
     try:
         store.put(VAULT_JSON, write_document(body)[0], if_none_match=True)
     except PreconditionError:
@@ -115,6 +148,29 @@ def create_vault(
         lock_vault(store, identity, lock)
     store.barrier()
     return identity
+
+
+def _write_keys(store: ObjectStore, vault: str, keys: Keys, sealing: Sealing) -> str:
+    """Write the first key record of a vault, or those of another one; return the key's id."""
+    if sealing.copy_of is not None:
+        copy_key_records(sealing.copy_of.store, sealing.copy_of.id, store)
+        return sealing.copy_of.sealing_key or ""
+    if not keys.identities:
+        raise UsageError(
+            "a sealed vault needs the identity of the host that takes snapshots",
+            hint="Make one with: regvault key generate --identity FILE; then: regvault init VAULT "
+            "--recipient age1... --identity file:FILE",
+        )
+    record = write_key_record(
+        store,
+        vault,
+        new_run_id(),
+        naming_key=new_naming_key(),
+        recipients=sealing.recipients,
+        writer=keys.identities[0].public,
+        generation=1,
+    )
+    return record.key
 
 
 def require_locks(store: ObjectStore) -> None:
@@ -144,7 +200,7 @@ def _refuse_what_is_there(store: ObjectStore) -> None:
     Raises:
         RefusedError: a vault, what is left of one, or something else.
     """
-    keys = (entry.key for entry in store.list() if not entry.key.startswith(PROBES))
+    keys = (entry.key for entry in store.list() if not entry.key.startswith((PROBES, KEY_RECORDS)))
     first = next(keys, None)
     if first is None or first == VAULT_JSON:
         return  # whether a vault is there shows the create-only write
@@ -194,6 +250,24 @@ def parallel_creates(store: ObjectStore, key: str, writers: int) -> int:
         return sum(pool.map(create, range(writers)))
 
 
+def _sealing_key(body: dict[str, Any]) -> str | None:
+    """Return the id of the naming key that the `vault.json` of a sealed vault states, else None.
+
+    Raises:
+        VaultDamagedError: it states none.
+    """
+    if SEALED not in body["features"]:
+        return None
+    sealing = body.get("sealing")
+    key = sealing.get("key") if isinstance(sealing, dict) else None
+    if not isinstance(key, str) or not _ID.fullmatch(key):
+        raise VaultDamagedError(
+            f"{VAULT_JSON} is damaged: it does not say which key it is sealed with",
+            hint=_LOST_VAULT_JSON,
+        )
+    return key
+
+
 class Vault:
     """One vault that exists. Thread-safe.
 
@@ -201,6 +275,7 @@ class Vault:
         store: where it is.
         id: its permanent id.
         created: RFC 3339 UTC.
+        sealing_key: of a sealed vault, the id of the key that names are made with; else None.
         locks: what is locked for how long.
         on_proof: is told (key, size in bytes) of each chunk of a tree that was read and proven.
     """
@@ -253,6 +328,8 @@ class Vault:
         self.id = VaultId(identity, keys, signed=signed)
         check_signatures(self.id, VAULT_JSON, data.split(b"\n", 1)[0], document.signatures)
         self.created: str = body["created"]
+        self.sealing_key = _sealing_key(body)
+        self._seal: Seal | None = None if self.sealing_key is not None else PLAIN
         self.locks = Locks(store, identity)
         self.on_proof: Callable[[str, int], None] | None = None
         self.kept: KeptChunks | None = None
@@ -260,6 +337,39 @@ class Vault:
         self._nodes: OrderedDict[tuple[str, str], Node] = OrderedDict()
         self._amended: Amended | None = None
         self._confirmations: list[dict[str, Any]] | None = None
+        self._titles: dict[str, str] | None = None
+
+    @property
+    def seal(self) -> Seal:
+        """How its contents are sealed; that of a plain vault changes nothing. Read once.
+
+        Raises:
+            CredentialError: it is sealed, and no identity that was given opens it.
+            VaultDamagedError: the key records are gone.
+        """
+        if self._seal is None:
+            assert self.sealing_key is not None
+            identities = self.id.keys.identities
+            self._seal = open_seal(self.store, self.id, self.sealing_key, identities)
+        return self._seal
+
+    def titles(self) -> dict[str, str]:
+        """Return the names of the registries that are known: id -> name. {} in a plain vault."""
+        if self.sealing_key is None:
+            return {}
+        if self._titles is None:
+            found: dict[str, str] = {}
+            for registry in self.registries():
+                for root in self.roots(registry, damaged=lambda _: None):
+                    if root.name.label:
+                        found[registry] = root.name.label
+                    break
+            self._titles = found
+        return self._titles
+
+    def title(self, registry: str) -> str:
+        """Return the name of a registry, for people; its id where its name is not known."""
+        return self.titles().get(registry, registry)
 
     @property
     def amended(self) -> Amended:
@@ -278,7 +388,7 @@ class Vault:
         return self.amended.changes
 
     def purged(self, root: Root) -> frozenset[str]:
-        """Return the digests of the contents that were purged from a snapshot."""
+        """Return the names of the contents that were purged from a snapshot: see `Seal.name`."""
         return self.amended.purged | brought_along(root).purged
 
     def require_amendments(self) -> None:
@@ -302,7 +412,7 @@ class Vault:
         return self._confirmations
 
     def registries(self) -> list[str]:
-        """Return the names of all registries, sorted."""
+        """Return the names of all registries, sorted; in a sealed vault, their ids."""
         return sorted(self.store.list_prefixes(SNAPSHOTS))
 
     def slots(self, registry: str) -> list[int]:
@@ -323,7 +433,11 @@ class Vault:
             raise NotFoundError(
                 f"there is no snapshot {name}", hint="See: regvault snapshots"
             ) from None
-        return parse_root(data, name, self.id)
+        return self.parse_root(data, name)
+
+    def parse_root(self, data: bytes, name: RootName) -> Root | None:
+        """Parse what is in a slot; None where it is a void or a stub. Raises VaultDamagedError."""
+        return parse_root(data, name, self.id, self.seal)
 
     def roots(
         self, registry: str, *, damaged: Callable[[VaultDamagedError], None] | None = None
@@ -379,20 +493,27 @@ class Vault:
         return node
 
     def chunk_bytes(self, ref: ChunkRef, objects: ObjectList | None) -> bytes:
-        """Return the stored bytes of a chunk, proven against its digest.
+        """Return the frame that a chunk is, proven against its digest.
 
         Raises:
             VaultDamagedError: no object that may hold it has these bytes.
         """
         if self.kept is not None and (kept := self.kept.get(ref.digest)) is not None:
             return kept
-        plain = ref.key or tree_key(ref.digest.partition(":")[2])
-        keys = [plain]
+        # Object lists say the key, and are not sealed.
+        seal = PLAIN if ref.key else self.seal
+        plain = ref.key or seal.chunk_key(ref.digest.partition(":")[2])
+        keys = [] if seal.sealed else [plain]
         problem = bad = ""
+        if seal.sealed and objects is not None:
+            keys, objects = [r.key for r in objects.variants(plain)], None
+        if not keys:
+            problem = f"the chunk {plain} is in no list of objects"
         while keys:
             key = keys.pop(0)
             try:
-                data = fetch(self.store, key, MAX_STORED)
+                stored = fetch(self.store, key, MAX_STORED)
+                data = seal.open_index(stored, key)
             except ObjectNotFoundError:
                 problem = problem or f"{key} is gone"
             except VaultDamagedError as error:
@@ -400,7 +521,7 @@ class Vault:
             else:
                 if "sha256:" + hashlib.sha256(data).hexdigest() == ref.digest:
                     if self.on_proof is not None:
-                        self.on_proof(key, len(data))
+                        self.on_proof(key, len(stored))
                     if self.kept is not None:
                         self.kept.add(ref.digest, data)
                     return data

@@ -7,7 +7,9 @@ import io
 import threading
 from typing import TYPE_CHECKING
 
+from regvault.vault.keys import blob_key
 from regvault.vault.objectlist import ObjectRef
+from regvault.vault.sealing import PLAIN, Seal
 from regvault.vault.tree import ChunkRef
 
 if TYPE_CHECKING:
@@ -23,13 +25,20 @@ class ObjectWriter:
     """Stores objects for one run ("A writer", step 5, in `docs/vault-format.md`). Thread-safe.
 
     Attributes:
+        seal: how they are sealed.
         written: objects that this run stored.
         written_bytes: their stored bytes.
     """
 
     def __init__(
-        self, store: ObjectStore, run: str, presence: Presence, condemned: Container[str]
+        self,
+        store: ObjectStore,
+        run: str,
+        presence: Presence,
+        condemned: Container[str],
+        seal: Seal = PLAIN,
     ) -> None:
+        self.seal = seal
         self._store = store
         self._run = run
         self._presence = presence
@@ -51,13 +60,14 @@ class ObjectWriter:
     def _spoilt(self, key: str) -> bool:
         return key in self._condemned or key in self._presence.bad
 
-    def _key_for(self, key: str, size: int) -> str:
+    def _key_for(self, key: str, size: int, *, sealed: bool = False) -> str:
         """Return where `size` bytes go: over a leftover of that size, which are the same bytes.
 
         A condemned key, and one that holds other bytes, are left alone: these get a renamed form.
+        So does all that is sealed: age is randomised, and what is there has other bytes for sure.
         """
         with self._lock:
-            if not self._spoilt(key) and self._presence.size(key) in (None, size):
+            if not sealed and not self._spoilt(key) and self._presence.size(key) in (None, size):
                 return key
             self._renamed += 1
             return f"{key}.{self._run}-{self._renamed}"
@@ -79,13 +89,54 @@ class ObjectWriter:
         return ObjectRef(key, len(data), sha256)
 
     def chunk_putter(self, name: Callable[[str], str]) -> Callable[[bytes], ChunkRef]:
-        """Return the function that a TreeBuilder stores its chunks with."""
+        """Return the function that the builder of an object list stores its chunks with."""
 
         def put(data: bytes) -> ChunkRef:
             ref = self.put_bytes(name, data)
             return ChunkRef(f"sha256:{ref.sha256}", ref.key, ref.size)
 
         return put
+
+    def tree_putter(self, note: Callable[[ObjectRef], None]) -> Callable[[bytes], ChunkRef]:
+        """Return the function that the builder of any other tree stores its chunks with.
+
+        `note` is told of each object that a chunk lies in, new or not.
+        """
+
+        def put(frame: bytes) -> ChunkRef:
+            hexed = hashlib.sha256(frame).hexdigest()
+            ref = self._put_chunk(self.seal.chunk_key(hexed), frame)
+            note(ref)
+            return ChunkRef(f"sha256:{hexed}", ref.key, ref.size)
+
+        return put
+
+    def _put_chunk(self, key: str, frame: bytes) -> ObjectRef:
+        if not self.seal.sealed:
+            return self.put_bytes(lambda _: key, frame)
+        for ref in self._presence.variants(key):
+            if self.reusable(ref.key, ref.size):
+                return ref
+        data = self.seal.close_index(frame)
+        sha256 = hashlib.sha256(data).hexdigest()
+        key = self._key_for(key, len(data), sealed=True)
+        self._store.put_stream(key, io.BytesIO(data), size=len(data), sha256=sha256)
+        self._note(key, len(data))
+        return ObjectRef(key, len(data), sha256)
+
+    def put_sealed(self, digest: str, reader: ByteReader) -> ObjectRef:
+        """Store a large blob as an age file; the caller's reader proves its bytes."""
+        stage = self._store.stage()
+        try:
+            self.seal.close_stream(reader, stage)
+            sha256 = stage.sha256()
+            key = self._key_for(blob_key(self.seal.name(digest)), 0, sealed=True)
+            stored = stage.commit(key)
+        except BaseException:
+            stage.abort()
+            raise
+        self._note(key, stored.size)
+        return ObjectRef(key, stored.size, sha256)
 
     def put_raw(
         self, key: str, reader: ByteReader, size: int, sha256: str | None
@@ -127,10 +178,10 @@ class ObjectWriter:
         """Name a stage by its SHA-256; throw it away where the same object is there already."""
         sha256 = stage.sha256()
         key = name(sha256)
-        if self.reusable(key, size):
+        if not self.seal.sealed and self.reusable(key, size):
             stage.abort()
         else:
-            key = self._key_for(key, size)
+            key = self._key_for(key, size, sealed=self.seal.sealed)
             stage.commit(key)
             self._note(key, size)
         return ObjectRef(key, size, sha256)

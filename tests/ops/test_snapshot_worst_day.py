@@ -123,7 +123,7 @@ def test_a_narrowed_run_does_not_hide_that_the_registry_shrank(world):
 
 @pytest.mark.parametrize(
     "change",
-    [{"format": 2}, {"format": "1"}, {"features": ["sealed"]}, {"features": "x"}, {"format": None}],
+    [{"format": 2}, {"format": "1"}, {"features": ["later"]}, {"features": "x"}, {"format": None}],
 )
 @pytest.mark.parametrize("key", ["vault.json", "snapshots/prod/00000001.json"])
 def test_what_a_newer_regvault_wrote_is_refused(small, key, change):

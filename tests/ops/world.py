@@ -28,7 +28,7 @@ from regvault.vault.blobs import BlobReader
 from regvault.vault.catalog import Catalog, vault_cache
 from regvault.vault.root import RootName
 from regvault.vault.signing import NO_KEYS, Keys
-from regvault.vault.vault import Vault, create_vault
+from regvault.vault.vault import Sealing, Vault, create_vault
 
 if TYPE_CHECKING:
     from regvault.model.store import ObjectStore
@@ -197,9 +197,11 @@ class World:
         registry, store: where they are.
         cache: directory of the local caches, or None.
         trust: the keys that the vault is opened with.
+        sealing: to whom a new vault is sealed, or None.
     """
 
     trust: Keys = NO_KEYS
+    sealing: Sealing | None = None
 
     def __init__(
         self,
@@ -216,7 +218,7 @@ class World:
         self.push = Pusher(self.registry)
         self.progress = Listener()
         if not list(self.store.list("vault.json")):
-            create_vault(self.store)
+            create_vault(self.store, self.trust, sealing=self.sealing)
 
     # -- the verbs ------------------------------------------------------------------------------
 
@@ -253,14 +255,20 @@ class World:
             cache_base=self.cache,
         )
 
+    def chain(self, registry: str | None = None) -> str:
+        """What the slots of a registry are named by."""
+        name = registry or self.name
+        ids = {title: each for each, title in self.vault().titles().items()}
+        return ids.get(name, name)
+
     def roots(self, registry: str | None = None) -> list[Root]:
         """All of them, oldest first."""
-        return list(self.vault().roots(registry or self.name))[::-1]
+        return list(self.vault().roots(self.chain(registry)))[::-1]
 
     def root(self, sequence: int | None = None, registry: str | None = None) -> Root:
         if sequence is None:
             return self.roots(registry)[-1]
-        root = self.vault().read_slot(RootName(registry or self.name, sequence))
+        root = self.vault().read_slot(RootName(self.chain(registry), sequence))
         assert root is not None
         return root
 
@@ -278,7 +286,7 @@ class World:
         vault = self.vault(store)
         root = self.root(sequence, registry)
         objects = vault.object_list(root)
-        catalog = Catalog(vault.store, vault_cache(self.cache, vault.id))
+        catalog = Catalog(vault.store, vault_cache(self.cache, vault.id), vault.seal)
         catalog.prepare(1 << 30)
         options.setdefault("threads", 2)
         existing = list(DistributionSource(target, kind="x", threads=1).blobs())

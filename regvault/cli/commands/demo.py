@@ -191,7 +191,7 @@ class _Tour:
         target, existing = open_target(place, threads=4)
         root = next(vault.roots("demo"))
         objects = vault.object_list(root)
-        catalog = Catalog(vault.store, vault_cache(self.cache, vault.id))
+        catalog = Catalog(vault.store, vault_cache(self.cache, vault.id), vault.seal)
         catalog.prepare(root.counts.blobs)
         reader = BlobReader(vault.store, catalog, objects)
         with self.app.progress() as progress:

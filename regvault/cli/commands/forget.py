@@ -110,7 +110,7 @@ def forget(
     if snapshots:
         plan = plan_forget_named(opened, [app.snapshot(opened, text) for text in snapshots])
     else:
-        names = registries or opened.registries()
+        names = registries or [opened.title(name) for name in opened.registries()]
         policies = _policies(app, names, given, place.retention)
         plan = plan_forget(opened, policies, timezone=app.timezone)
     doomed = plan.doomed

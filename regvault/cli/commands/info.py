@@ -62,7 +62,7 @@ def _show(app: App, result: Info) -> None:
     _issues(app, result.issues)
     for each in result.registries:
         say()
-        say(f"Registry {each.name}: {each.status}")
+        say(f"Registry {each.title}: {each.status}")
         for label, text in _lines(app, each, result):
             say(f"  {label:<11} {text}")
         _issues(app, each.issues)
@@ -108,7 +108,7 @@ def _lines(app: App, each: RegistryInfo, result: Info) -> Iterable[tuple[str, st
         yield "verified", "never"
     else:
         found = fmt.count(last.problems, "problem") if last.problems else "no problems"
-        through = f"up to {each.name}@{last.through}"
+        through = f"up to {each.title}@{last.through}"
         yield "verified", f"{time(last.at)} ({last.depth}): {found}, {through}"
     if each.restore_seconds is None or each.restore_rate is None:
         yield "restore", "time unknown; measured by: regvault verify --read-data"

@@ -7,13 +7,20 @@ from typing import TYPE_CHECKING
 
 import click
 
+from regvault.cli import text as fmt
 from regvault.cli.group import command
-from regvault.cli.options import DURATION, LOCATION, endpoint_option
+from regvault.cli.options import (
+    DURATION,
+    LOCATION,
+    endpoint_option,
+    identity_option,
+    secret_ref,
+)
 from regvault.errors import UsageError
 
 if TYPE_CHECKING:
     from regvault.cli.app import App
-    from regvault.config.secrets import SecretRef
+    from regvault.vault.vault import Sealing
 
 
 @command(
@@ -21,6 +28,10 @@ if TYPE_CHECKING:
     examples=[
         ("A vault on a disk", "regvault init /backup/vault"),
         ("A vault in a bucket that exists", "regvault init s3://backup/registry"),
+        (
+            "One that only the holder of another key can read",
+            "regvault init /backup/vault --recipient age1... --identity file:/etc/regvault/age.txt",
+        ),
         (
             "One that nobody can delete for 30 days",
             "regvault init s3://locked/registry --lock governance --lock-for 30d",
@@ -49,6 +60,21 @@ if TYPE_CHECKING:
     help="Make it a vault whose snapshots are signed; where the private key is: file:/PATH or "
     "env:NAME. Made by: regvault key generate.",
 )
+@click.option(
+    "--recipient",
+    "recipients",
+    metavar="R",
+    multiple=True,
+    help="Seal it to this age recipient (age1...), who alone can read what is in it; may be "
+    "repeated. The host that takes snapshots needs an identity of its own: --identity.",
+)
+@click.option(
+    "--sealed-as",
+    metavar="VAULT",
+    type=LOCATION,
+    help="Seal it as this other vault is, whose snapshots can then be copied to it.",
+)
+@identity_option
 @click.pass_obj
 def init(
     app: App,
@@ -57,6 +83,8 @@ def init(
     lock_for: float | None,
     endpoint_url: str | None,
     sign_key: str | None,
+    recipients: tuple[str, ...],
+    sealed_as: str | None,
 ) -> None:
     """Make a vault, after probing what the store really supports.
 
@@ -65,6 +93,10 @@ def init(
 
     --lock needs a bucket with Object Lock. Writers then lock whatever they store, and keep it
     locked while a snapshot needs it. A vault that is there already is locked from now on.
+
+    --recipient makes a sealed vault: layers, manifests and configs are encrypted to the recipients,
+    and the host that stores them cannot read them. Names, tags and digests are hidden from the
+    store; the identity that is given here finds what is there already, and no more.
     """
     from math import ceil
 
@@ -79,8 +111,9 @@ def init(
     policy = LockPolicy(lock, ceil(lock_for)) if lock is not None and lock_for else None
     place = app.vault(vault, endpoint_url=endpoint_url)
     if sign_key is not None:
-        place = replace(place, sign_key=_reference(sign_key))
-    identity = create_vault(place, policy)
+        place = replace(place, sign_key=secret_ref("--sign-key", sign_key))
+    sealing = _sealing(app, recipients, sealed_as)
+    identity = create_vault(place, policy, sealing)
     locked = None if policy is None else policy._asdict()
     signed = place.sign_key is not None
     app.console.document(
@@ -90,6 +123,8 @@ def init(
             "format": 1,
             "lock": locked,
             "signed": signed,
+            "sealed": sealing is not None,
+            "recipients": list(sealing.recipients) if sealing is not None else [],
         }
     )
     app.console.say(f"Made vault {identity} at {place.location}.")
@@ -100,19 +135,38 @@ def init(
             f"Its snapshots are signed: give the key to whoever takes them ($REGVAULT_SIGN_KEY="
             f"{place.sign_key}), and its public key to whoever reads them ($REGVAULT_TRUSTED_KEYS)."
         )
+    if sealing is not None and recipients:
+        app.console.say(f"It is sealed to {fmt.count(len(recipients), 'recipient')}.")
+        app.console.note(
+            "Keep each recipient's identity apart from the vault and from this host: without one "
+            "nothing can be restored. To take snapshots, give the identity that you gave here."
+        )
     app.console.note(f"Next: regvault snapshot SOURCE --vault {place.location}")
 
 
 def _span(seconds: int) -> str:
-    from regvault.cli import text as fmt
-
     return fmt.duration(float(seconds))
 
 
-def _reference(text: str) -> SecretRef:
-    from regvault.config.secrets import parse_secret_ref
+def _sealing(app: App, recipients: tuple[str, ...], sealed_as: str | None) -> Sealing | None:
+    """Return to whom the vault is sealed; None: to nobody.
 
-    try:
-        return parse_secret_ref(text)
-    except ValueError as error:
-        raise UsageError(f"--sign-key: {error}", hint="file:/PATH or env:NAME") from None
+    Raises:
+        UsageError: one of them is no recipient, or both ways to say it are used.
+    """
+    from regvault.assemble import open_vault
+    from regvault.vault.sealing import parse_recipient
+    from regvault.vault.vault import Sealing
+
+    if sealed_as is not None:
+        if recipients:
+            raise UsageError("--recipient and --sealed-as do not go together")
+        origin = open_vault(app.vault(sealed_as))
+        if origin.sealing_key is None:
+            raise UsageError(
+                f"{origin.store.location} is not sealed", hint="Leave --sealed-as out."
+            )
+        return Sealing(copy_of=origin)
+    if not recipients:
+        return None
+    return Sealing(tuple(dict.fromkeys(map(parse_recipient, recipients))))

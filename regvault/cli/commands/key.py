@@ -16,23 +16,32 @@ if TYPE_CHECKING:
     from regvault.cli.app import App
 
 _HERE = "regvault.cli.commands.key"
+_SEALED = "regvault.cli.commands.key_sealed"
 
 
 @group(
     "key",
     {
-        "generate": LazyCommand(f"{_HERE}:generate", "Make a key pair to sign snapshots with."),
-        "list": LazyCommand(f"{_HERE}:list_", "Show who signed the snapshots of the vault."),
+        "generate": LazyCommand(f"{_HERE}:generate", "Make a key to sign with, or to open with."),
+        "list": LazyCommand(f"{_HERE}:list_", "Show who signed, and who can open the vault."),
+        "add-recipient": LazyCommand(
+            f"{_SEALED}:add_recipient", "Seal what is written from now on to one more."
+        ),
+        "remove-recipient": LazyCommand(
+            f"{_SEALED}:remove_recipient", "Seal nothing more to a recipient."
+        ),
+        "rotate": LazyCommand(f"{_SEALED}:rotate", "Give the host that takes snapshots a new key."),
     },
 )
 def key() -> None:
-    """Make keys that sign a vault's snapshots, and see who signed them."""
+    """Keys that sign a vault's snapshots, and keys that a sealed vault is opened with."""
 
 
 @command(
     "generate",
     examples=[
         ("A key to sign with", "regvault key generate /etc/regvault/sign.pem"),
+        ("A key to open a sealed vault with", "regvault key generate --identity vault-key.txt"),
         (
             "A vault whose snapshots it signs",
             "regvault init /backup/vault --sign-key file:/etc/regvault/sign.pem",
@@ -41,18 +50,48 @@ def key() -> None:
     exit_codes=(0, 1, 2, 12),
 )
 @click.argument("file", type=click.Path(dir_okay=False))
+@click.option(
+    "--identity",
+    is_flag=True,
+    help="Make an age identity, that opens a sealed vault, in place of a key to sign with.",
+)
 @click.pass_obj
-def generate(app: App, file: str) -> None:
-    """Make a key pair to sign snapshots with.
+def generate(app: App, file: str, identity: bool) -> None:
+    """Make a key pair to sign snapshots with, or to open a sealed vault with.
 
-    The private Ed25519 key is written to FILE, which must not exist; the public one is shown. FILE
-    is PKCS#8 PEM, readable by its owner alone. Who has it can sign snapshots. Keep a copy of
+    With --identity, FILE is what age-keygen writes, and the recipient is shown that goes with it:
+    for `init --recipient`. Keep it apart from the vault and from the host that takes snapshots:
+    without it nothing can be restored.
+
+    Else the private Ed25519 key is written to FILE, which must not exist; the public one is shown.
+    FILE is PKCS#8 PEM, readable by its owner alone. Who has it can sign snapshots. Keep a copy of
     it apart from the vault: without it no new snapshot can be signed; old ones can be read all the
     same.
     """
     from regvault.vault.signing import SigningKey
 
+    if identity:
+        _generate_identity(app, file)
+        return
     made = SigningKey.generate()
+    write_secret(file, made.to_pem())
+    app.console.document({"file": file, "public": str(made.public), "id": made.public.id})
+    app.console.say(str(made.public))
+    app.console.note(f"Key {made.public.id}; the private one is in {file}.")
+
+
+def _generate_identity(app: App, file: str) -> None:
+    from regvault.vault.sealing import Identity, identities_text
+
+    made = Identity.generate()
+    write_secret(file, identities_text([made]))
+    app.console.document({"file": file, "recipient": made.public})
+    app.console.say(made.public)
+    app.console.note(f"The identity is in {file}; who has it can open what is sealed to it.")
+
+
+def write_secret(file: str, text: str) -> None:
+    """Write a new file that its owner alone can read. Raises UsageError where that fails."""
     try:
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
@@ -61,12 +100,9 @@ def generate(app: App, file: str) -> None:
             hint="Name a file that does not exist, in a directory that does.",
         ) from error
     with os.fdopen(handle, "w") as out:
-        out.write(made.to_pem())
+        out.write(text)
         out.flush()
         os.fsync(out.fileno())
-    app.console.document({"file": file, "public": str(made.public), "id": made.public.id})
-    app.console.say(str(made.public))
-    app.console.note(f"Key {made.public.id}; the private one is in {file}.")
 
 
 @command(
@@ -77,7 +113,7 @@ def generate(app: App, file: str) -> None:
 @vault_option
 @click.pass_obj
 def list_(app: App, vault: str | None, endpoint_url: str | None) -> int:
-    """Show who signed the snapshots of the vault.
+    """Show who signed the snapshots of the vault, and who can open it, if it is sealed.
 
     Each key is shown with what it signed, and whether it is trusted.
 
@@ -85,12 +121,16 @@ def list_(app: App, vault: str | None, endpoint_url: str | None) -> int:
     does, everything is taken.
     """
     from regvault.assemble import open_vault
-    from regvault.ops.keys import list_keys
+    from regvault.cli.commands.key_sealed import say_sealing
+    from regvault.ops.keys import describe_sealing, list_keys
 
     opened = open_vault(app.vault(vault, endpoint_url=endpoint_url))
     uses = list_keys(opened)
     trusted = [str(public) for public in opened.id.keys.trusted]
-    app.console.document({"trusted_keys": trusted, "keys": [use.to_json() for use in uses]})
+    sealing = None if opened.sealing_key is None else describe_sealing(opened)
+    app.console.document(
+        {"trusted_keys": trusted, "keys": [use.to_json() for use in uses], "sealing": sealing}
+    )
     rows = []
     for use in uses:
         for registry, first, last, count in use.snapshots:
@@ -98,6 +138,8 @@ def list_(app: App, vault: str | None, endpoint_url: str | None) -> int:
             state = "trusted" if use.trusted else "NOT TRUSTED"
             rows.append((use.key or "(not signed)", state if trusted else "-", which, count))
     app.console.table(("key", "trusted", "snapshots", "count"), rows, align="lllr")
+    if sealing is not None:
+        say_sealing(app, sealing)
     wrong = [slot for use in uses for slot in use.wrong]
     if wrong:
         app.console.warn(

@@ -161,7 +161,7 @@ def restore(
     # A directory is not made before it is known that there is something to restore.
     absent = is_absent(place)
     to, existing = opening(dry_run=dry_run or absent)
-    catalog = Catalog(opened.store, vault_cache(app.cache_base(), opened.id))
+    catalog = Catalog(opened.store, vault_cache(app.cache_base(), opened.id), opened.seal)
     objects = opened.object_list(root)
     with app.progress() as progress, claim(opened, [root], progress):
         narrow = bool(tags or digests)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from regvault.errors import VaultDamagedError
+from regvault.errors import CredentialError, VaultDamagedError
 from regvault.ops.check.vaults import flaw_of, may_be_of
 from regvault.ops.snapshot.scope import place_text
 from regvault.policy.rule321 import Flaw
@@ -59,9 +59,9 @@ def subjects(vaults: Sequence[SeenVault], registries: Sequence[SeenRegistry]) ->
 def _by_id(chains: list[tuple[SeenVault, SeenChain]]) -> Iterator[Subject]:
     found: dict[str, Subject] = {}
     for vault, chain in sorted(chains, key=lambda pair: not pair[1].id):
-        same_name = (s for s in found.values() if s.name == chain.chain.name)
+        same_name = (s for s in found.values() if s.name == chain.chain.title)
         if chain.id or (subject := next(same_name, None)) is None:
-            name = chain.chain.name
+            name = chain.chain.title
             subject = found.setdefault(chain.id or f"{name}?", Subject(name))
         subject.chains.append((vault, chain))
     yield from sorted(found.values(), key=lambda subject: subject.name)
@@ -72,19 +72,19 @@ def _of_registry(registry: SeenRegistry, chains: list[tuple[SeenVault, SeenChain
     at = registry.at
     subject = Subject(at.permanent or at.name, registry)
     here = {chain.id for _, chain in chains if _is_from(chain, at)}
-    named = {chain.id for _, chain in chains if chain.id and chain.chain.name == at.permanent}
+    named = {chain.id for _, chain in chains if chain.id and chain.chain.title == at.permanent}
     ids = here or named
-    names = {chain.chain.name for _, chain in chains if chain.id in ids} | {at.permanent}
+    names = {chain.chain.title for _, chain in chains if chain.id in ids} | {at.permanent}
     for vault, chain in chains:
-        if chain.id in ids or (not chain.id and chain.chain.name in names):
+        if chain.id in ids or (not chain.id and chain.chain.title in names):
             subject.chains.append((vault, chain))
-        elif chain.chain.name == at.permanent and chain.newest is not None:
+        elif chain.chain.title == at.permanent and chain.newest is not None:
             subject.notes.append(
                 f"{vault.at.name} has a {at.permanent} too, but another registry: it was read from "
                 f"{place_text(chain.newest.source)}, and has another id"
             )
     if at.permanent is None and subject.chains:
-        subject.name = subject.chains[0][1].chain.name
+        subject.name = subject.chains[0][1].chain.title
     if named and not here:
         subject.notes.append(
             f"no vault has a snapshot that was read from {at.location}: matched by the name "
@@ -117,6 +117,8 @@ def _compare_names(subject: Subject) -> None:
         try:
             if may_be_of(vault.vault, root, live):
                 continue
+        except CredentialError:
+            continue  # it is sealed, and was opened without an identity
         except VaultDamagedError as error:
             chain.flaws.append(flaw_of(error))
             continue

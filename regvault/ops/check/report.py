@@ -86,7 +86,7 @@ class CheckedCopy:
         if self.chain is None or root is None:
             return None
         return {
-            "registry": root.name.registry,
+            "registry": root.name.title,
             "registry_id": root.registry_id,
             "snapshots": len(self.chain.chain.restorable()),
             "sequence": root.name.sequence,

@@ -197,7 +197,7 @@ def may_be_of(vault: Vault, root: Root, live: SeenRegistry) -> bool:
         VaultDamagedError: the snapshot cannot be read.
     """
     with Opened(vault, root) as opened:
-        if not root.repositories.entries:
+        if not root.counts.repositories:
             return True
         first = (entry.name for entry in islice(opened.entries(), _NAMED))
         return any(map(live.may_have, first)) or any(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING
 
 from regvault.errors import (
+    DigestMismatchError,
     ObjectNotFoundError,
     PreconditionError,
     RefusedError,
@@ -20,7 +22,13 @@ from regvault.vault.certain import read_chain
 from regvault.vault.condemned import read_condemned_to, refuse_if_condemned_since
 from regvault.vault.copied import copied_document, origin_of
 from regvault.vault.fetch import fetch_document
-from regvault.vault.keys import RAW_BLOB_BYTES, digest_of_key
+from regvault.vault.keys import (
+    CATALOG,
+    RAW_BLOB_BYTES,
+    digest_of_key,
+    is_keyed,
+    parse_segment_key,
+)
 from regvault.vault.parties import void_document
 from regvault.vault.presence import Presence, list_objects
 from regvault.vault.root import RootName, parse_root
@@ -98,9 +106,12 @@ class Feed:
         self.lost = [
             ref for ref in self._presence.missing.values() if self._presence.size(ref.key) is None
         ]
-        self._catalog = Catalog(vault.store, vault_cache(cache_base, vault.id))
-        self._catalog.prepare(1 << 30)
-        self._writer = ObjectWriter(vault.store, self._run, self._presence, self._condemned)
+        if vault.sealing_key is None:
+            self._catalog = Catalog(vault.store, vault_cache(cache_base, vault.id))
+            self._catalog.prepare(1 << 30)
+        self._writer = ObjectWriter(
+            vault.store, self._run, self._presence, self._condemned, vault.seal
+        )
 
     def _newest_of_others(self) -> Iterable[Root]:
         for name in self.vault.registries():
@@ -237,7 +248,8 @@ class Feed:
 
     def _told(self, ref: ObjectRef) -> bool:
         """Return whether a segment names an object: it was durable before the segment was."""
-        assert self._catalog is not None
+        if self._catalog is None:
+            return False  # of a sealed vault it may be that nobody can read it here
         if ref.key.startswith("blobs/"):
             digest = digest_of_key(ref.key)
             places = self._catalog.find(digest) if digest is not None else []
@@ -281,7 +293,7 @@ class Feed:
 
     def _keep(self, ref: ObjectRef, stored: ObjectRef, proof: str, members: list[Location]) -> None:
         digest = digest_of_key(ref.key)
-        if ref.key.startswith("blobs/") and digest is not None:
+        if ref.key.startswith("blobs/") and digest is not None and not is_keyed(ref.key):
             if not digest.startswith("sha256:"):
                 proof = "regvault"  # the store knows nothing of this digest
             members = [Location(digest, ref.key, 0, ref.size, ref.size, proof)]
@@ -303,9 +315,29 @@ class Feed:
         self._catalog.write(sorted(set(lines)), self._run)
         self._last_checkpoint = time.monotonic()
 
+    def take_segments(self, source: ObjectStore) -> None:
+        """Copy the segments of a sealed vault that are not here, as they are: no key is needed.
+
+        What was stored becomes durable first.
+        """
+        store = self.vault.store
+        store.barrier()
+        there = {entry.key for entry in store.list(CATALOG)}
+        for entry in source.list(CATALOG):
+            name = parse_segment_key(entry.key)
+            if name is None or entry.key in there:
+                continue
+            with (
+                contextlib.suppress(ObjectNotFoundError, DigestMismatchError),
+                source.open(entry.key) as reader,
+            ):
+                # One that is gone was merged; a damaged one is of no use here either.
+                store.put_stream(entry.key, reader, size=entry.size, sha256=name.sha256)
+
     def merge(self) -> None:
         """Merge segments where there are many."""
-        assert self._catalog is not None
+        if self._catalog is None:
+            return
         self._catalog.merge(self._run, set(self._condemned))
 
 

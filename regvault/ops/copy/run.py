@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import (
     DigestMismatchError,
-    NotFoundError,
     ObjectNotFoundError,
     RefusedError,
     VaultDamagedError,
@@ -18,10 +17,12 @@ from regvault.ops.bounded import again_when_broken, in_order
 from regvault.ops.claim import claim
 from regvault.ops.copy.feed import Feed
 from regvault.ops.copy.result import Copied, CopyProblem, CopyResult
+from regvault.ops.selector import registry_named
 from regvault.ops.writing import writing
 from regvault.vault import recover
 from regvault.vault.catalog import Catalog, vault_cache
 from regvault.vault.fetch import fetch_document
+from regvault.vault.keyring import copy_key_records
 from regvault.vault.keys import new_run_id
 from regvault.vault.objectlist import ObjectRef
 from regvault.vault.records import read_records, write_record
@@ -84,19 +85,23 @@ def copy(
                 f"{target.store.location} is the same vault as {source.store.location}",
                 hint="Make another one with: regvault init VAULT",
             )
+        if target.sealing_key != source.sealing_key:
+            raise RefusedError(
+                f"{target.store.location} and {source.store.location} are not sealed alike",
+                hint="A copy has the very bytes of the original. Make a vault for it with: "
+                "regvault init VAULT"
+                + (f" --sealed-as {source.store.location}" if source.sealing_key else ""),
+            )
     source.require_amendments()
     known = source.registries()
-    for name in options.registries:
-        if name not in known:
-            raise NotFoundError(
-                f"{source.store.location} has no registry {name}", hint="See: regvault snapshots"
-            )
+    chosen = [registry_named(source, name, known) for name in options.registries]
     result = CopyResult(source.store.location, dry_run=options.dry_run)
     result.targets = [Copied(target.store.location) for target in targets]
-    catalog = Catalog(source.store, vault_cache(options.cache_base, source.id))
+    catalog = Catalog(source.store, vault_cache(options.cache_base, source.id), source.seal)
     try:
-        catalog.prepare(1 << 30)
-        for name in options.registries or known:
+        if source.sealing_key is None:
+            catalog.prepare(1 << 30)
+        for name in chosen or known:
             _Copier(source, targets, name, catalog, options, result, progress).run()
     finally:
         catalog.close()
@@ -184,6 +189,7 @@ class _Copier:
 
     def _work(self, slots: list[_Slot]) -> None:
         """Copy; heal; say what was done."""
+        self._copy_keys()
         with self._claim([slot.root for slot in slots if slot.root is not None]):
             for slot in slots:
                 self._copy_slot(slot)
@@ -261,6 +267,8 @@ class _Copier:
                     feed.fill_void(lease, slot.name)
             elif slot.data is not None:
                 purged = self._source.purged(slot.root) if slot.root is not None else ()
+                if self._source.sealing_key is not None:
+                    feed.take_segments(self._source.store)
                 feed.fill(lease, slot.name, slot.data, objects, purged)
                 if slot.root is not None:
                     feed.newest = slot.root
@@ -357,8 +365,8 @@ class _Copier:
 
     def _members(self, ref: ObjectRef) -> list[Location]:
         """Return the catalog lines of what lies in a pack or a meta object."""
-        if not ref.key.startswith(recover.PREFIXES):
-            return []
+        if self._source.sealing_key is not None or not ref.key.startswith(recover.PREFIXES):
+            return []  # the segments of a sealed vault are copied as they are
         return self._catalog.members(ref.key) or recover.members_of(self._source.store, ref)
 
     def _heal(self) -> None:
@@ -375,6 +383,13 @@ class _Copier:
                 feed.vault.store.barrier()
 
     # -- records --------------------------------------------------------------------------------
+
+    def _copy_keys(self) -> None:
+        """Copy the key records of a sealed vault that the targets lack."""
+        if self._source.sealing_key is None or self._options.dry_run:
+            return
+        for feed in self._feeds:
+            copy_key_records(self._source.store, self._source.id, feed.vault.store)
 
     def _copy_confirmations(self, feed: Feed) -> None:
         """Say in the target too which held snapshots were accepted."""

@@ -278,10 +278,9 @@ def _superseded(vault: Vault, segments: list[Seen]) -> Iterator[Seen]:
         name = parse_segment_key(seen.key)
         if name is None or name.level == 0:
             continue
-        segment = Segment(vault.store, name)
+        segment = Segment(vault.store, name, vault.seal)
         try:
-            for _ in segment.read():
-                pass
+            segment.prove()
             gone.update(segment.table().supersedes)
         except (VaultDamagedError, ObjectNotFoundError):
             continue  # the catalog does without it, and needs those that it superseded

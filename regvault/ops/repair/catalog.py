@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from regvault.errors import ObjectNotFoundError, VaultDamagedError
+from regvault.errors import CredentialError, ObjectNotFoundError, VaultDamagedError
 from regvault.vault import recover
 from regvault.vault.catalog import Catalog
-from regvault.vault.keys import digest_of_key, new_run_id, parse_segment_key
-from regvault.vault.segment import Location, Segment, write_segment
+from regvault.vault.keys import digest_of_key, is_keyed, name_of_key, new_run_id, parse_segment_key
+from regvault.vault.sealing import HEADER_BYTES
+from regvault.vault.segment import Location, Segment, sealed_proof, write_segment
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -36,7 +37,7 @@ def rebuild_catalog(vault: Vault, roots: Iterable[Root], bad: Collection[str]) -
         its key; None where there was nothing to write.
     """
     store = vault.store
-    catalog = Catalog(store, None)
+    catalog = Catalog(store, None, vault.seal)
     lines: set[bytes] = set()
     try:
         told: set[str] = set()
@@ -52,20 +53,30 @@ def rebuild_catalog(vault: Vault, roots: Iterable[Root], bad: Collection[str]) -
             for ref in vault.object_list(root):
                 if ref.key not in told and ref.key not in done:
                     done.add(ref.key)
-                    with suppress(VaultDamagedError, ObjectNotFoundError):
+                    with suppress(VaultDamagedError, ObjectNotFoundError, CredentialError):
                         lines.update(place.line() for place in _places(vault, ref))
     lines.update(_some_line(vault, bad) if bad and not lines else ())
     levels = [name.level for name in map(parse_segment_key, bad) if name is not None]
     level = max(levels) + 1 if levels else 0
     store.barrier()
     return write_segment(
-        store, sorted(lines), level=level, run=new_run_id(), supersedes=sorted(bad)
+        store,
+        sorted(lines),
+        level=level,
+        run=new_run_id(),
+        supersedes=sorted(bad),
+        seal=vault.seal,
     )
 
 
 def _places(vault: Vault, ref: ObjectRef) -> Iterator[Location]:
     if ref.key.startswith(recover.PREFIXES):
-        yield from recover.members_of(vault.store, ref)
+        yield from recover.members_of(vault.store, ref, vault.seal)
+    elif is_keyed(ref.key):
+        head = vault.store.get(ref.key, length=HEADER_BYTES)
+        name, size = name_of_key(ref.key), vault.seal.raw_size(head, ref.size)
+        if name is not None and size is not None:
+            yield Location(name, ref.key, 0, ref.size, size, sealed_proof(ref.sha256))
     elif ref.key.startswith("blobs/"):
         digest = digest_of_key(ref.key)
         if digest is not None:
@@ -79,6 +90,6 @@ def _some_line(vault: Vault, bad: Collection[str]) -> Iterator[bytes]:
         if name is None or entry.key in bad:
             continue
         with suppress(VaultDamagedError, ObjectNotFoundError):
-            for line in Segment(vault.store, name).read():
+            for line in Segment(vault.store, name, vault.seal).read():
                 yield line
                 return

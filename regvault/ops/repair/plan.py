@@ -156,7 +156,7 @@ def plan_repair(
     plan = RepairPlan(problems=report.count, lost_allowed=drop_lost)
     if isinstance(vault.store, Recovered):
         plan.documents = sorted(vault.store.lost)
-    catalog = Catalog(vault.store, None)
+    catalog = Catalog(vault.store, None, vault.seal)
     try:
         catalog.prepare(1 << 30)
         damaged: dict[str, str] = {}
@@ -270,6 +270,9 @@ def _action(
     same = tuple(spare.name for spare in vaults if spare.has_object(ref))
     if same:
         return Action(ref, problem, "fetch", same)
+    if vault.seal.sealed:
+        # Sealed anew it has other bytes. The next snapshot stores what the newest one needs of it.
+        return Action(ref, problem, "none")
     if ref.key.startswith("blobs/"):
         digest = digest_of_key(ref.key) or ""
         having = tuple(s.name for s in (own, *spares) if s.has_blob(digest))

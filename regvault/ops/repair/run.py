@@ -175,7 +175,7 @@ def _round(
     by: Callable[[], str],
 ) -> None:
     roots = [root for name in vault.registries() for root in vault.roots(name, damaged=_ignore)]
-    catalog = Catalog(vault.store, None)
+    catalog = Catalog(vault.store, None, vault.seal)
     try:
         with claim(vault, roots, progress):
             catalog.prepare(1 << 30)
@@ -332,7 +332,7 @@ def _replace(
         condemned = read_condemned(store, vault.id)
         actions = [a for a in actions if not {a.ref.key} & (condemned | vault.amendments.keys())]
         goes = {action.ref.key for action in actions}
-        writer = ObjectWriter(store, run, Presence(None), condemned | goes)
+        writer = ObjectWriter(store, run, Presence(None), condemned | goes, vault.seal)
         lines: set[Location] = set()
         lost: set[str] = set()
         gathered = _gather(mender, writer, plan) if goes & set(plan.unknown) else None

@@ -61,7 +61,7 @@ class VaultSpare:
         """Wrap; `name`: for people, else where it is."""
         self.vault = vault
         self.name = name or vault.store.location
-        self._catalog = Catalog(vault.store, None)
+        self._catalog = Catalog(vault.store, None, vault.seal)
         self._catalog.prepare(1 << 30)
         # Of a copied root some objects have other keys here.
         self._moved: dict[str, ObjectRef | None] = dict(vault.amendments)
@@ -153,7 +153,7 @@ def _open(vault: Vault, places: Iterator[Location], digest: str) -> tuple[ByteRe
         try:
             if is_raw(place):
                 return vault.store.open(place.key), place.size
-            reader = BlobReader(vault.store, Catalog(vault.store, None), None)
+            reader = BlobReader(vault.store, Catalog(vault.store, None, vault.seal), None)
             data = reader.read_place(place)
         except (ObjectNotFoundError, VaultDamagedError):
             continue

@@ -99,7 +99,8 @@ class Restorer:
         # Each state is read three times: by the plan, for links and for tags.
         if not isinstance(vault.store, HierarchicalStore):
             vault.kept = KeptChunks()
-        self._purged = {d for d in vault.purged(root) if not reader.holds(d)}
+        #: Names of what was purged, and of no object of the snapshot.
+        self._purged = {name for name in vault.purged(root) if not reader.holds_name(name)}
         self._failed: dict[str, str] = {}
         self._lock = threading.Lock()
         #: repository -> why its state cannot be read; "": a part of the list of all, or of damage.

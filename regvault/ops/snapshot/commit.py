@@ -15,7 +15,7 @@ from regvault.vault.condemned import refuse_if_condemned_since
 from regvault.vault.envelope import to_time
 from regvault.vault.keys import tree_key
 from regvault.vault.objectlist import REBASE_SHARE, ListRef, build_base, build_delta
-from regvault.vault.root import MAX_ROOT_BYTES, RootName
+from regvault.vault.root import MAX_ROOT_BYTES
 from regvault.vault.slots import holds
 
 if TYPE_CHECKING:
@@ -108,14 +108,14 @@ def commit_root(
     sequence = session.next_sequence()
     previous = session.previous
     for _ in range(_MAX_SLOTS):
-        name = RootName(session.registry, sequence)
+        name = session.root_name(sequence)
         candidate = replace(
             root,
             name=name,
             previous=previous.sha256 if previous else None,
             finished=to_time(time.time_ns()),
         )
-        data, sha256 = candidate.to_document(vault.id)
+        data, sha256 = candidate.to_document(vault.id, vault.seal)
         assert len(data) <= MAX_ROOT_BYTES
         lease.renew(slot=name.key)
         refuse_if_condemned_since(vault.store, session.condemned_to)
@@ -141,6 +141,6 @@ def commit_root(
         vault.store.barrier()
         return replace(candidate, sha256=sha256)
     raise TemporaryError(
-        f"{_MAX_SLOTS} slots of {session.registry} in a row were filled by others",
+        f"{_MAX_SLOTS} slots of {session.title} in a row were filled by others",
         hint="Several hosts snapshot this registry at once; let one of them do it.",
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from regvault.vault.keys import blob_key, digest_of_key
+from regvault.vault.keys import blob_key, digest_of_key, is_keyed, name_of_key
 from regvault.vault.objectlist import ObjectRef
-from regvault.vault.segment import Location
+from regvault.vault.segment import Location, stored_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -47,6 +47,7 @@ class VaultLookup:
         self._store = store
         self._needs = needs
         self._catalog = catalog
+        self._seal = catalog.seal
         self._objects = objects
         self._presence = presence
         self._condemned = condemned
@@ -72,7 +73,9 @@ class VaultLookup:
 
     def _raw(self, digest: str) -> list[Location]:
         """Return where a raw blob lies by the newest root, though no segment says so any more."""
-        ref = self._objects.get(blob_key(digest)) if self._objects is not None else None
+        if self._objects is None or self._seal.sealed:
+            return []  # its key does not tell which of several forms, nor its own size
+        ref = self._objects.get(blob_key(digest))
         if ref is None:
             return []
         place = Location(digest, ref.key, 0, ref.size, ref.size, "regvault")
@@ -88,6 +91,8 @@ class VaultLookup:
         if size is None:
             return None
         stated = digest_of_key(place.key)
+        if is_keyed(place.key):
+            return self._sealed(place, size)
         if place.key.startswith("blobs/"):
             if size != place.size or stated != place.digest:
                 return None
@@ -98,6 +103,14 @@ class VaultLookup:
         if stated is None:
             return None
         return ObjectRef(place.key, size, stated.partition(":")[2])
+
+    def _sealed(self, place: Location, size: int) -> ObjectRef | None:
+        """Return the object of a sealed raw blob, whose line tells its SHA-256."""
+        sha256 = stored_sha256(place)
+        named = name_of_key(place.key) == self._seal.name(place.digest)
+        if sha256 is None or not named or size != place.length:
+            return None
+        return ObjectRef(place.key, size, sha256)
 
     def _sha256_of(self, key: str) -> str:
         """Hash an object of the vault whose name is of another algorithm."""

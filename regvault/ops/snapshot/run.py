@@ -56,13 +56,14 @@ def snapshot(
         SourceUnavailableError: there is none any more.
         LeaseHeldError: another snapshot of it is at work, or a prune decides.
     """
-    registry, known = choose_registry(vault, source, options.registry)
-    check_source(source, registry, known=known)
+    chosen = choose_registry(vault, source, options.registry)
+    registry = chosen.registry
+    check_source(source, chosen.title, known=chosen.known)
     bad: set[str] = set()
     if options.dry_run:
         run = new_run_id()
         return _healing(
-            lambda: Run(vault, source, options, registry, run, progress, cache_base, bad).dry(),
+            lambda: Run(vault, source, options, chosen, run, progress, cache_base, bad).dry(),
             bad,
             progress,
         )
@@ -71,7 +72,7 @@ def snapshot(
     ) as (run, lease):
 
         def take() -> SnapshotResult:
-            this = Run(vault, source, options, registry, run, progress, cache_base, bad)
+            this = Run(vault, source, options, chosen, run, progress, cache_base, bad)
             try:
                 return this.take(lease)
             except sqlite3.DatabaseError as error:
@@ -79,7 +80,7 @@ def snapshot(
                     return this.result
                 progress.warn(f"the local cache is broken ({error}); beginning again without it")
                 discard_database(vault_cache(cache_base, vault.id), needs_file(registry))
-            return Run(vault, source, options, registry, run, progress, cache_base, bad).take(lease)
+            return Run(vault, source, options, chosen, run, progress, cache_base, bad).take(lease)
 
         return _healing(take, bad, progress)
 

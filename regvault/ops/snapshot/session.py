@@ -19,9 +19,10 @@ from regvault.ops.snapshot.scope import is_from, place_text
 from regvault.vault.blobs import BlobReader
 from regvault.vault.catalog import Catalog, vault_cache
 from regvault.vault.condemned import read_condemned_to
-from regvault.vault.keys import REGISTRY_NAME
+from regvault.vault.keys import REGISTRY_NAME, new_run_id
 from regvault.vault.presence import Presence, list_objects
 from regvault.vault.records import is_held, known_damage
+from regvault.vault.root import RootName
 from regvault.vault.writer import ObjectWriter
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from regvault.vault.root import Root
     from regvault.vault.vault import Vault
 
-__all__ = ["RepositoryEntry", "Session", "choose_registry", "parse_entry"]
+__all__ = ["Chosen", "RepositoryEntry", "Session", "choose_registry", "parse_entry"]
 
 #: (repository, kind, subject, image) -> the sequence that first had it.
 Damage = dict[tuple[str, str, str, str], int]
@@ -72,8 +73,22 @@ def parse_entry(line: bytes) -> RepositoryEntry:
     return RepositoryEntry(name, state, "" if fingerprint == "-" else fingerprint)
 
 
-def choose_registry(vault: Vault, source: RegistrySource, name: str | None) -> tuple[str, bool]:
-    """Return the permanent name of the registry to snapshot, and whether the vault knows it.
+class Chosen(NamedTuple):
+    """The registry to snapshot.
+
+    Attributes:
+        registry: what its slots are named by: its name; in a sealed vault its id.
+        title: its name.
+        known: whether the vault has slots of it.
+    """
+
+    registry: str
+    title: str
+    known: bool
+
+
+def choose_registry(vault: Vault, source: RegistrySource, name: str | None) -> Chosen:
+    """Return the registry to snapshot.
 
     A name given must be one; else the registry that was last read from this place is meant, else a
     name is made from the place.
@@ -81,6 +96,8 @@ def choose_registry(vault: Vault, source: RegistrySource, name: str | None) -> t
     Raises:
         UsageError: the name given is none; or the name made is that of another registry.
     """
+    if vault.sealing_key is not None:
+        vault.seal.name("")  # whoever cannot open names is told so now
     registries = vault.registries()
     if name is not None:
         if not REGISTRY_NAME.fullmatch(name):
@@ -89,20 +106,31 @@ def choose_registry(vault: Vault, source: RegistrySource, name: str | None) -> t
                 hint="Use 1 to 64 of a-z, 0-9, '.', '_' and '-', with a letter or digit at both "
                 "ends.",
             )
-        return name, name in registries
+        return _named(vault, name, registries)
     for registry in registries:
         newest = next(vault.roots(registry, damaged=_ignore), None)
         if newest is not None and is_from(newest, source):
-            return registry, True
+            return Chosen(registry, vault.title(registry), known=True)
     made = re.sub(r"[^a-z0-9]+", "-", source.location.partition(":")[2].lower()).strip("-")
     made = made[-64:].strip("-") or "registry"
-    newest = next(vault.roots(made, damaged=_ignore), None) if made in registries else None
+    found = _named(vault, made, registries)
+    newest = next(vault.roots(found.registry, damaged=_ignore), None) if found.known else None
     if newest is not None:
         raise UsageError(
             f"the vault has a registry {made} already, of {place_text(newest.source)}",
             hint=f"If it is the same, say so with --registry {made}; else give this one a name.",
         )
-    return made, made in registries
+    return found
+
+
+def _named(vault: Vault, name: str, registries: list[str]) -> Chosen:
+    """Return the registry of this name; in a sealed vault a new one gets an id."""
+    if vault.sealing_key is None:
+        return Chosen(name, name, name in registries)
+    for registry, title in vault.titles().items():
+        if title == name:
+            return Chosen(registry, name, known=True)
+    return Chosen(new_run_id(), name, known=False)
 
 
 def _ignore(_error: VaultDamagedError) -> None:
@@ -137,7 +165,7 @@ class Session:
     def __init__(
         self,
         vault: Vault,
-        registry: str,
+        chosen: Chosen,
         run: str,
         *,
         cache_base: str | None,
@@ -149,7 +177,7 @@ class Session:
 
         Args:
             vault: the vault.
-            registry: whose chain.
+            chosen: whose chain.
             run: this run.
             cache_base: directory of the local caches; None: keep nothing.
             threads: for LIST.
@@ -160,7 +188,9 @@ class Session:
             RefusedError: the chain is fed by copies from another vault.
         """
         self.vault = vault
+        registry = chosen.registry
         self.registry = registry
+        self.title = chosen.title
         self.run = run
         self.directory = vault_cache(cache_base, vault.id)
         self._progress = progress
@@ -177,7 +207,7 @@ class Session:
                 break
         if self.previous is not None and self.previous.amendment is not None:
             raise RefusedError(
-                f"{registry} of {vault.store.location} is a copy from another vault"
+                f"{chosen.title} of {vault.store.location} is a copy from another vault"
                 f" ({self.previous.amendment.get('origin')})",
                 hint="Snapshot into that one, and copy again; or give this registry another name: "
                 "--registry NAME",
@@ -189,9 +219,9 @@ class Session:
         self._distrust_known()
         self.condemned, self.condemned_to = read_condemned_to(vault.store, vault.id)
         self.presence = Presence(self.objects, bad)
-        self.catalog = Catalog(vault.store, self.directory)
+        self.catalog = Catalog(vault.store, self.directory, vault.seal)
         self.blobs = BlobReader(vault.store, self.catalog, self.objects)
-        self.writer = ObjectWriter(vault.store, run, self.presence, self.condemned)
+        self.writer = ObjectWriter(vault.store, run, self.presence, self.condemned, vault.seal)
         self._threads = 1 if isinstance(vault.store, HierarchicalStore) else threads
         self._lister = ThreadPoolExecutor(1, thread_name_prefix="presence")
         self._listing = self._lister.submit(self._list)
@@ -235,7 +265,9 @@ class Session:
             self.objects = None
             self.presence.close()
             self.presence = Presence(None, self._bad)
-            self.writer = ObjectWriter(self.vault.store, self.run, self.presence, self.condemned)
+            self.writer = ObjectWriter(
+                self.vault.store, self.run, self.presence, self.condemned, self.vault.seal
+            )
             self._list()
 
     def distrust(self, error: VaultDamagedError) -> None:
@@ -247,6 +279,18 @@ class Session:
     def next_sequence(self) -> int:
         """Return the number of the first free slot."""
         return self.slots[-1] + 1 if self.slots else 1
+
+    @property
+    def registry_id(self) -> str:
+        """The permanent id of the registry: of the run that took its first snapshot, if plain."""
+        if self.previous is not None:
+            return self.previous.registry_id
+        return self.registry if self.vault.seal.sealed else self.run
+
+    def root_name(self, sequence: int) -> RootName:
+        """Return the name of a slot of the chain."""
+        label = self.title if self.vault.seal.sealed else ""
+        return RootName(self.registry, sequence, label)
 
     def entries(self) -> Iterator[RepositoryEntry]:
         """Yield the repository list of the newest root."""

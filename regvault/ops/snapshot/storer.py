@@ -25,14 +25,14 @@ from regvault.ops.snapshot.lookup import VaultLookup
 from regvault.ops.snapshot.state import Parsed, parse
 from regvault.vault.keys import RAW_BLOB_BYTES, blob_key
 from regvault.vault.pack import MetaWriter, PackWriter, Placed
-from regvault.vault.segment import Location
+from regvault.vault.segment import Location, sealed_proof
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
     from regvault.model.progress import Progress
     from regvault.model.registry import RegistrySource
-    from regvault.model.store import ObjectStore
+    from regvault.model.store import ByteReader, ObjectStore
     from regvault.vault.blobs import BlobReader
     from regvault.vault.catalog import Catalog
     from regvault.vault.needs import NeedIndex
@@ -81,6 +81,7 @@ class BlobStorer:
     ) -> None:
         self._source = source
         self._writer = writer
+        self._seal = writer.seal
         self._needs = needs
         self._catalog = catalog
         self._blobs = blobs
@@ -203,7 +204,7 @@ class BlobStorer:
 
         (A size that a manifest states wrongly makes a mismatch too: then the blob is read.)
         """
-        if not digest.startswith("sha256:"):
+        if not digest.startswith("sha256:") or self._seal.sealed:
             return None
         store, key = self._source.blob_object(digest)
         sha256 = digest.partition(":")[2]
@@ -212,18 +213,20 @@ class BlobStorer:
         except (DigestMismatchError, StoreAccessError):
             return None
         if copied is not None:
-            self._placed(digest, *copied)
+            ref, proof = copied
+            self._placed(digest, ref, ref.size, proof)
             return declared
         return None
 
-    def _placed(self, digest: str, ref: ObjectRef, proof: str) -> None:
-        """Note a raw blob that is in its place."""
-        self._needs.place(digest, ref, ref.size)
+    def _placed(self, digest: str, ref: ObjectRef, size: int, proof: str) -> None:
+        """Note a large blob that is in its place; `size`: its own."""
+        self._needs.place(digest, ref, size)
+        name = self._seal.name(digest)
         with self._lock:
-            self._lines.append(Location(digest, ref.key, 0, ref.size, ref.size, proof).line())
-            self._remember(digest, ref.size)
+            self._lines.append(Location(name, ref.key, 0, ref.size, size, proof).line())
+            self._remember(digest, size)
             self._inflight.pop(digest, None)
-        self._count(digest, ref.size)
+        self._count(digest, size)
 
     def _blame(self, digest: str, kind: Kind) -> None:
         with self._lock:
@@ -246,15 +249,22 @@ class BlobStorer:
                     return None
                 self._add_small(digest, data, metadata=metadata)
                 return size
-            sha256 = digest.partition(":")[2] if digest.startswith("sha256:") else None
-            body = reader if sha256 else VerifyingReader(reader, digest)
             try:
-                ref, proof = self._writer.put_raw(blob_key(digest), body, size, sha256)
+                ref, proof = self._put(digest, reader, size)
             except DigestMismatchError:
                 self._blame(digest, Kind.BLOB_DAMAGED)
                 return None
-        self._placed(digest, ref, proof)
+        self._placed(digest, ref, size, proof)
         return size
+
+    def _put(self, digest: str, reader: ByteReader, size: int) -> tuple[ObjectRef, str]:
+        """Store a large blob; return its object, and who proved its bytes."""
+        if self._seal.sealed:
+            ref = self._writer.put_sealed(digest, VerifyingReader(reader, digest, size))
+            return ref, sealed_proof(ref.sha256)
+        sha256 = digest.partition(":")[2] if digest.startswith("sha256:") else None
+        body = reader if sha256 else VerifyingReader(reader, digest)
+        return self._writer.put_raw(blob_key(digest), body, size, sha256)
 
     def _add_small(self, digest: str, data: bytes, *, metadata: bool) -> None:
         with self._lock:
@@ -276,7 +286,9 @@ class BlobStorer:
             self._needs.place(one.digest, one.ref, one.size)
         with self._lock:
             self._lines += [
-                Location(x.digest, x.ref.key, x.offset, x.length, x.size, "regvault").line()
+                Location(
+                    self._seal.name(x.digest), x.ref.key, x.offset, x.length, x.size, "regvault"
+                ).line()
                 for x in placed
             ]
             for one in placed:
@@ -322,6 +334,7 @@ class BlobStorer:
         if (
             not self._presence.bad
             and self._brought(digest) is None
+            and self._seal.opens_contents
             and self.find(digest) is not None
         ):
             with contextlib.suppress(NotFoundError):

@@ -31,19 +31,20 @@ from regvault.ops.snapshot.tally import Tally
 from regvault.policy.damage import Rank, rank
 from regvault.policy.shrink import shrunk
 from regvault.vault.envelope import to_time
-from regvault.vault.keys import tree_key
 from regvault.vault.needs import NeedIndex
-from regvault.vault.objectlist import ObjectRef
-from regvault.vault.root import Counts, Root, RootName
-from regvault.vault.tree import ChunkRef, TreeBuilder, TreeRef
+from regvault.vault.root import Counts, Root
+from regvault.vault.tree import TreeBuilder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator
+    from collections.abc import Container, Iterator
 
     from regvault.model.progress import Progress
     from regvault.model.registry import RegistrySource
     from regvault.ops.snapshot.plan import Plan
+    from regvault.ops.snapshot.session import Chosen
     from regvault.vault.lease import Lease
+    from regvault.vault.objectlist import ObjectRef
+    from regvault.vault.tree import TreeRef
     from regvault.vault.vault import Vault
 
 __all__ = ["Run"]
@@ -66,7 +67,7 @@ class Run:
         vault: Vault,
         source: RegistrySource,
         options: SnapshotOptions,
-        registry: str,
+        chosen: Chosen,
         run: str,
         progress: Progress,
         cache_base: str | None,
@@ -78,7 +79,7 @@ class Run:
             vault: where to.
             source: the live registry.
             options: what was asked for.
-            registry: permanent name.
+            chosen: which one it is.
             run: id of this run.
             progress: is told how far it is.
             cache_base: directory of the local caches; None keeps nothing.
@@ -92,14 +93,14 @@ class Run:
         self.started = source.ahead_since_ns() or time.time_ns()
         self.session = Session(
             vault,
-            registry,
+            chosen,
             run,
             cache_base=cache_base,
             threads=options.threads,
             progress=progress,
             bad=set() if bad is None else bad,
         )
-        self.result = SnapshotResult(registry, fail_on=options.fail_on)
+        self.result = SnapshotResult(chosen.title, fail_on=options.fail_on)
         self._say_where_it_was()
         self.windows: dict[str, list[str]] = {}
         self.damage: list[bytes] = []
@@ -110,7 +111,7 @@ class Run:
         if previous is not None and not is_from(previous, self.source):
             before, now = place_text(previous.source), place_text(place_of(self.source))
             self.progress.warn(
-                f"{self.session.registry} was read from {before} before, and from {now} now",
+                f"{self.session.title} was read from {before} before, and from {now} now",
                 hint="Two registries need two names: --registry NAME",
             )
 
@@ -249,8 +250,8 @@ class Run:
         self, plan: Plan, capturer: Capturer, storer: BlobStorer, tally: Tally, *, dry: bool
     ) -> tuple[TreeRef, list[ObjectRef]] | None:
         """Capture what is to be read; write the repository list."""
-        put, chunks = self._collecting_putter()
-        builder = TreeBuilder("repositories", put)
+        chunks: list[ObjectRef] = []
+        builder = TreeBuilder("repositories", self.session.writer.tree_putter(chunks.append))
         self.result.removed = len(plan.removed)
         for entry, captured in self._results(plan, capturer):
             new = self._apply(entry, captured, plan, tally, dry=dry)
@@ -348,17 +349,6 @@ class Run:
 
     # -- ending ---------------------------------------------------------------------------------
 
-    def _collecting_putter(self) -> tuple[Callable[[bytes], ChunkRef], list[ObjectRef]]:
-        put = self.session.writer.chunk_putter(tree_key)
-        chunks: list[ObjectRef] = []
-
-        def keep(data: bytes) -> ChunkRef:
-            ref = put(data)
-            chunks.append(ObjectRef(ref.key, ref.size, ref.digest.partition(":")[2]))
-            return ref
-
-        return keep, chunks
-
     def _finish(
         self,
         lease: Lease,
@@ -379,15 +369,13 @@ class Run:
                 old_damage = vault.tree("damage", previous.damage, objects)
         tally.swap_tree(old_list, repositories[1])
         damage = None
+        chunks: list[ObjectRef] = []
         if self.damage:
-            put, chunks = self._collecting_putter()
-            builder = TreeBuilder("damage", put)
+            builder = TreeBuilder("damage", session.writer.tree_putter(chunks.append))
             for line in sorted(self.damage):
                 builder.add(line)
             damage = builder.finish()
-            tally.swap_tree(old_damage, chunks)
-        else:
-            tally.swap_tree(old_damage, [])
+        tally.swap_tree(old_damage, chunks)
         if unplaced := needs.unplaced():
             raise RegvaultError(f"a bug: needed blobs lie nowhere: {unplaced}")
         objects_ref = write_object_list(session, needs, incremental=tally.incremental)
@@ -430,10 +418,9 @@ class Run:
         accepted = session.accepted
         reason = shrunk(accepted.counts.to_json() if accepted else None, counts.to_json())
         against = accepted.name.sequence if accepted else None
-        previous = session.previous
         return Root(
-            name=RootName(session.registry, session.next_sequence()),
-            registry_id=previous.registry_id if previous else self.run,
+            name=session.root_name(session.next_sequence()),
+            registry_id=session.registry_id,
             previous=None,
             run=self.run,
             started=to_time(self.started),

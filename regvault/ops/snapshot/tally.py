@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 from regvault.errors import VaultDamagedError
 from regvault.model.state import checked_line
-from regvault.vault.keys import tree_key
-from regvault.vault.objectlist import ObjectRef
 from regvault.vault.tree import ChunkRef, TreeBuilder, merge_diff
 
 if TYPE_CHECKING:
@@ -16,6 +14,7 @@ if TYPE_CHECKING:
     from regvault.ops.snapshot.session import Session
     from regvault.ops.snapshot.storer import BlobStorer
     from regvault.vault.needs import NeedIndex
+    from regvault.vault.objectlist import ObjectRef
     from regvault.vault.tree import Tree
 
 __all__ = ["Tally"]
@@ -54,14 +53,7 @@ class Tally:
             before: digest of the repository's state in the newest root, or None.
         """
         chunks: list[ObjectRef] = []
-        put = self._session.writer.chunk_putter(tree_key)
-
-        def keep(data: bytes) -> ChunkRef:
-            ref = put(data)
-            chunks.append(ObjectRef(ref.key, ref.size, ref.digest.partition(":")[2]))
-            return ref
-
-        builder = TreeBuilder("state", keep)
+        builder = TreeBuilder("state", self._session.writer.tree_putter(chunks.append))
         for line in lines:
             builder.add(line)
         state = builder.finish().top.digest
@@ -155,10 +147,10 @@ class Tally:
         objects = self._session.objects
         assert objects is not None
         for chunk in tree.chunks():
-            hexed = chunk.digest.partition(":")[2]
-            ref = self._needs.object_of(tree_key(hexed)) or objects.get(tree_key(hexed))
+            key = self._session.vault.seal.chunk_key(chunk.digest.partition(":")[2])
+            ref = self._needs.object_of(key) or objects.get(key)
             if ref is None:
-                found = objects.variants(tree_key(hexed))
+                found = objects.variants(key)
                 if not found:
                     raise VaultDamagedError(f"the object list lacks the chunk {chunk.digest}")
                 ref = found[0]

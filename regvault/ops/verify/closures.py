@@ -10,7 +10,7 @@ from regvault.model.state import checked_line
 from regvault.ops.selector import states_ahead
 from regvault.ops.snapshot.session import parse_damage, parse_entry
 from regvault.vault.blobs import is_raw
-from regvault.vault.keys import blob_key, digest_of_key
+from regvault.vault.keys import blob_key, name_of_key
 from regvault.vault.tree import ChunkRef
 
 if TYPE_CHECKING:
@@ -42,8 +42,10 @@ def check_closures(
     """Walk each snapshot: trees, states, and that each blob lies in an object of its list.
 
     A state that the snapshot before has as well is not walked again, unless objects left the list
-    in between.
+    in between. Without an identity that opens names, a sealed vault's are not walked.
     """
+    if not vault.seal.opens_names:
+        return
     progress.phase("Walking snapshots", total_items=len(roots))
     catalog.prepare(1 << 30)
     before: tuple[Root, set[str]] | None = None
@@ -87,7 +89,7 @@ def _walk(
     holds, purged = _remembering(catalog, objects), vault.purged(root)
     for entry in states_ahead(unknown(), objects, vault):
         lines = vault.tree("state", ChunkRef(entry.state), objects).lines()
-        _walk_state(lines, root, entry.name, holds, purged, manifests, report)
+        _walk_state(lines, root, entry.name, holds, vault.seal.name, purged, manifests, report)
     return states
 
 
@@ -103,11 +105,12 @@ def _remembering(catalog: Catalog, objects: ObjectList) -> Callable[[str], bool]
 
     @lru_cache(maxsize=_REMEMBERED)
     def holds(digest: str) -> bool:
+        name = catalog.seal.name(digest)
         return any(
             listed(place.key)
             for place in catalog.find(digest)
-            if not is_raw(place) or digest_of_key(place.key) == digest
-        ) or listed(blob_key(digest))
+            if not is_raw(place) or name_of_key(place.key) == name
+        ) or bool(objects.variants(blob_key(name)))
 
     return holds
 
@@ -127,6 +130,7 @@ def _walk_state(
     root: Root,
     repository: str,
     holds: Callable[[str], bool],
+    named: Callable[[str], str],
     purged: Container[str],
     manifests: Manifests,
     report: Report,
@@ -146,7 +150,7 @@ def _walk_state(
             revisions.append(name)
     names = (str(root.name),)
     for digest in held:
-        if not holds(digest) and digest not in purged:
+        if not holds(digest) and named(digest) not in purged:
             report.add(digest, "closure", f"{repository} needs it; no object has it", names)
     for digest in revisions:
         for needed, may_be_absent in manifests.needs(digest):

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from regvault.errors import ObjectNotFoundError, UsageError, VaultDamagedError
-from regvault.oci.verify import new_hash
+from regvault.oci.verify import ALGORITHMS, digest_of, new_hash
 from regvault.ops.bounded import in_order
+from regvault.ops.verify.metadata import WRONG_BYTES, expected_digest
 from regvault.vault.blobs import is_digest_of
-from regvault.vault.keys import digest_of_key
+from regvault.vault.keys import digest_of_key, is_keyed, name_of_key
+from regvault.vault.objectlist import ObjectRef
 from regvault.vault.pack import MAX_MEMBERS, iter_members
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from regvault.model.progress import Progress
+    from regvault.model.store import ByteReader
     from regvault.ops.verify.report import Report
     from regvault.vault.catalog import Catalog
     from regvault.vault.root import Root
+    from regvault.vault.sealing import Seal
     from regvault.vault.vault import Vault
 
 __all__ = ["Sample", "check_data", "check_known", "parse_sample"]
@@ -45,8 +49,8 @@ class Sample(NamedTuple):
             return dice.random() * 100 < self.percent
         if self.parts == 1:
             return True
-        digest = digest_of_key(key) or "sha256:0"
-        return int(digest.partition(":")[2][:8], 16) % self.parts == self.part - 1
+        name = name_of_key(key) or digest_of_key(key) or "sha256:0"
+        return int(name.partition(":")[2][:8], 16) % self.parts == self.part - 1
 
 
 def parse_sample(text: str) -> Sample:
@@ -77,7 +81,7 @@ def parse_sample(text: str) -> Sample:
 
 def check_data(
     vault: Vault,
-    keys: Iterable[str],
+    refs: Iterable[ObjectRef],
     catalog: Catalog,
     sample: Sample,
     report: Report,
@@ -87,16 +91,18 @@ def check_data(
     """Read and hash packs and raw blobs; each member of a pack too.
 
     What the catalog says of a pack is compared with what lies in it: a snapshot that found a blob
-    by a line that is not true has not got it.
+    by a line that is not true has not got it. What is sealed is opened too, where it can be.
     """
     dice = random.Random()  # noqa: S311 - which objects are read is no secret
-    chosen = _chosen(keys, sample, dice)
+    chosen = _chosen(refs, sample, dice)
+    if vault.seal.opens_names:
+        catalog.prepare(1 << 30)
 
     buffers: list[bytearray] = []  # of threads that have none of their own just now
 
-    def one(key: str) -> None:
+    def one(ref: ObjectRef) -> None:
         buffer = buffers.pop() if buffers else bytearray(2 * _PIECE)
-        _read_object(vault, key, catalog, buffer, report, progress)
+        _read_object(vault, ref, catalog, buffer, report, progress)
         buffers.append(buffer)
 
     try:
@@ -107,7 +113,7 @@ def check_data(
 
 
 #: Problems that say that an object's bytes are not what they should be, or not there.
-_WRONG_BYTES = ("damaged", "missing", "size")
+_BAD_BYTES = ("damaged", "missing", "size")
 
 
 def check_known(vault: Vault, roots: Iterable[Root], report: Report) -> None:
@@ -115,26 +121,29 @@ def check_known(vault: Vault, roots: Iterable[Root], report: Report) -> None:
 
     What no snapshot needs any more is dropped from the record.
     """
-    again = report.carried - {p.key for p in report.problems if p.what in _WRONG_BYTES}
+    again = report.carried - {p.key for p in report.problems if p.what in _BAD_BYTES}
     report.carried = set()
     for key in sorted(again):
-        if any(_needs(vault, root, key) for root in roots):
-            _prove(vault, key, report)
+        needed = [ref for ref in (_needs(vault, root, key) for root in roots) if ref is not None]
+        if needed:
+            _prove(vault, needed[0], report)
 
 
-def _needs(vault: Vault, root: Root, key: str) -> bool:
+def _needs(vault: Vault, root: Root, key: str) -> ObjectRef | None:
+    """Return what a snapshot says of an object; None where it does not need it."""
     try:
         objects = vault.object_list(root)
-        return objects.has(key) or key in {ref.key for ref in objects.own_chunks()}
+        if objects.has(key):
+            return objects.get(key)
+        own = (chunk for chunk in objects.own_chunks() if chunk.key == key)
+        return next((ObjectRef(c.key, c.size, c.digest.partition(":")[2]) for c in own), None)
     except VaultDamagedError:
-        return True  # what it needs is not known
+        return ObjectRef(key, -1, "")  # what it needs is not known
 
 
-def _prove(vault: Vault, key: str, report: Report) -> None:
+def _prove(vault: Vault, ref: ObjectRef, report: Report) -> None:
     """Report an object whose bytes are not what its name says."""
-    digest = digest_of_key(key)
-    if digest is None:
-        return
+    key, digest = ref.key, expected_digest(ref)
     hasher = new_hash(digest.partition(":")[0])
     try:
         with vault.store.open(key) as reader:
@@ -143,35 +152,36 @@ def _prove(vault: Vault, key: str, report: Report) -> None:
     except ObjectNotFoundError:
         return  # which LIST has told
     if hasher.hexdigest() != digest.partition(":")[2]:
-        report.add(key, "damaged", "its bytes are not what its name says")
+        report.add(key, "damaged", WRONG_BYTES)
 
 
-def _chosen(keys: Iterable[str], sample: Sample, dice: random.Random) -> Iterator[str]:
-    """Yield the keys of a sample; of a share that came out empty, one."""
+def _chosen(refs: Iterable[ObjectRef], sample: Sample, dice: random.Random) -> Iterator[ObjectRef]:
+    """Yield the objects of a sample; of a share that came out empty, one."""
     count = 0
-    spare = ""
-    for seen, key in enumerate(keys, start=1):
-        if sample.chooses(key, dice):
+    spare = None
+    for seen, ref in enumerate(refs, start=1):
+        if sample.chooses(ref.key, dice):
             count += 1
-            yield key
+            yield ref
         elif sample.percent is not None and dice.random() * seen < 1:
-            spare = key
-    if sample.percent is not None and not count and spare:
+            spare = ref
+    if sample.percent is not None and not count and spare is not None:
         yield spare
 
 
 def _read_object(
     vault: Vault,
-    key: str,
+    ref: ObjectRef,
     catalog: Catalog,
     buffer: bytearray,
     report: Report,
     progress: Progress,
 ) -> None:
-    digest = digest_of_key(key)
-    if digest is None:
+    key, digest = ref.key, expected_digest(ref)
+    if is_keyed(key) and vault.seal.opens_contents:
+        _open_sealed(vault, ref, report, progress)
         return
-    members = _Members(key, report) if key.startswith("packs/") else None
+    members = _Members(key, report, vault.seal) if key.startswith("packs/") else None
     hasher = new_hash(digest.partition(":")[0])
     nbytes = 0
     kept = 0  # the beginning of a member, which the next piece goes on with
@@ -186,13 +196,80 @@ def _read_object(
         report.add(key, "missing", "the object is not there")
         return
     if hasher.hexdigest() != digest.partition(":")[2]:
-        report.add(key, "damaged", "its bytes are not what its name says")
-    elif members is not None and not members.broken:
+        report.add(key, "damaged", WRONG_BYTES)
+    elif members is not None and not members.broken and vault.seal.opens_names:
         for place in catalog.members(key):
             if (place.digest, place.offset, place.length) not in members.found:
                 report.add_untrue(key, place.digest)
     report.read(nbytes)
     progress.advance(1, nbytes)
+
+
+def _open_sealed(vault: Vault, ref: ObjectRef, report: Report, progress: Progress) -> None:
+    """Prove a sealed raw blob: its stored bytes by the list, and what they hold by its name."""
+    nbytes, problem = 0, ""
+    try:
+        # Its name does not tell the algorithm, and nearly all are of the first.
+        for algorithms in (ALGORITHMS[:1], ALGORITHMS[1:]):
+            stored, names = _names_of(vault, ref, algorithms)
+            nbytes += stored.nbytes
+            if stored.sha256.hexdigest() != ref.sha256:
+                problem = WRONG_BYTES
+                break
+            if name_of_key(ref.key) in names:
+                break
+        else:
+            problem = "it seals another content than its name says"
+    except ObjectNotFoundError:
+        report.add(ref.key, "missing", "the object is not there")
+        return
+    except VaultDamagedError as error:
+        problem = error.message
+    if problem:
+        report.add(ref.key, "damaged", problem)
+    report.read(nbytes)
+    progress.advance(1, nbytes)
+
+
+def _names_of(vault: Vault, ref: ObjectRef, algorithms: Sequence[str]) -> tuple[_Hashed, set[str]]:
+    """Read a sealed raw blob; return its stream, and the names that its content may have."""
+    stored = _Hashed(vault.store.open(ref.key))
+    hashers = {algorithm: new_hash(algorithm) for algorithm in algorithms}
+    with vault.seal.open_stream(stored, ref.key) as reader:
+        while data := reader.read(_PIECE):
+            for hasher in hashers.values():
+                hasher.update(data)
+    named = {vault.seal.name(f"{name}:{each.hexdigest()}") for name, each in hashers.items()}
+    return stored, named
+
+
+class _Hashed:
+    """A stream that is hashed as it is read."""
+
+    def __init__(self, reader: ByteReader) -> None:
+        self._reader = reader
+        self.sha256 = new_hash("sha256")
+        self.nbytes = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._reader.read(size)
+        self.sha256.update(data)
+        self.nbytes += len(data)
+        return data
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class _Members:
@@ -203,8 +280,9 @@ class _Members:
         broken: whether the pack could not be read to its end as what it is.
     """
 
-    def __init__(self, key: str, report: Report) -> None:
+    def __init__(self, key: str, report: Report, seal: Seal) -> None:
         self._key = key
+        self._seal = seal
         self._report = report
         self._at = 0
         self.found: set[tuple[str, int, int]] = set()
@@ -221,7 +299,7 @@ class _Members:
         done = 0
         try:
             for member, at, size in iter_members(view[:filled], self._key, whole=False):
-                if not is_digest_of(member, view[at : at + size]):
+                if not self._is_right(member, view[at : at + size]):
                     self._report.add_member(self._key, member)
                 self.found.add((member, self._at + at, size))
                 if len(self.found) > MAX_MEMBERS:
@@ -237,3 +315,15 @@ class _Members:
             return 0
         view[:left] = view[done:filled]
         return left
+
+    def _is_right(self, member: str, data: memoryview) -> bool:
+        """Return whether a member is what its name says, as far as it can be opened."""
+        if not self._seal.sealed:
+            return is_digest_of(member, data)
+        if not self._seal.opens_contents:
+            return True  # the pack's own name proves its stored bytes
+        try:
+            content = self._seal.open_content(bytes(data), self._key)
+        except VaultDamagedError:
+            return False
+        return any(self._seal.name(digest_of(content, each)) == member for each in ALGORITHMS)

@@ -22,6 +22,7 @@ from regvault.vault.frames import decompress
 from regvault.vault.keys import (
     digest_of_key,
 )
+from regvault.vault.objectlist import ObjectRef
 from regvault.vault.pack import MAX_FRAME_BYTES, MAX_META_BYTES, iter_members, most_members
 from regvault.vault.presence import KeySizes
 from regvault.vault.tree import MAX_STORED
@@ -32,17 +33,20 @@ if TYPE_CHECKING:
     from regvault.model.progress import Progress
     from regvault.ops.verify.report import Report
     from regvault.vault.catalog import Catalog
-    from regvault.vault.objectlist import ObjectRef
     from regvault.vault.root import Root
     from regvault.vault.segment import Location
     from regvault.vault.vault import Vault
 
 __all__ = [
+    "WRONG_BYTES",
     "Manifests",
     "Proven",
     "check_meta",
     "check_segments",
     "check_trees",
+    "expected_digest",
+    "list_chunks",
+    "named_objects",
 ]
 
 
@@ -53,16 +57,18 @@ def check_segments(vault: Vault, roots: list[Root], catalog: Catalog, report: Re
     """
     for segment in catalog.segments():
         try:
-            for _ in segment.read():
-                pass
+            segment.prove()
         except (VaultDamagedError, ObjectNotFoundError) as error:
             catalog.damaged.setdefault(segment.name.key, error.message)
         else:
             report.read(0)
-    catalog.prepare(1 << 30)
+    if vault.seal.opens_names:
+        catalog.prepare(1 << 30)
     derived = "the catalog is derived: no snapshot is lost with it"
     for key, why in catalog.damaged.items():
         report.add(key, "damaged", f"{why}; {derived}")
+    if not vault.seal.opens_names:
+        return
     lost = report.bad_keys()
     for root in roots:
         try:
@@ -99,11 +105,12 @@ class Proven:
 
 
 def check_trees(
-    vault: Vault, keys: Iterable[str], proven: Proven, report: Report, threads: int
+    vault: Vault, refs: Iterable[ObjectRef], proven: Proven, report: Report, threads: int
 ) -> None:
     """Read every chunk of every tree, unless a walk did, and prove it against its name."""
 
-    def one(key: str) -> None:
+    def one(ref: ObjectRef) -> None:
+        key = ref.key
         size = proven.size(key)
         if size is not None:
             report.read(size)
@@ -117,10 +124,10 @@ def check_trees(
             report.add(key, "damaged", error.message)
             return
         report.read(len(data))
-        if f"sha256:{hashlib.sha256(data).hexdigest()}" != digest_of_key(key):
-            report.add(key, "damaged", "its bytes are not what its name says")
+        if f"sha256:{hashlib.sha256(data).hexdigest()}" != expected_digest(ref):
+            report.add(key, "damaged", WRONG_BYTES)
 
-    for _ in in_order(keys, one, threads=threads, name="verify"):
+    for _ in in_order(refs, one, threads=threads, name="verify"):
         pass
 
 
@@ -172,10 +179,12 @@ def check_meta(
     keys = sorted(keys)
     progress.phase("Reading manifests and configs", total_items=len(keys))
     manifests = Manifests()
-    catalog.prepare(1 << 30)
+    opens = vault.seal.opens_contents
+    if opens:
+        catalog.prepare(1 << 30)
 
     def one(key: str) -> None:
-        _read_meta(vault, key, catalog.members(key), report, manifests)
+        _read_meta(vault, key, catalog.members(key) if opens else [], report, manifests)
         progress.advance(1)
 
     for _ in in_order(keys, one, threads=threads, name="verify"):
@@ -186,7 +195,10 @@ def check_meta(
 def _read_meta(
     vault: Vault, key: str, places: list[Location], report: Report, manifests: Manifests
 ) -> None:
-    """Prove the members of a meta object, a frame in memory at a time."""
+    """Prove the members of a meta object, a frame in memory at a time.
+
+    Without an identity that opens contents, only the object itself.
+    """
     try:
         data = fetch(vault.store, key, MAX_META_BYTES)
     except ObjectNotFoundError:
@@ -197,19 +209,22 @@ def _read_meta(
         return
     report.read(len(data))
     if f"sha256:{hashlib.sha256(data).hexdigest()}" != digest_of_key(key):
-        report.add(key, "damaged", "its bytes are not what its name says")
+        report.add(key, "damaged", WRONG_BYTES)
+    if not vault.seal.opens_contents:
+        return
     frames: dict[tuple[int, int], set[str]] = {}
     for place in places:
         frames.setdefault((place.offset, place.length), set()).add(place.digest)
     left = most_members(len(data))
     for (offset, length), named in sorted(frames.items()):
         try:
-            text = decompress(data[offset : offset + length], key, MAX_FRAME_BYTES)
+            frame = vault.seal.open_content(data[offset : offset + length], key)
+            text = decompress(frame, key, MAX_FRAME_BYTES)
             for digest, at, size in iter_members(text, key):
                 left -= 1
                 if left < 0:
                     raise VaultDamagedError("it has more members than its bytes can tell of")
-                named.discard(digest)
+                named.discard(vault.seal.name(digest))
                 blob = text[at : at + size]
                 if matches_manifest(blob, digest):
                     manifests.add(digest, blob)
@@ -223,8 +238,17 @@ def _read_meta(
             return
 
 
-def named_keys(roots: Iterable[Root], vault: Vault, prefix: str) -> Iterator[str]:
-    """Yield the keys below `prefix` that any of these snapshots needs, each once."""
+#: What is said of an object that is not what the vault says of it.
+WRONG_BYTES = "its bytes are not what its name says"
+
+
+def expected_digest(ref: ObjectRef) -> str:
+    """Return the digest that an object must have: its key's, else what the list says of it."""
+    return digest_of_key(ref.key) or f"sha256:{ref.sha256}"
+
+
+def named_objects(roots: Iterable[Root], vault: Vault, prefix: str) -> Iterator[ObjectRef]:
+    """Yield the objects below `prefix` that any of these snapshots needs, each once."""
     seen = KeySizes()
     bases: set[str] = set()
     for root in roots:
@@ -238,19 +262,19 @@ def named_keys(roots: Iterable[Root], vault: Vault, prefix: str) -> Iterator[str
             for ref in refs:
                 if ref is not None and ref.key.startswith(prefix) and seen.get(ref.key) is None:
                     seen[ref.key] = ref.size
-                    yield ref.key
+                    yield ref
         except VaultDamagedError:
             continue  # of the object list: the quick depth has named it
 
 
-def list_chunks(roots: Iterable[Root], vault: Vault) -> Iterator[str]:
-    """Yield the keys of the chunks of the object lists themselves, each once."""
+def list_chunks(roots: Iterable[Root], vault: Vault) -> Iterator[ObjectRef]:
+    """Yield the chunks of the object lists themselves, each once."""
     seen: set[str] = set()
     for root in roots:
         try:
             for chunk in vault.object_list(root).own_chunks():
                 if chunk.key not in seen:
                     seen.add(chunk.key)
-                    yield chunk.key
+                    yield ObjectRef(chunk.key, chunk.size, chunk.digest.partition(":")[2])
         except VaultDamagedError:
             continue  # the quick depth has named it

@@ -21,7 +21,7 @@ from regvault.ops.verify.metadata import (
     check_segments,
     check_trees,
     list_chunks,
-    named_keys,
+    named_objects,
 )
 from regvault.ops.verify.presence import check_presence
 from regvault.ops.verify.report import Report
@@ -149,7 +149,7 @@ def _examine(
         roots += check_chains(vault, registry, report)
         progress.advance(1)
     # The local cache could be wrong too: all segments are read here anyway.
-    catalog = Catalog(vault.store, None)
+    catalog = Catalog(vault.store, None, vault.seal)
     try:
         with claim(vault, roots, progress):
             _check(vault, roots, catalog, options, report, progress)
@@ -174,13 +174,15 @@ def _check(
             return
         check_documents(vault, report)
         check_segments(vault, roots, catalog, report)
-        meta = list(named_keys(roots, vault, "meta/"))
+        meta = [ref.key for ref in named_objects(roots, vault, "meta/")]
         manifests = check_meta(vault, catalog, meta, report, progress, options.threads)
         proven = Proven()
         vault.on_proof = proven.add
         try:
             _walk_and_read(vault, roots, catalog, manifests, options, report, progress)
-            trees = itertools.chain(named_keys(roots, vault, "trees/"), list_chunks(roots, vault))
+            trees = itertools.chain(
+                named_objects(roots, vault, "trees/"), list_chunks(roots, vault)
+            )
             check_trees(vault, trees, proven, report, options.threads)
             check_known(vault, roots, report)
         finally:
@@ -191,6 +193,7 @@ def _check(
         seen.close()
         if report.count:
             name_snapshots(vault, roots, report)
+        if report.count and vault.seal.opens_contents:
             name_images(vault, roots, catalog, report)
 
 
@@ -214,6 +217,6 @@ def _walk_and_read(
         walk = pool.submit(check_closures, vault, roots, catalog, manifests, report, NO_PROGRESS)
         progress.phase("Reading data")
         for prefix in ("packs/", "blobs/"):
-            keys = named_keys(roots, vault, prefix)
-            check_data(vault, keys, catalog, options.read_data, report, progress, options.threads)
+            refs = named_objects(roots, vault, prefix)
+            check_data(vault, refs, catalog, options.read_data, report, progress, options.threads)
         walk.result()

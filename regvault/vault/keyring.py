@@ -1,0 +1,255 @@
+"""The key records of a sealed vault: to whom it is sealed, and the key that its names are made of.
+
+`records/keys/<run>.json`, each created once; that of the highest generation counts. Recipients are
+public, the naming key K is sealed to them and to the writer. A record is authenticated by K itself
+(and signed where the vault is), so that whoever can write to the store, and knows no K, cannot add
+a recipient. (`docs/vault-format.md`, "Key records".)
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from regvault.errors import (
+    CredentialError,
+    ObjectNotFoundError,
+    PreconditionError,
+    VaultDamagedError,
+)
+from regvault.vault.envelope import read_document, to_time, write_document
+from regvault.vault.fetch import fetch_document
+from regvault.vault.fields import count, text
+from regvault.vault.keys import FORMAT, KEY_RECORDS, record_key
+from regvault.vault.sealing import (
+    NAMING_KEY_BYTES,
+    AgeSeal,
+    LockedSeal,
+    Seal,
+    open_sealed,
+    parse_recipient,
+    seal_to,
+)
+from regvault.vault.signing import check_signatures
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from regvault.model.store import ObjectStore
+    from regvault.vault.sealing import Identity
+
+__all__ = [
+    "KIND",
+    "KeyRecord",
+    "copy_key_records",
+    "key_id",
+    "key_records",
+    "new_naming_key",
+    "open_seal",
+    "read_key_record",
+    "write_key_record",
+]
+
+#: Of the records, and their documents' type.
+KIND = "keys"
+
+
+class KeyRecord(NamedTuple):
+    """One record.
+
+    Attributes:
+        generation: the highest counts.
+        run: that wrote it; of two of one generation the later run's counts.
+        recipients: age recipients who can open everything that was written under it.
+        writer: the recipient who can open trees and the catalog too.
+        key: id of the naming key.
+        sealed_key: the naming key, as an age file for all of them.
+        at: when, RFC 3339 UTC.
+        mac: hex HMAC-SHA-256 by the naming key over what the others say.
+    """
+
+    generation: int
+    run: str
+    recipients: tuple[str, ...]
+    writer: str
+    key: str
+    sealed_key: bytes
+    at: str
+    mac: str
+
+    def expected_mac(self, naming_key: bytes) -> str:
+        """Return what `mac` must be."""
+        said = [self.generation, self.run, list(self.recipients), self.writer, self.key]
+        line = b"keys " + json.dumps(said, separators=(",", ":")).encode()
+        return hmac.new(naming_key, line, hashlib.sha256).hexdigest()
+
+
+def new_naming_key() -> bytes:
+    """Return a new K."""
+    return secrets.token_bytes(NAMING_KEY_BYTES)
+
+
+def key_id(naming_key: bytes) -> str:
+    """Return the id of a naming key, which tells nothing of it: 32 hex digits."""
+    return hashlib.sha256(b"regvault naming key " + naming_key).hexdigest()[:32]
+
+
+def write_key_record(
+    store: ObjectStore,
+    vault: str,
+    run: str,
+    *,
+    naming_key: bytes,
+    recipients: Sequence[str],
+    writer: str,
+    generation: int,
+) -> KeyRecord:
+    """Create a record: what is written from now on is sealed to these."""
+    sealed = seal_to(dict.fromkeys((*recipients, writer)), naming_key)
+    record = KeyRecord(
+        generation, run, tuple(recipients), writer, key_id(naming_key), sealed, "", ""
+    )
+    body = {
+        "type": KIND,
+        "format": FORMAT,
+        "features": [],
+        "vault": vault,
+        "run": run,
+        "at": to_time(time.time_ns()),
+        "generation": generation,
+        "recipients": list(recipients),
+        "writer": writer,
+        "key": record.key,
+        "k": base64.b64encode(sealed).decode(),
+        "mac": record.expected_mac(naming_key),
+    }
+    store.put(record_key(KIND, run), write_document(body)[0], if_none_match=True)
+    return record._replace(at=str(body["at"]), mac=str(body["mac"]))
+
+
+def key_records(store: ObjectStore, vault: str) -> list[KeyRecord]:
+    """Return all records that can be read, the one that counts last.
+
+    A damaged one is left out, and `verify` names it.
+    """
+    found: list[KeyRecord] = []
+    for entry in store.list(KEY_RECORDS):
+        try:
+            found.append(read_key_record(fetch_document(store, entry.key), entry.key, vault))
+        except (VaultDamagedError, ObjectNotFoundError):
+            continue
+    return sorted(found, key=lambda record: (record.generation, record.run))
+
+
+def read_key_record(data: bytes, key: str, vault: str) -> KeyRecord:
+    """Parse a record. It may be of the vault that this one is a copy of: K binds it.
+
+    Raises:
+        VaultDamagedError: it is none.
+        UntrustedError: it is not signed by whom is trusted.
+    """
+    document = read_document(data, key, types=(KIND,), vault=None)
+    check_signatures(vault, key, data.split(b"\n", 1)[0], document.signatures)
+    record = _parse(document.body)
+    if record is None:
+        raise VaultDamagedError(f"{key} is damaged: it is no key record")
+    return record
+
+
+def copy_key_records(source: ObjectStore, vault: str, target: ObjectStore) -> list[str]:
+    """Copy the key records that another vault lacks; return their keys.
+
+    Raises:
+        VaultDamagedError: one cannot be read.
+    """
+    there = {entry.key for entry in target.list(KEY_RECORDS)}
+    copied: list[str] = []
+    for entry in source.list(KEY_RECORDS):
+        if entry.key not in there:
+            data = fetch_document(source, entry.key)
+            read_key_record(data, entry.key, vault)
+            with contextlib.suppress(PreconditionError):
+                target.put(entry.key, data, if_none_match=True)
+                copied.append(entry.key)
+    return copied
+
+
+def _parse(body: dict[str, Any]) -> KeyRecord | None:
+    try:
+        return KeyRecord(
+            count(body["generation"]),
+            text(body["run"]),
+            tuple(text(each) for each in body["recipients"]),
+            text(body["writer"]),
+            text(body["key"]),
+            base64.b64decode(text(body["k"]), validate=True),
+            text(body["at"]),
+            text(body["mac"]),
+        )
+    except (KeyError, TypeError, ValueError, binascii.Error):
+        return None
+
+
+def open_seal(store: ObjectStore, vault: str, key: str, identities: tuple[Identity, ...]) -> Seal:
+    """Return the seal of a sealed vault.
+
+    Args:
+        store: the vault's store.
+        vault: its id.
+        key: id of its naming key, as `vault.json` has it.
+        identities: to open with; with none, only lists can be read.
+
+    Raises:
+        CredentialError: none of the identities opens a record.
+        VaultDamagedError: the records are gone.
+    """
+    if not identities:
+        return LockedSeal(f"vault {vault} is sealed, and no identity was given")
+    records = [record for record in key_records(store, vault) if record.key == key]
+    if not records:
+        raise VaultDamagedError(
+            f"the key records of the sealed vault at {store.location} are gone",
+            hint="Bring records/keys/ back, from a copy of the vault. Nothing can be opened "
+            "without them.",
+        )
+    naming_key = _naming_key(records, identities)
+    if naming_key is None:
+        raise CredentialError(
+            f"no identity that was given opens vault {vault}",
+            hint="See to whom it is sealed: regvault key list",
+        )
+    good = [r for r in records if hmac.compare_digest(r.mac, r.expected_mac(naming_key))]
+    if not good:
+        raise VaultDamagedError(f"no key record of the vault at {store.location} is genuine")
+    public = {identity.public for identity in identities}
+    newest = good[-1]
+    return AgeSeal(
+        naming_key,
+        [parse_recipient(each) for each in newest.recipients],
+        parse_recipient(newest.writer),
+        identities,
+        opens_contents=any(public.intersection(record.recipients) for record in good),
+    )
+
+
+def _naming_key(records: Iterable[KeyRecord], identities: tuple[Identity, ...]) -> bytes | None:
+    """Return the key that a record holds for one of the identities, the newest first."""
+    for record in reversed(list(records)):
+        try:
+            found = open_sealed(record.sealed_key, identities)
+        except ValueError:
+            continue
+        if (
+            found is not None
+            and len(found) == NAMING_KEY_BYTES
+            and hmac.compare_digest(key_id(found), record.key)
+        ):
+            return found
+    return None
