@@ -389,11 +389,8 @@ class AgeSeal(Seal):
         return Unsealed(
             reader,
             lambda source, sink: self._age.decrypt_io(source, sink, self._keys),
-            lambda error: (
-                self._refusal(error, key, contents=True)
-                if isinstance(error, self._age.DecryptError)
-                else error
-            ),
+            # Damage in the middle of a stream is told as an OSError.
+            lambda error: self._refusal(error, key, contents=True),
         )
 
     def raw_size(self, head: bytes, stored: int) -> int | None:

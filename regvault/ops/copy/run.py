@@ -26,7 +26,7 @@ from regvault.vault.keyring import copy_key_records
 from regvault.vault.keys import new_run_id
 from regvault.vault.objectlist import ObjectRef
 from regvault.vault.records import read_records, write_record
-from regvault.vault.root import RootName, parse_root
+from regvault.vault.root import RootName
 from regvault.vault.slots import gaps
 
 if TYPE_CHECKING:
@@ -234,11 +234,11 @@ class _Copier:
         except ObjectNotFoundError:
             return _Slot(name, None, None, f"{name.key} is gone", is_void=False)
         try:
-            root = parse_root(data, name, self._source.id)
+            root = self._source.parse_root(data, name)
         except VaultDamagedError as error:
             return _Slot(name, None, None, error.message, is_void=False)
         is_void = root is None and data.startswith(b'{"type":"void"')
-        return _Slot(name, data, root, "", is_void)
+        return _Slot(root.name if root is not None else name, data, root, "", is_void)
 
     def _copy_slot(self, slot: _Slot) -> None:
         wanting = [n for n, feed in enumerate(self._feeds) if feed.wants(slot.name.sequence)]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from regvault.model.progress import Progress
     from regvault.model.registry import RegistryTarget
+    from regvault.ops.images import RepositoryState
     from regvault.vault.blobs import BlobReader
     from regvault.vault.objectlist import ObjectList
     from regvault.vault.root import Root
@@ -230,7 +231,8 @@ class Restorer:
             except VaultDamagedError as error:
                 self._lost[entry.name] = error.message
                 continue
-            images = Images(parse_state(lines), self._read_manifest)
+            state = parse_state(lines)
+            images = Images(state, self._read_manifest)
             selection = select(
                 entry.name,
                 images,
@@ -239,10 +241,18 @@ class Restorer:
                 referrers=options.referrers,
                 deny=options.deny,
                 failed=self._failed,
-                purged=self._purged,
+                purged=self._purged_from(state),
             )
             if selection is not None:
                 yield entry.name, selection
+
+    def _purged_from(self, state: RepositoryState) -> set[str]:
+        """Return the digests of what was purged from a repository."""
+        if not self._purged:
+            return set()
+        name = self._vault.seal.name
+        named = {*state.revisions, *state.layers, *state.blobs}
+        return {digest for digest in named if name(digest) in self._purged}
 
     def _read_manifest(self, digest: str) -> bytes:
         """Return a manifest; one that the vault cannot give holds back only what needs it."""

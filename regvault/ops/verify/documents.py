@@ -14,6 +14,7 @@ from regvault.vault.amendments import parse_amendment
 from regvault.vault.condemned import read_list
 from regvault.vault.envelope import read_document
 from regvault.vault.fetch import fetch_document
+from regvault.vault.keyring import KIND, read_key_record
 from regvault.vault.keys import (
     AMENDMENTS,
     CONDEMNED,
@@ -29,6 +30,7 @@ from regvault.vault.keys import (
 )
 from regvault.vault.parties import is_slot
 from regvault.vault.root import RootName, parse_root
+from regvault.vault.sealing import AgeSeal
 from regvault.vault.signing import UntrustedError
 from regvault.vault.stub import parse_stub
 
@@ -110,12 +112,30 @@ def check_documents(vault: Vault, report: Report) -> None:
     for kind in store.list_prefixes(RECORDS):
         if f"{RECORDS}{kind}/" != AMENDMENTS:
             for entry in store.list(f"{RECORDS}{kind}/"):
+                if kind == KIND:
+                    _check_key_record(vault, entry.key, report)
+                    continue
                 body = _check_document(vault, entry.key, kind, report)
                 named |= dict.fromkeys(_named_by(body), entry.key)
     _check_named(vault, named, report)
     for entry in store.list(LEASES):
         _check_slot_of(vault, _check_document(vault, entry.key, "lease", report), slots, report)
     _check_slot_of(vault, _check_document(vault, PRUNE_LOCK, "lock", report), slots, report)
+
+
+def _check_key_record(vault: Vault, key: str, report: Report) -> None:
+    """Report a key record that is damaged, or was made by someone without the vault's key."""
+    try:
+        record = read_key_record(fetch_document(vault.store, key), key, vault.id)
+    except ObjectNotFoundError:
+        return
+    except VaultDamagedError as error:
+        report.add(key, _what(error), error.message)
+        return
+    report.read(0)
+    seal = vault.seal
+    if isinstance(seal, AgeSeal) and record.mac != record.expected_mac(seal.naming_key):
+        report.add(key, "untrusted", "nobody who has the vault's key made it; it does not count")
 
 
 def _named_by(body: dict[str, Any]) -> Iterator[RootName]:
