@@ -146,17 +146,19 @@ def plan_forget(
     check_clock(vault.store)
     there = vault.registries()
     verdicts: list[Verdict] = []
+    rules: dict[str, Any] = {}
     for registry, retention in sorted(policies.items()):
         if retention.empty:
             raise UsageError(
                 f"the policy of {registry} has no rule: it would forget nearly everything",
                 hint="Give one, such as --keep-daily 14 --keep-monthly 12.",
             )
-        points = _points(vault, registry_named(vault, registry, there))
+        name = registry_named(vault, registry, there)
+        rules[name] = _rules(retention)
+        points = _points(vault, name)
         roots = {point.sequence: root for point, root in points}
         decisions = retain((point for point, _ in points), retention, timezone=timezone)
         verdicts += [_verdict(decision, roots) for decision in decisions]
-    rules = {registry: _rules(retention) for registry, retention in policies.items()}
     return ForgetPlan(verdicts, rules)
 
 
@@ -203,7 +205,10 @@ def plan_forget_named(vault: Vault, roots: Iterable[Root]) -> ForgetPlan:
                     hint="Take a newer one first.",
                 )
             verdicts.append(Verdict(root, point.time, ()))
-    return ForgetPlan(verdicts, {"named": sorted(map(str, named))})
+    # It is recorded: in a sealed vault by the id.
+    return ForgetPlan(
+        verdicts, {"named": sorted(f"{name.registry}@{name.sequence}" for name in named)}
+    )
 
 
 def forget(
