@@ -139,7 +139,7 @@ MUTANTS = [
     Mutant(
         "prune-superseded-unread",
         "ops/prune/plan.py",
-        "            for _ in segment.read():\n                pass\n",
+        "            segment.prove()\n",
         "",
         "A segment supersedes others only where it can be read to its end.",
         (PRUNE + "test_a_damaged_segment_supersedes_nothing",),

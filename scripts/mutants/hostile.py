@@ -177,7 +177,7 @@ MUTANTS = [
     Mutant(
         "root-slot",
         "vault/root.py",
-        '        if (body["registry"]["name"], body["sequence"]) != (name.registry, name.sequence):\n',
+        '        if (registry_of(body), body["sequence"]) != (name.registry, name.sequence):\n',
         "        if False:\n",
         "A root is of its own slot and registry.",
         ("vault/test_vault_blobs.py::test_a_root_in_anothers_slot_is_refused",),

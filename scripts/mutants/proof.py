@@ -64,8 +64,8 @@ MUTANTS = [
     Mutant(
         "restored-pack",
         "vault/blobs.py",
-        "good = len(part) == place.length and is_digest_of(place.digest, part)",
-        "good = len(part) == place.length",
+        "return data if is_digest_of(place.digest, data) else None",
+        "return data",
         "A member of a pack is proven before it is restored.",
         (RESTORE + "[pack-middle bit]",),
     ),
@@ -136,7 +136,7 @@ MUTANTS = [
     Mutant(
         "segment",
         "vault/segment.py",
-        "        if hasher.hexdigest() != self.name.sha256:\n",
+        "        if sha256 != self.name.sha256:\n",
         "        if False:\n",
         "A segment is proven before its lines are kept.",
         ("vault/test_vault_catalog.py::test_a_segment_under_the_name_of_another_is_refused",),
@@ -218,7 +218,7 @@ MUTANTS = [
         "verified-object",
         "ops/verify/data.py",
         '    if hasher.hexdigest() != digest.partition(":")[2]:\n'
-        '        report.add(key, "damaged", "its bytes are not what its name says")\n'
+        '        report.add(key, "damaged", WRONG_BYTES)\n'
         "    elif members",
         "    if members",
         "`verify --read-data` hashes every object.",
@@ -227,7 +227,7 @@ MUTANTS = [
     Mutant(
         "verified-member",
         "ops/verify/data.py",
-        "                if not is_digest_of(member, view[at : at + size]):\n",
+        "                if not self._is_right(member, view[at : at + size]):\n",
         "                if False:\n",
         "And every member of a pack.",
         ("ops/test_attacks.py::TestWrongMembers::test_verify_names_one_of_a_pack",),
@@ -243,7 +243,7 @@ MUTANTS = [
     Mutant(
         "verified-closure",
         "ops/verify/closures.py",
-        "        if not holds(digest) and digest not in purged:\n",
+        "        if not holds(digest) and named(digest) not in purged:\n",
         "        if False:\n",
         "`verify` sees that each blob of a state lies in an object of the list.",
         (WITNESS + "test_verify_names_a_blob_that_no_object_of_the_list_holds",),

@@ -9,6 +9,7 @@ import deletion
 import durability
 import hostile
 import proof
+import sealing
 
 if TYPE_CHECKING:
     from mutant import Mutant
@@ -19,6 +20,7 @@ GROUPS: dict[str, list[Mutant]] = {
     "Proof of bytes, and presence": proof.MUTANTS,
     "Concurrency": concurrency.MUTANTS,
     "Hostile input, signatures, secrets": hostile.MUTANTS,
+    "Sealed vaults": sealing.MUTANTS,
 }
 MUTANTS = [mutant for group in GROUPS.values() for mutant in group]
 assert len({mutant.id for mutant in MUTANTS}) == len(MUTANTS)

@@ -6,9 +6,10 @@ import base64
 import hashlib
 import json
 import time
+from datetime import UTC
 
 import pytest
-from world import World, digest_of, flip, noise, tree
+from world import World, blob_key, digest_of, flip, noise, tree
 
 from regvault.errors import (
     CredentialError,
@@ -21,7 +22,7 @@ from regvault.model.progress import NO_PROGRESS
 from regvault.ops.check.record import _body
 from regvault.ops.copy import CopyOptions, copy
 from regvault.ops.find import find_digest
-from regvault.ops.forget import forget, plan_forget_named
+from regvault.ops.forget import forget, plan_forget, plan_forget_named
 from regvault.ops.keys import change_recipients, describe_sealing, rotate_writer
 from regvault.ops.listing import list_snapshots
 from regvault.ops.prune import plan_prune, prune
@@ -29,11 +30,15 @@ from regvault.ops.purge import plan_purge, purge
 from regvault.ops.repair import VaultSpare, plan_repair, repair
 from regvault.ops.selector import Opened
 from regvault.ops.verify import VerifyOptions
-from regvault.ops.verify.data import Sample
+from regvault.ops.verify.data import Sample, check_data
+from regvault.ops.verify.report import Report
+from regvault.policy.retention import Retention
 from regvault.storage.memory import MemoryStore
+from regvault.vault.catalog import Catalog
 from regvault.vault.envelope import write_document
 from regvault.vault.keyring import key_records, write_key_record
 from regvault.vault.keys import KEY_RECORDS, VAULT_JSON, new_run_id
+from regvault.vault.objectlist import ObjectRef
 from regvault.vault.sealing import Identity
 from regvault.vault.signing import Keys, SigningKey, UntrustedError
 from regvault.vault.vault import Sealing, Vault, create_vault
@@ -143,6 +148,8 @@ def full_life(made: World) -> None:
         reason="asked for",
     )
     forget(vault, plan_forget_named(vault, [made.root(1)]), progress=NO_PROGRESS)
+    by_rule = plan_forget(vault, {REGISTRY: Retention(last=1)}, timezone=UTC)
+    forget(vault, by_rule, progress=NO_PROGRESS)
     vault = opened(made, AS_HOST)
     plan = plan_prune(vault, progress=NO_PROGRESS, threads=1, grace_s=-1)
     prune(vault, plan, progress=NO_PROGRESS, threads=1, grace_s=-1)
@@ -181,6 +188,31 @@ def test_the_report_of_a_check_is_sealed_too(made):
     assert body["features"] == ["sealed"]
     with pytest.raises(CredentialError):
         _body({"type": "check", "features": []}, {}, opened(made, AS_NOBODY))
+
+
+def test_a_registry_s_name_is_in_no_root(made):
+    for key in made.keys("snapshots/"):
+        body = json.loads(made.store.get(key).split(b"\n")[0])
+        assert set(body["registry"]) == {"id"}
+        assert REGISTRY not in key
+        assert not {"source", "scope", "repositories", "damage"} & set(body)
+        assert body["features"] == ["sealed"]
+
+
+def test_equal_registries_have_no_name_in_common_in_two_vaults(made):
+    """Or who has the one could tell what is in the other."""
+    other = fresh()
+    other.registry, other.push = made.registry, made.push
+    other.snapshot()
+    names = [
+        {key.split(".")[0] for key in world.keys(kind)}
+        for kind in ("blobs/", "trees/", "packs/", "meta/")
+        for world in (made, other)
+    ]
+    for mine, others in zip(names[::2], names[1::2], strict=True):
+        assert mine
+        assert others
+        assert not mine & others
 
 
 # -- who can do what ------------------------------------------------------------------------------
@@ -295,6 +327,45 @@ def test_damage_is_named_whoever_looks(made, kind, how, keys):
     assert_whole(made)
 
 
+def test_an_unchanged_vault_is_whole_whoever_looks(made):
+    assert_whole(made)
+
+
+def test_a_host_that_sealed_something_else_is_found_out(made):
+    """The list's SHA-256 is that of what it stored; a recipient sees that it is another content."""
+    (key,) = made.keys("blobs/")
+    digest = digest_of(noise(1 << 20, "something else"))
+    renamed = opened(made, AS_HOST).seal.name(digest).partition(":")[2]
+    before = key.split("/")[3][:64]
+    moved = key.replace(before, renamed).replace(f"/{before[:2]}/", f"/{renamed[:2]}/")
+    report, ref = Report(), ObjectRef(moved, 0, hashlib.sha256(made.store.get(key)).hexdigest())
+    made.store.put(moved, made.store.get(key))
+    catalog = Catalog(made.store, None, opened(made, AS_ALICE).seal)
+    check_data(opened(made, AS_ALICE), [ref], catalog, Sample(), report, NO_PROGRESS, 1)
+    assert [problem.key for problem in report.problems] == [moved]
+    catalog.close()
+
+
+def test_damage_at_the_source_is_named_and_not_sealed(made):
+    bad = made.push.image("bad", "1", layers=(noise(1 << 20, "bad"), noise(50, "b"))).blobs[1]
+    key = blob_key(bad)
+    made.registry.put(key, flip(made.registry.get(key)))
+    result = made.snapshot()
+    assert result.exit_code() == 3
+    name = opened(made, AS_HOST).seal.name(bad).partition(":")[2]
+    assert not any(name in key for key in made.keys("blobs/"))
+    assert_whole(made)
+
+
+def test_a_cut_off_blob_is_stored_again_without_a_cache(made):
+    key = made.keys("blobs/")[0]
+    made.push.image("another", "1", layers=(RAW,))
+    made.store.put(key, made.store.get(key)[:-1])
+    made.snapshot()
+    assert len(made.keys("blobs/")) == 2
+    assert_restores(made)
+
+
 def test_swapped_contents_are_named(made):
     """Each is a whole age file, under a name that is not its."""
     made.push.image("two", "1", layers=(noise(1 << 20, "same size"),))
@@ -314,7 +385,7 @@ def test_swapped_contents_are_named(made):
 
 
 def test_what_a_verification_found_damaged_is_stored_anew_by_the_next_snapshot(made):
-    for kind in ("blobs/", "packs/", "meta/"):
+    for kind in ("blobs/", "packs/", "meta/", "trees/"):
         key = made.keys(kind)[0]
         made.store.put(key, flip(made.store.get(key)))
         assert verified(made, AS_HOST).exit_code() == 4
@@ -497,8 +568,9 @@ def test_a_recipient_that_the_store_smuggles_in_does_not_count(made):
     genuine = key_records(made.store, opened(made, AS_NOBODY).id)[0]
     forged(made, b"e" * 32, [EVE.public])
     record = json.loads(made.store.get(made.keys(KEY_RECORDS)[-1]).split(b"\n")[0])
-    # A body that names the right key, and holds it, but is not authenticated by it.
-    for extra in ({}, {"key": genuine.key, "k": base64.b64encode(genuine.sealed_key).decode()}):
+    right = base64.b64encode(genuine.sealed_key).decode()
+    # Another key; one that says that it is the right one; the right one, not authenticated by it.
+    for extra in ({}, {"key": genuine.key}, {"key": genuine.key, "k": right}):
         made.store.put(made.keys(KEY_RECORDS)[-1], write_document({**record, **extra})[0])
         assert opened(made, AS_HOST).seal.recipients == (ALICE.public,)
         made.push.image("after", "1", layers=(noise(600, "after"),))

@@ -1,0 +1,147 @@
+"""Mutants of sealing: what the store must not learn, and who must not read."""
+
+from __future__ import annotations
+
+from mutant import Mutant
+
+SEALED = "ops/test_sealed.py::"
+LEAK = SEALED + "test_no_byte_of_a_sealed_vault_tells_a_name_a_tag_or_a_digest"
+
+MUTANTS = [
+    Mutant(
+        "sealed-contents",
+        "vault/sealing.py",
+        "        self._content_to = _recipients(self.recipients)\n",
+        "        self._content_to = _recipients((*self.recipients, writer))\n",
+        "The host that writes cannot open contents.",
+        (SEALED + "test_the_host_that_writes_de_duplicates_and_reads_no_content",),
+    ),
+    Mutant(
+        "sealed-names",
+        "vault/sealing.py",
+        "        return f\"{KEYED}{self._hmac(f'blob {digest}')}\"\n",
+        "        return f\"{KEYED}{digest.partition(':')[2][:64]}\"\n",
+        "Names of blobs tell no digest.",
+        (LEAK,),
+    ),
+    Mutant(
+        "sealed-chunk-names",
+        "vault/sealing.py",
+        "        return f\"{tree_key(self._hmac(f'tree sha256:{hexed}'))}.age\"\n",
+        '        return f"{tree_key(hexed)}.age"\n',
+        "So are chunks: equal lists in two vaults have other names.",
+        (SEALED + "test_equal_registries_have_no_name_in_common_in_two_vaults",),
+    ),
+    Mutant(
+        "sealed-member-names",
+        "vault/pack.py",
+        "        self.add_stored(digest, seal.name(digest), seal.close_content(data), len(data))\n",
+        "        self.add_stored(digest, digest, seal.close_content(data), len(data))\n",
+        "Nor do members of packs.",
+        (LEAK,),
+    ),
+    Mutant(
+        "sealed-frames",
+        "vault/pack.py",
+        "        frame = self._writer.seal.close_content(compress(bytes(self._frame)))\n",
+        "        frame = compress(bytes(self._frame))\n",
+        "Manifests and configs are sealed.",
+        (SEALED + "test_the_host_that_writes_de_duplicates_and_reads_no_content",),
+    ),
+    Mutant(
+        "sealed-root",
+        "vault/root.py",
+        'body["registry"] = {"id": self.registry_id}\n',
+        "pass\n",
+        "A root tells no name of a registry.",
+        (SEALED + "test_a_registry_s_name_is_in_no_root",),
+    ),
+    Mutant(
+        "sealed-evidence",
+        "ops/check/record.py",
+        "    if not seal.sealed:\n",
+        "    if True:\n",
+        "Nor does the report of a check.",
+        (SEALED + "test_the_report_of_a_check_is_sealed_too",),
+    ),
+    Mutant(
+        "sealed-mac",
+        "vault/keyring.py",
+        "if hmac.compare_digest(r.mac, r.expected_mac(naming_key))]\n",
+        "]\n",
+        "A store that knows no K adds no recipient.",
+        (SEALED + "test_a_recipient_that_the_store_smuggles_in_does_not_count",),
+    ),
+    Mutant(
+        "sealed-key-id",
+        "vault/keyring.py",
+        "            and hmac.compare_digest(key_id(found), record.key)\n",
+        "",
+        "Nor does it put another K in its place.",
+        (SEALED + "test_a_recipient_that_the_store_smuggles_in_does_not_count",),
+    ),
+    Mutant(
+        "sealed-forged-named",
+        "ops/verify/documents.py",
+        "    if isinstance(seal, AgeSeal) and record.mac != record.expected_mac(seal.naming_key):\n",
+        "    if False:\n",
+        "`verify` names a key record that was smuggled in.",
+        (SEALED + "test_a_recipient_that_the_store_smuggles_in_does_not_count",),
+    ),
+    Mutant(
+        "sealed-signed",
+        "vault/signing.py",
+        '"amendment", "keys"})',
+        '"amendment"})',
+        "Key records of a signed vault are signed.",
+        (SEALED + "test_the_key_records_of_a_signed_vault_are_signed",),
+    ),
+    Mutant(
+        "sealed-last-recipient",
+        "ops/keys.py",
+        "    if not recipients:\n",
+        "    if False:\n",
+        "Somebody can open what is written.",
+        (SEALED + "test_nobody_is_left_out_by_mistake",),
+    ),
+    Mutant(
+        "sealed-alike",
+        "ops/copy/run.py",
+        "        if target.sealing_key != source.sealing_key:\n",
+        "        if False:\n",
+        "A copy is sealed as its original is.",
+        (SEALED + "test_vaults_that_are_not_sealed_alike_are_not_copied",),
+    ),
+    Mutant(
+        "sealed-source-proof",
+        "ops/snapshot/storer.py",
+        "self._writer.put_sealed(digest, VerifyingReader(reader, digest, size))\n",
+        "self._writer.put_sealed(digest, reader)\n",
+        "What is sealed is proven on its way.",
+        (SEALED + "test_damage_at_the_source_is_named_and_not_sealed",),
+    ),
+    Mutant(
+        "sealed-cut-off",
+        "ops/snapshot/lookup.py",
+        "        if sha256 is None or not named or size != place.length:\n",
+        "        if sha256 is None or not named:\n",
+        "A sealed blob that was cut off is stored again.",
+        (SEALED + "test_a_cut_off_blob_is_stored_again_without_a_cache",),
+    ),
+    Mutant(
+        "sealed-list-proof",
+        "ops/verify/metadata.py",
+        '    return digest_of_key(ref.key) or f"sha256:{ref.sha256}"\n',
+        '    return digest_of_key(ref.key) or "sha256:" + hashlib.sha256(b"").hexdigest()\n',
+        "What a key does not prove, the list of objects does.",
+        (SEALED + "test_an_unchanged_vault_is_whole_whoever_looks",),
+    ),
+    Mutant(
+        "sealed-swapped",
+        "ops/verify/data.py",
+        "            if name_of_key(ref.key) in names:\n",
+        "            if True:\n",
+        "Who can open contents sees that each is what its name says.",
+        (SEALED + "test_a_host_that_sealed_something_else_is_found_out",),
+    ),
+]
