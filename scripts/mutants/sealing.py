@@ -126,7 +126,7 @@ MUTANTS = [
         "        if sha256 is None or not named or size != place.length:\n",
         "        if sha256 is None or not named:\n",
         "A sealed blob that was cut off is stored again.",
-        (SEALED + "test_a_cut_off_blob_is_stored_again_without_a_cache",),
+        (SEALED + "test_a_cut_off_blob_is_stored_again_without_a_cache[False]",),
     ),
     Mutant(
         "sealed-list-proof",

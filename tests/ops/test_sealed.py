@@ -357,12 +357,25 @@ def test_damage_at_the_source_is_named_and_not_sealed(made):
     assert_whole(made)
 
 
-def test_a_cut_off_blob_is_stored_again_without_a_cache(made):
-    key = made.keys("blobs/")[0]
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_cut_off_blob_is_stored_again_without_a_cache(made, committed):
+    (key,) = made.keys("blobs/")
     made.push.image("another", "1", layers=(RAW,))
+    if not committed:  # a first full that was interrupted: only the catalog knows the blob
+        for root in made.keys("snapshots/"):
+            made.store.delete(root)
     made.store.put(key, made.store.get(key)[:-1])
     made.snapshot()
     assert len(made.keys("blobs/")) == 2
+    assert_restores(made)
+
+
+def test_an_interrupted_first_full_goes_on_from_its_segments(made):
+    for root in made.keys("snapshots/"):
+        made.store.delete(root)
+    before = made.keys("blobs/") + made.keys("packs/")
+    made.snapshot()
+    assert made.keys("blobs/") + made.keys("packs/") == before
     assert_restores(made)
 
 
