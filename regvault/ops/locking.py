@@ -144,7 +144,7 @@ def extend_locks(vault: Vault, *, progress: Progress, threads: int) -> Extension
             return extension
         vouched |= fresh.keys()
     progress.phase("Extending locks")
-    _extend(vault, keys, wanted, extension, progress, threads)
+    _extend(vault, state, keys, wanted, extension, progress, threads)
     assert extension.until_ns is not None
     run = new_run_id()
     extension.record = record_known(
@@ -169,6 +169,7 @@ def _is_true(vault: Vault, fresh: dict[str, int]) -> bool:
 
 def _extend(
     vault: Vault,
+    state: LockState,
     keys: Iterable[str],
     wanted: Retention,
     extension: Extension,
@@ -177,6 +178,21 @@ def _extend(
 ) -> None:
     store = vault.store
     assert isinstance(store, LockingStore)
+    asked = 0
+
+    def due(key: str) -> bool:
+        """Return whether an object is looked at: not if this very run has stored it, but a few."""
+        nonlocal asked
+        until_ns = vault.locks.stored_until_ns(key)
+        if until_ns is None or until_ns <= state.due_before_ns:
+            return True
+        if asked < _ASKED:
+            asked += 1
+            if not _is_true(vault, {key: until_ns}):
+                return True
+        assert extension.until_ns is not None
+        extension.until_ns = min(extension.until_ns, until_ns)
+        return False
 
     def one(key: str) -> tuple[str, bool | None]:
         try:
@@ -184,7 +200,7 @@ def _extend(
         except ObjectNotFoundError:
             return key, None
 
-    for key, done in in_order(keys, one, threads=threads, name="lock"):
+    for key, done in in_order(filter(due, keys), one, threads=threads, name="lock"):
         progress.advance(1)
         extension.looked += 1
         extension.extended += bool(done)

@@ -30,6 +30,7 @@ from regvault.vault.keys import (
     is_locked_kind,
     retention_key,
 )
+from regvault.vault.presence import KeySizes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -69,6 +70,7 @@ class Locks:
         self._policy = policy
         self._read = policy is not None
         self._lock = threading.Lock()
+        self._stored = KeySizes()  # key -> until when the request locked it that stored it
         if isinstance(store, LockingStore):
             store.lock_writes(self._rule)
 
@@ -90,7 +92,20 @@ class Locks:
         if not is_locked_kind(key):
             return None
         policy = self.policy
-        return None if policy is None else policy.from_now(self._store.now_ns())
+        if policy is None:
+            return None
+        retention = policy.from_now(self._store.now_ns())
+        with self._lock:
+            self._stored[key] = retention.until_ns
+        return retention
+
+    def stored_until_ns(self, key: str) -> int | None:
+        """Return until when an object is locked that this process has stored, else None.
+
+        Whether it was stored after all shows LIST, or that a root needs it.
+        """
+        with self._lock:
+            return self._stored.get(key)
 
 
 def _read_policy(store: ObjectStore, vault: str) -> LockPolicy | None:

@@ -52,6 +52,7 @@ NAMING_KEY_BYTES = 32
 OVERHEAD = 16 << 10
 
 _PREFIX = "AGE-SECRET-KEY-1"
+_PART = 1 << 20
 #: Payload of an age file: a nonce, then chunks of 64 KiB with a tag each.
 _NONCE, _CHUNK, _TAG = 16, 64 << 10, 16
 _NEEDS_IDENTITY = (
@@ -399,18 +400,27 @@ class AgeSeal(Seal):
 
 
 class _Watched:
-    """A stream that keeps the error it raised: the library passes on only its text."""
+    """A stream that keeps the error it raised: the library passes on only its text.
+
+    The library reads 8 KiB at a time: they come out of a mebibyte that was read at once.
+    """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
+        self._part = b""
+        self._at = 0
         self.error: BaseException | None = None
 
     def read(self, size: int = -1) -> bytes:
-        try:
-            return bytes(self._stream.read(size))
-        except BaseException as error:
-            self.error = error
-            raise
+        if self._at >= len(self._part):
+            try:
+                self._part, self._at = self._stream.read(_PART), 0
+            except BaseException as error:
+                self.error = error
+                raise
+        begin = self._at
+        self._at = len(self._part) if size < 0 else begin + size
+        return self._part[begin : self._at]
 
     def write(self, data: bytes) -> int:
         try:

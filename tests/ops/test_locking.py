@@ -15,6 +15,7 @@ from regvault.ops.info import info
 from regvault.ops.locking import extend_locks, lock_state
 from regvault.ops.prune import plan_prune, prune
 from regvault.ops.purge import plan_purge, purge
+from regvault.ops.snapshot import SnapshotOptions, snapshot
 from regvault.storage.memory import MemoryStore
 from regvault.storage.memory_versions import VersionedMemoryStore
 from regvault.storage.wrappers import CountingStore, FaultyStore
@@ -101,6 +102,31 @@ class TestWhatIsLocked:
                 assert found.mode == "governance"
                 assert found.until_ns > world.store.now_ns() + (SPAN - 1) * DAY, key
         assert not wrong
+
+    def test_what_this_very_run_has_stored_is_not_looked_at_again_but_for_a_few(self, world):
+        """A first full of a million objects would ask the store two million times."""
+        vault, asked = world.vault(), []
+        options = SnapshotOptions(registry="prod", threads=1)
+        snapshot(vault, world.source(), options, progress=NO_PROGRESS, cache_base=None)
+        keys = {key for root in world.roots() for key in needs(world, root)}
+        world.store.clock_ns += DAY // 24
+        real = world.store.retention
+        world.store.retention = lambda key: asked.append(key) or real(key)
+        done = extend_locks(vault, progress=NO_PROGRESS, threads=1)
+        world.store.retention = real
+        assert len(set(asked) & keys) <= 4 < len(keys)
+        # And what is said holds for each of them.
+        assert all(until(world, key) >= done.until_ns for key in keys)
+        assert done.until_ns > world.store.now_ns() + (SPAN - 1) * DAY
+        covered(world)
+
+    def test_a_store_that_forgot_the_locks_is_found_out_by_those_few(self, world):
+        vault = world.vault()
+        options = SnapshotOptions(registry="prod", threads=1)
+        snapshot(vault, world.source(), options, progress=NO_PROGRESS, cache_base=None)
+        world.store.retention = lambda _: None
+        done = extend_locks(vault, progress=NO_PROGRESS, threads=1)
+        assert done.looked
 
     def test_the_settings_are_in_the_vault_for_a_writer_without_a_configuration(self, world):
         assert Vault(world.store).locks.policy == POLICY
