@@ -72,6 +72,14 @@ MUTANTS = [
         ("ops/test_copy.py::test_what_was_condemned_there_comes_back_under_another_name",),
     ),
     Mutant(
+        "prune-copied-elsewhere",
+        "vault/reach.py",
+        "        elsewhere += each.replaced_lines(but=amendments)\n",
+        "",
+        "Nor does a copied root need the condemned key in whose place it has another.",
+        ("ops/test_copy.py::test_what_is_condemned_there_and_not_yet_deleted_is_not_counted_on",),
+    ),
+    Mutant(
         "prune-needed-at-deletion",
         "ops/prune/run.py",
         "            if needed:\n                plan.needed",
