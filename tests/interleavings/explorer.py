@@ -401,7 +401,7 @@ class Explorer:
             self.oracle.end(state)
 
     def replay(self, schedule: str) -> State:
-        """Go one way, as it is printed where something is lost."""
+        """Go one way, as it is printed where something is lost, and then to the end."""
         letters = {party.name: number for number, party in enumerate(self.parties)}
         many = Left(1000, 1000, 1000)
         state = self.first(many)
@@ -415,9 +415,11 @@ class Explorer:
                 state = self.sleep(state, number, int(count), what, many)
             else:
                 for _ in range(int(count)):
-                    state = self.go_on(state, number, many)
-        if all(state.ended(n) for n in range(len(self.parties))):
-            self._end(state)
+                    if not state.ended(number):  # it may take fewer steps by now
+                        state = self.go_on(state, number, many)
+        while able := [n for n in self._able(state) if not state.ended(n)]:
+            state = self.go_on(state, able[0], many)
+        self._end(state)
         return state
 
 
