@@ -169,7 +169,7 @@ def _claimed(vault: Vault, key: str, body: dict[str, Any]) -> Iterator[ObjectLis
         if root is not None:
             yield vault.object_list(root)
         elif stub is not None:
-            yield vault.list_of(stub.objects, {})
+            yield vault.list_of(stub.objects, {**vault.amendments, **stub.changes})
 
 
 def unfinished_since(vault: Vault, committed: set[str]) -> int | None:

@@ -54,6 +54,7 @@ def needed_keys(
         if each.delta_tree is not None:
             deltas.add(each.delta_tree)
         own.update(_checked(chunk.key) for chunk in each.own_chunks())
+        own.update(_checked(key) for key in each.brought_keys(but=amendments))
         elsewhere += each.replaced_lines(but=amendments)
     rows = heapq.merge(
         bases.rows(delta=False),

@@ -80,6 +80,17 @@ MUTANTS = [
         ("ops/test_copy.py::test_what_is_condemned_there_and_not_yet_deleted_is_not_counted_on",),
     ),
     Mutant(
+        "stub-changes",
+        "vault/stub.py",
+        '            **({"changes": changes_json(changes)} if changes else {}),\n',
+        "",
+        "The stub of a copied root says where its objects are: a reader may have claimed it.",
+        (
+            "ops/test_copy.py::test_what_a_reader_claims_stays_under_its_other_name_though_the_copy_is_forgotten",
+            "interleavings/test_interleavings.py::test_a_schedule_that_lost_something_can_be_replayed",
+        ),
+    ),
+    Mutant(
         "prune-needed-at-deletion",
         "ops/prune/run.py",
         "            if needed:\n                plan.needed",

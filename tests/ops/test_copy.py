@@ -18,6 +18,7 @@ from regvault.errors import (
     StoreUnavailableError,
     TemporaryError,
 )
+from regvault.ops.claim import claim
 from regvault.ops.confirm import confirm, plan_confirm
 from regvault.ops.copy import CopyOptions, copy
 from regvault.ops.forget import forget, plan_forget_named
@@ -238,6 +239,34 @@ def test_what_was_condemned_there_comes_back_under_another_name(made):
     copied(made, target)
     assert target.restored(6) == made.restored(6)
     assert [key for key in target.keys("") if plain_key(key) != key] == renamed
+    target.verified()
+
+
+def test_what_a_reader_claims_stays_under_its_other_name_though_the_copy_is_forgotten(made):
+    """Invariant 4: the stub says where a copied root had its objects."""
+    target = another()
+    copied(made, target)
+    made.remove("web")
+    made.snapshot()
+    confirmed(made, 4)  # it shrank, so it was held
+    copied(made, target)
+    forget_named(target, 1, 2, 3)
+    pruned(target)
+    made.push.image("web", "1", layers=(noise(400, 3),))
+    made.snapshot()
+    made.remove("web")
+    made.snapshot()
+    confirmed(made, 6)
+    copied(made, target)
+    root = target.root(5)
+    needed = {ref.key for ref in target.vault().object_list(root)}
+    assert any(plain_key(key) != key for key in needed)
+    with claim(target.vault(), [root], target.progress):
+        forget_named(target, 5)
+        pruned(target)
+        assert needed <= set(target.keys(""))
+    pruned(target)
+    assert not needed <= set(target.keys(""))
     target.verified()
 
 
