@@ -166,7 +166,7 @@ class Oracle:
             return
         self._good.add(mark)
         self.ends += 1
-        if self.ends % self._every == 0:
+        if (self.ends - 1) % self._every == 0:
             self._converges(state)
 
     def _restores(self, shelf: Shelf, name: RootName) -> None:
