@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["needed_keys"]
 
 
-def needed_keys(
-    lists: Iterable[ObjectList], amendments: Amendments, also: Iterable[str] = ()
-) -> Iterator[str]:
+def needed_keys(lists: Iterable[ObjectList], amendments: Amendments) -> Iterator[str]:
     """Yield every key that must stay, in byte order, once.
 
     These are: what a list names, before amendments, and its own chunks; less what the vault's
@@ -39,7 +37,6 @@ def needed_keys(
     Args:
         lists: of all snapshots that count. Read when the first key is asked for.
         amendments: of the vault, all of them.
-        also: keys that are needed besides.
 
     Raises:
         VaultDamagedError, ObjectNotFoundError: a list cannot be read: then nothing is known.
@@ -47,7 +44,7 @@ def needed_keys(
     bases: _Leaves = _Leaves()
     deltas: _Leaves = _Leaves()
     brought = {ref.key for ref in (followed(amendments, key) for key in amendments) if ref}
-    own: set[str] = brought | set(also)
+    own = set(brought)
     elsewhere: list[str] = []
     for each in lists:
         bases.add(each.base)

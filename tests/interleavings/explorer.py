@@ -223,7 +223,7 @@ class Explorer:
             shelves = list(state.shelves)
             shelves[number] = shelf._replace(mark=mark)
             state.shelves = tuple(shelves)
-            self.oracle.look(state, request)
+            self.oracle.look(state, request, before.objects.get(key))
         return answer
 
     def _step(self, state: State, number: int) -> None:

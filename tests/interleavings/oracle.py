@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from explorer import Request, Shelf, State
     from scenarios import Scenario
 
+    from regvault.storage.memory import _Object
+
 #: How a party may fail: another one was at work, it was declared dead, what it was to read was
 #: forgotten; or it slept between its look at the clock and that at the store's.
 MAY_FAIL = {
@@ -37,6 +40,10 @@ MAY_FAIL = {
     "restore": (NotFoundError,),
 }
 _LONG_NS = 9 * 86_400_000_000_000
+
+#: What may take another's place in a slot: a stub that of a root, and what a copier, or who ends
+#: one, puts there that of a void.
+_MAY_FOLLOW = frozenset({("root", "stub"), ("void", "void"), ("void", "root"), ("void", "stub")})
 
 #: What a snapshot needs: key, size, SHA-256.
 Needs = frozenset[tuple[str, int, str]]
@@ -68,12 +75,16 @@ class Oracle:
 
     # -- in every state ---------------------------------------------------------------------------
 
-    def look(self, state: State, request: Request) -> None:
+    def look(self, state: State, request: Request, before: _Object | None) -> None:
         """Look at what a request changed."""
         shelf = state.shelves[request.store]
         if request.verb == "delete" and request.key.startswith((*OBJECT_PREFIXES, "catalog/")):
             condemned = self._all_condemned(shelf)
             assert request.key in condemned, f"{request.key} was deleted, and not condemned"
+        if before is not None and request.key.startswith(("snapshots/", "condemned/")):
+            now = shelf.objects.get(request.key)
+            kinds = _kind(before.data), _kind(now.data if now is not None else b"")
+            assert kinds in _MAY_FOLLOW, f"{request.key} was {kinds[0]}, and is {kinds[1]}"
         if request.verb == "delete" or request.key.startswith(("snapshots/", "condemned/")):
             self._nothing_is_lost(state, request.store)
 
@@ -150,6 +161,10 @@ class Oracle:
         error = node.error
         if error is None:
             self.outcomes[f"{actor.verb}: done"] += 1
+            if actor.verb == "snapshot":
+                name, sha256 = node.result.name, node.result.sha256
+                there = state.shelves[0].objects[name.key].data.partition(b"\n")[0]
+                assert hashlib.sha256(there).hexdigest() == sha256, f"{name} is not in its slot"
             return
         self.outcomes[f"{actor.verb}: {type(error).__name__}"] += 1
         if not isinstance(error, MAY_FAIL[actor.verb]):
@@ -208,6 +223,11 @@ class Oracle:
                     world.restored(root.name.sequence, threads=1)
         left = {e.key for prefix in OBJECT_PREFIXES for e in store.list(prefix)}
         assert left == needed, f"left over: {left - needed}, lost: {needed - left}"
+
+
+def _kind(data: bytes) -> str:
+    found = re.match(rb'\{"type":"(\w+)"', data)
+    return found[1].decode() if found else "a list" if data else "nothing"
 
 
 def scene_prune(store: MemoryStore) -> None:

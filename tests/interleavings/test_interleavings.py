@@ -25,20 +25,21 @@ if TYPE_CHECKING:
 MINUTES, DAY, WEEK = 20 * 60, 25 * 3600, 8 * 86_400
 
 FOUR = "two-writers-two-prunes"
+#: What is tried together: how many interruptions, deaths, and sleeps; and how long these are.
 _SHORT = [Bounds(Left(1, 0, 0)), Bounds(Left(0, 1, 0)), Bounds(Left(0, 0, 1), (MINUTES,))]
 _WHOLE = [
     Bounds(Left(2, 0, 0)),
     Bounds(Left(0, 1, 1), (MINUTES,)),
     Bounds(Left(0, 0, 1), (DAY, WEEK)),
 ]
-#: What is tried together: how many interruptions, deaths, and sleeps; and how long these are.
 SHORT = dict.fromkeys(SCENARIOS, _SHORT) | {
-    "reuse": [*_SHORT[:2], Bounds(Left(0, 0, 1), (MINUTES, WEEK))],
     "reader-forget-prune": [*_SHORT[:2], Bounds(Left(0, 0, 1), (MINUTES, DAY))],
+    "copy-into-prune-writer": _SHORT[:2],
+    "copy-from-forget-prune": _SHORT[:2],
     FOUR: _SHORT[:1],
 }
 #: With four parties there are 24 orders to begin with.
-WHOLE = dict.fromkeys(SCENARIOS, _WHOLE) | {FOUR: _SHORT}
+WHOLE = dict.fromkeys(SCENARIOS, _WHOLE) | {FOUR: _SHORT[:2]}
 BOUNDS = WHOLE if os.environ.get("WHOLE") else SHORT
 #: After each so many ends of those that are not alike, a snapshot and a prune must converge.
 CONVERGE_EVERY = 10
