@@ -20,7 +20,7 @@ MUTANTS = [
         (
             LEASES + "test_a_slot_that_someone_else_filled_is_left_to_him",
             LEASES + "test_a_sleeper_whose_slot_was_filled_never_publishes",
-            INTERLEAVED + "[two-writers-of-one-registry-0-0-1]",
+            INTERLEAVED + "[two-writers-of-one-registry-1-0-0]",
         ),
     ),
     Mutant(

@@ -20,18 +20,16 @@ import gc
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from actors import RENEW, Refused, Request
+from shelves import Model, Shelf, do, mark_of
 
 from regvault.errors import (
     DigestMismatchError,
     ObjectNotFoundError,
     PreconditionError,
 )
-from regvault.model.store import Stored
-from regvault.storage.memory import MemoryStore, _Object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -45,43 +43,6 @@ OBJECTS = ("blobs/", "packs/", "meta/", "trees/", "catalog/")
 STEPS_AT_MOST = 1500
 #: Where all that is left wait for each other, so many seconds pass.
 IDLE_S = 300.0
-
-
-class Shelf(NamedTuple):
-    """What one store holds. Never changed once it was made.
-
-    Attributes:
-        objects: by key.
-        writes: how often each key was written: so an etag tells nothing of other keys.
-        mark: a hash of both.
-    """
-
-    objects: dict[str, _Object]
-    writes: dict[str, int]
-    mark: int
-
-
-class Model(MemoryStore):
-    """The memory store, over whatever a shelf holds; its clock stands still while it writes."""
-
-    def _store(self, key: str, data: bytes, sha256: str) -> Stored:
-        self.writes[key] = number = self.writes.get(key, 0) + 1
-        self._objects[key] = _Object(data, f"{number}", self.clock_ns)
-        return Stored(f"{number}", len(data), sha256, "regvault")
-
-    def load(self, shelf: Shelf, clock_ns: int) -> None:
-        self._objects, self.writes, self.clock_ns = shelf.objects, shelf.writes, clock_ns
-
-
-def shelf_of(store: MemoryStore) -> Shelf:
-    """Return what a store holds, as if each key had been written once."""
-    objects = {
-        key: _Object(item.data, "1", item.modified_ns) for key, item in store._objects.items()
-    }
-    mark = 0
-    for key, item in objects.items():
-        mark ^= hash((key, item, 1))
-    return Shelf(objects, dict.fromkeys(objects, 1), mark)
 
 
 class Left(NamedTuple):
@@ -214,12 +175,12 @@ class Explorer:
         model = self._model
         model.load(shelf, state.clock_ns)
         try:
-            answer = _do(model, verb, key, more)
+            answer = do(model, verb, key, more)
         except (ObjectNotFoundError, PreconditionError, DigestMismatchError) as error:
             return Refused(type(error).__name__, error.message, error.key)
         if verb in CHANGES:
             before = state.shelves[number]
-            mark = shelf.mark ^ _mark(before, key) ^ _mark(shelf, key)
+            mark = shelf.mark ^ mark_of(before, key) ^ mark_of(shelf, key)
             shelves = list(state.shelves)
             shelves[number] = shelf._replace(mark=mark)
             state.shelves = tuple(shelves)
@@ -431,27 +392,3 @@ def blamed(state: State) -> Iterator[None]:
     except Exception as error:
         text = f"{type(error).__name__}: {error}\nReplay it: {state.schedule()}"
         raise BrokenPromiseError(text) from error
-
-
-def _mark(shelf: Shelf, key: str) -> int:
-    writes = shelf.writes.get(key)
-    return hash((key, shelf.objects.get(key), writes)) if writes else 0
-
-
-def _do(model: Model, verb: str, key: str, more: tuple[Any, ...]) -> Any:
-    if verb == "get":
-        return model.get(key, start=more[0], length=more[1])
-    if verb == "head":
-        return model.head(key)
-    if verb == "list":
-        return tuple(model.list(key, after=more[0]))
-    if verb == "list_prefixes":
-        return tuple(model.list_prefixes(key))
-    if verb == "put":
-        return model.put(key, more[0], if_none_match=more[1], if_match=more[2])
-    if verb == "put_stream":
-        return model.put_stream(key, BytesIO(more[0]), size=more[1], sha256=more[2])
-    if verb == "delete":
-        return model.delete(key)
-    assert verb == "now_ns", verb
-    return model.now_ns()

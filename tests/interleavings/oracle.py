@@ -25,8 +25,9 @@ from regvault.vault.vault import Vault
 
 if TYPE_CHECKING:
     from actors import Node
-    from explorer import Request, Shelf, State
+    from explorer import Request, State
     from scenarios import Scenario
+    from shelves import Shelf
 
     from regvault.storage.memory import _Object
 

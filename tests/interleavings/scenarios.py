@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from actors import HERE, Party, Port
-from explorer import Model, Shelf, shelf_of
+from shelves import Model, Shelf, shelf_of
 from world import World, noise, tree
 
 from regvault.model.progress import NO_PROGRESS
