@@ -49,12 +49,16 @@ demo: .venv/.installed ## Take the guided tour: back up, lose and recover a thro
 .PHONY: test
 test: .venv/.installed ## Run the tests that need no server (at most 5 minutes)
 	$(BIN)/pytest -n 2 --session-timeout=$(TEST_BUDGET) --ignore=tests/services --ignore=tests/faults \
-	  --ignore=tests/hostile/test_hostile_bounds.py tests $(ARGS)
+	  --ignore=tests/interleavings --ignore=tests/hostile/test_hostile_bounds.py tests $(ARGS)
 
 .PHONY: test-faults
-test-faults: .venv/.installed ## Crash, fail and cut the power at every operation; hostile giants (at most 10 minutes)
+test-faults: .venv/.installed ## Crash, fail, cut the power at every operation; hostile giants (at most 10 minutes)
 	$(BIN)/pytest -n 2 --dist worksteal --session-timeout=$(FAULTS_BUDGET) tests/faults \
 	  tests/hostile/test_hostile_bounds.py $(ARGS)
+
+.PHONY: test-interleavings
+test-interleavings: .venv/.installed ## Interleave writers, prunes, copies and readers, request by request
+	$(BIN)/pytest -n 2 --dist worksteal --session-timeout=$(TEST_BUDGET) tests/interleavings $(ARGS)
 
 .PHONY: check
 check: .venv/.installed ## Lint, formatting, types, layers, generated pages
@@ -100,6 +104,7 @@ soak: .venv/.installed ## Registries of a million images, and 400 days of a vaul
 	$(BIN)/python scripts/bench/million.py --work bench-out/million --out bench-out/million.json $(ARGS)
 	LIFE_DAYS=400 $(BIN)/pytest -s tests/simulation
 	WHOLE=1 KILLS=50 $(BIN)/pytest -n 2 tests/faults
+	WHOLE=1 $(BIN)/pytest tests/interleavings
 
 .PHONY: wheel-test
 wheel-test: .venv/.installed ## Build sdist and wheel; try the wheel in a clean environment

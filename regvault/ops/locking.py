@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from regvault.errors import ObjectNotFoundError, VaultDamagedError
 from regvault.model.store import LockingStore
 from regvault.ops.bounded import in_order
-from regvault.vault.amendments import brought_along, read_amendments
+from regvault.vault.amendments import read_amendments
 from regvault.vault.condemned import read_condemned
 from regvault.vault.envelope import to_time
 from regvault.vault.keys import CATALOG, LOCKED_BESIDE, RETENTIONS, new_run_id, root_key
@@ -227,7 +227,6 @@ def _everything(
     """Return the slots that can be vouched for, and all keys that snapshots need."""
     vouched: set[str] = set()
     lists: list[ObjectList] = []
-    also: set[str] = set()
     progress.phase("Reading what snapshots need")
     try:
         vault.require_amendments()
@@ -237,12 +236,11 @@ def _everything(
                 vouched.add(key)
             if root is not None:
                 lists.append(vault.object_list(root))
-                also |= {ref.key for ref in brought_along(root).changes.values() if ref}
         amendments = read_amendments(vault.store, vault.id).changes
         # Read twice: an object list that is damaged shows before anything is locked by it.
-        for _ in needed_keys(lists, amendments, also):
+        for _ in needed_keys(lists, amendments):
             pass
-        objects = needed_keys(lists, amendments, also)
+        objects = needed_keys(lists, amendments)
     except (VaultDamagedError, ObjectNotFoundError) as error:
         progress.warn(
             f"{error.message}; so all objects are locked, needed or not",

@@ -30,6 +30,7 @@ __all__ = [
     "changes_json",
     "commit_amendment",
     "parse_amendment",
+    "parse_changes",
     "read_amendments",
 ]
 
@@ -83,7 +84,7 @@ def parse_amendment(data: bytes, key: str, vault: str) -> Amended:
     body = read_document(data, key, types=("amendment", "void"), vault=vault).body
     if body.get("slot", key) != key:
         raise VaultDamagedError(f"{key} is damaged: it is of another slot")
-    return _parse(body, key) if body["type"] == "amendment" else Amended({}, frozenset())
+    return parse_changes(body, key) if body["type"] == "amendment" else Amended({}, frozenset())
 
 
 def brought_along(root: Root) -> Amended:
@@ -94,11 +95,15 @@ def brought_along(root: Root) -> Amended:
     """
     if root.amendment is None:
         return Amended({}, frozenset())
-    return _parse(root.amendment, root.name.key)
+    return parse_changes(root.amendment, root.name.key)
 
 
-def _parse(body: dict[str, Any], key: str) -> Amended:
-    """Parse `changes`: `[old key, new key, size, sha256]` or `[old key]`; and `purged`."""
+def parse_changes(body: dict[str, Any], key: str) -> Amended:
+    """Parse `changes`: `[old key, new key, size, sha256]` or `[old key]`; and `purged`.
+
+    Raises:
+        VaultDamagedError: they are none. `key`: of the document that has them.
+    """
     found: Amendments = {}
     try:
         for old, *new in body["changes"]:

@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import ObjectNotFoundError, RefusedError, VaultDamagedError
-from regvault.vault.amendments import brought_along
 from regvault.vault.envelope import from_time, read_document
 from regvault.vault.fetch import fetch_document
 from regvault.vault.keys import LEASES, REGISTRY_NAME, SNAPSHOTS, root_key, sequence_of
@@ -169,7 +168,7 @@ def _claimed(vault: Vault, key: str, body: dict[str, Any]) -> Iterator[ObjectLis
         if root is not None:
             yield vault.object_list(root)
         elif stub is not None:
-            yield vault.list_of(stub.objects, {})
+            yield vault.list_of(stub.objects, {**vault.amendments, **stub.changes})
 
 
 def unfinished_since(vault: Vault, committed: set[str]) -> int | None:
@@ -194,11 +193,6 @@ def unfinished_since(vault: Vault, committed: set[str]) -> int | None:
         began = created - MAX_SKEW_S * 1_000_000_000
         since = began if since is None else min(since, began)
     return since
-
-
-def brought(root: Root) -> set[str]:
-    """Return the keys that a copied root's own amendment put in the place of others."""
-    return {ref.key for ref in brought_along(root).changes.values() if ref is not None}
 
 
 def copied_by(root: Root) -> str:

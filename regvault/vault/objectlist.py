@@ -17,7 +17,7 @@ from regvault.vault.keys import check_key
 from regvault.vault.tree import ChunkRef, Tree, TreeBuilder, TreeRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
     from regvault.vault.tree import Node
 
@@ -222,6 +222,15 @@ class ObjectList:
     def replaced(self, key: str) -> bool:
         """Return whether an amendment put another object in the place of `key`, or purged it."""
         return key in self._amendments and not self.has(key)
+
+    def brought_keys(self, *, but: Amendments) -> list[str]:
+        """Return the keys that amendments put in the place of others, but some of these."""
+        pairs = self._amendments.items()
+        return [ref.key for key, ref in pairs if ref is not None and but.get(key) != ref]
+
+    def replaced_lines(self, *, but: Container[str]) -> list[str]:
+        """Return the keys of its lines that amendments replaced or purged, but some of them."""
+        return [key for key in self._amendments if key not in but and self.lists(key)]
 
     def with_prefix(self, prefix: str) -> Iterator[ObjectRef]:
         """Yield the objects whose keys begin with `prefix`, as amended."""

@@ -27,18 +27,16 @@ if TYPE_CHECKING:
 __all__ = ["needed_keys"]
 
 
-def needed_keys(
-    lists: Iterable[ObjectList], amendments: Amendments, also: Iterable[str] = ()
-) -> Iterator[str]:
+def needed_keys(lists: Iterable[ObjectList], amendments: Amendments) -> Iterator[str]:
     """Yield every key that must stay, in byte order, once.
 
     These are: what a list names, before amendments, and its own chunks; less what the vault's
-    amendments replaced or purged; and what they put in its place.
+    amendments replaced or purged, and what a copied root's own amendment replaced for that root;
+    and what they put in its place.
 
     Args:
         lists: of all snapshots that count. Read when the first key is asked for.
         amendments: of the vault, all of them.
-        also: keys that are needed besides.
 
     Raises:
         VaultDamagedError, ObjectNotFoundError: a list cannot be read: then nothing is known.
@@ -46,14 +44,20 @@ def needed_keys(
     bases: _Leaves = _Leaves()
     deltas: _Leaves = _Leaves()
     brought = {ref.key for ref in (followed(amendments, key) for key in amendments) if ref}
-    own: set[str] = brought | set(also)
+    own = set(brought)
+    elsewhere: list[str] = []
     for each in lists:
         bases.add(each.base)
         if each.delta_tree is not None:
             deltas.add(each.delta_tree)
         own.update(_checked(chunk.key) for chunk in each.own_chunks())
+        own.update(_checked(key) for key in each.brought_keys(but=amendments))
+        elsewhere += each.replaced_lines(but=amendments)
     rows = heapq.merge(
-        bases.rows(delta=False), deltas.rows(delta=True), ((key, 1) for key in sorted(own))
+        bases.rows(delta=False),
+        deltas.rows(delta=True),
+        ((key, 1) for key in sorted(own)),
+        ((key, -1) for key in sorted(elsewhere)),
     )
     replaced = amendments.keys() - brought
     for key, group in groupby(rows, key=itemgetter(0)):

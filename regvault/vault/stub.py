@@ -1,8 +1,8 @@
 """Stubs: what a forgotten snapshot leaves in its slot (`docs/vault-format.md`, "Forgetting").
 
 A slot never becomes free again. The stub keeps the chain whole (the digest of the root that was
-there, and of the one before it), and names the object list, so that a reader that claimed the root
-is still protected until it is done.
+there, and of the one before it), and names the object list, with what a copied root had elsewhere,
+so that a reader that claimed the root is still protected until it is done.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import ObjectNotFoundError, PreconditionError, VaultDamagedError
+from regvault.vault.amendments import brought_along, changes_json, parse_changes
 from regvault.vault.envelope import SEALED, read_document, to_time, write_document
 from regvault.vault.fetch import fetch_document
 from regvault.vault.fields import text
 from regvault.vault.keys import FORMAT
-from regvault.vault.objectlist import ListRef
+from regvault.vault.objectlist import Amendments, ListRef
 from regvault.vault.root import RootName, parse_root, registry_of
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Stub(NamedTuple):
         root: hex SHA-256 of the body of the root that was there.
         previous: hex SHA-256 of the body of the root before that, or None.
         objects: the object list that it had.
+        changes: of that list, what a copied root had under other keys.
         run: the run that had made it; "" where the stub does not say.
     """
 
@@ -40,11 +42,13 @@ class Stub(NamedTuple):
     root: str
     previous: str | None
     objects: ListRef
+    changes: Amendments
     run: str
 
 
 def stub_document(vault: str, root: Root, run: str) -> bytes:
     """Return what takes the place of a root."""
+    changes = brought_along(root).changes
     copier = None if root.amendment is None else root.amendment.get("run")
     return write_document(
         {
@@ -58,6 +62,7 @@ def stub_document(vault: str, root: Root, run: str) -> bytes:
             "sequence": root.name.sequence,
             "previous": root.previous,
             "objects": root.objects.to_json(),
+            **({"changes": changes_json(changes)} if changes else {}),
             "root": root.sha256,
             # Of a copied root, the run that copied it: that is who was at work in this vault.
             "root_run": copier or root.run,
@@ -85,6 +90,7 @@ def parse_stub(data: bytes, name: RootName, vault: str) -> Stub | None:
             text(body["root"]),
             None if body["previous"] is None else text(body["previous"]),
             ListRef.from_json(body["objects"]),
+            parse_changes({"changes": body.get("changes", [])}, name.key).changes,
             text(body.get("root_run", "")),
         )
     except (KeyError, TypeError, ValueError) as error:

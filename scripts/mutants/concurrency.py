@@ -8,6 +8,7 @@ LEASES = "ops/test_snapshot_leases.py::"
 LEASE = "vault/test_vault_lease.py::"
 PRUNE = "ops/test_prune.py::"
 COPY = "ops/test_copy.py::"
+INTERLEAVED = "interleavings/test_interleavings.py::test_no_interleaving_loses_anything"
 
 MUTANTS = [
     Mutant(
@@ -19,6 +20,7 @@ MUTANTS = [
         (
             LEASES + "test_a_slot_that_someone_else_filled_is_left_to_him",
             LEASES + "test_a_sleeper_whose_slot_was_filled_never_publishes",
+            INTERLEAVED + "[two-writers-of-one-registry-1-0-0]",
         ),
     ),
     Mutant(
@@ -59,7 +61,7 @@ MUTANTS = [
         "self._store.put(self.key, data, if_match=self._etag)",
         "self._store.put(self.key, data)",
         "A lease is renewed by compare-and-swap: not once another party has ended it.",
-        (LEASE + "test_a_lease_that_another_party_ended_cannot_be_renewed_nor_committed_with",),
+        (LEASE + "test_a_lease_that_another_party_ended_cannot_be_renewed_nor_committed_with", INTERLEAVED + "[reuse-0-0-1]"),
     ),
     Mutant(
         "end-swap",
@@ -91,7 +93,7 @@ MUTANTS = [
         '        fill_with_void(store, vault, slot, str(body.get("run"))[:100])\n',
         "        pass\n",
         "The slot that a dead party named is filled: its late commit fails.",
-        (LEASE + "test_a_dead_writer_is_ended_and_the_slot_that_it_named_is_filled",),
+        (LEASE + "test_a_dead_writer_is_ended_and_the_slot_that_it_named_is_filled", INTERLEAVED + "[reuse-0-0-1]"),
     ),
     Mutant(
         "void-after-ended",
@@ -121,7 +123,7 @@ MUTANTS = [
         "            if not _is_void(store, slot, vault):\n                return  # that",
         "            if False:\n                return  # that",
         "What the dead had committed counts.",
-        (LEASE + "test_a_root_that_the_dead_committed_counts",),
+        (LEASE + "test_a_root_that_the_dead_committed_counts", INTERLEAVED + "[two-writers-of-one-registry-0-0-1]"),
     ),
     Mutant(
         "failed-fills",
@@ -230,7 +232,7 @@ MUTANTS = [
         "                if writer is None:\n                    break\n",
         "                break\n",
         "A pruner waits for living writers.",
-        (PRUNE + "TestWhoIsAtWork::test_a_writer_is_waited_for",),
+        (PRUNE + "TestWhoIsAtWork::test_a_writer_is_waited_for", INTERLEAVED + "[reuse-1-0-0]"),
     ),
     Mutant(
         "lock-before-leases",
@@ -264,7 +266,7 @@ MUTANTS = [
         "            if found is None or found.sha256 != root.sha256:\n",
         "            if False:\n",
         "A reader looks, once its claim is written, whether its roots are still there.",
-        (PRUNE + "TestWhoIsAtWork::test_a_claim_that_came_too_late_is_told_so",),
+        (PRUNE + "TestWhoIsAtWork::test_a_claim_that_came_too_late_is_told_so", INTERLEAVED + "[reader-forget-prune-1-0-0]"),
     ),
     Mutant(
         "one-writer",

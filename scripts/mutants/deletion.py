@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutant import Mutant
 
 PRUNE = "ops/test_prune.py::"
+INTERLEAVED = "interleavings/test_interleavings.py::test_no_interleaving_loses_anything"
 
 MUTANTS = [
     Mutant(
@@ -29,7 +30,7 @@ MUTANTS = [
         "if not needed and seen.key not in condemned and seen.modified_ns < before_ns:",
         "if seen.key not in condemned and seen.modified_ns < before_ns:",
         "What is needed is decided again under the lock.",
-        (PRUNE + "test_what_a_snapshot_came_to_need_meanwhile_is_not_condemned",),
+        (PRUNE + "test_what_a_snapshot_came_to_need_meanwhile_is_not_condemned", INTERLEAVED + "[reuse-1-0-0]"),
     ),
     Mutant(
         "prune-claims",
@@ -37,7 +38,7 @@ MUTANTS = [
         "        lists += claimed_lists(vault)\n",
         "        list(claimed_lists(vault))\n",
         "What a reader claims stays.",
-        (PRUNE + "TestWhoIsAtWork::test_a_reader_keeps_what_it_claims",),
+        (PRUNE + "TestWhoIsAtWork::test_a_reader_keeps_what_it_claims", INTERLEAVED + "[reader-forget-prune-1-0-0]"),
     ),
     Mutant(
         "prune-unfinished",
@@ -53,23 +54,42 @@ MUTANTS = [
         "        own.update(_checked(chunk.key) for chunk in each.own_chunks())\n",
         "",
         "The chunks of an object list are needed, though it does not name them.",
-        (PRUNE + "test_needed_keys_are_those_of_all_lists",),
+        (PRUNE + "test_needed_keys_are_those_of_all_lists", INTERLEAVED + "[reuse-1-0-0]"),
     ),
     Mutant(
         "prune-amended",
         "vault/reach.py",
-        "own: set[str] = brought | set(also)",
-        "own: set[str] = set(also)",
+        "own = set(brought)",
+        "own: set[str] = set()",
         "What took the place of an amended key is needed.",
         ("ops/test_purge.py::test_what_took_the_place_of_old_objects_outlives_a_prune",),
     ),
     Mutant(
         "prune-copied-keys",
         "vault/reach.py",
-        "own: set[str] = brought | set(also)",
-        "own: set[str] = brought",
+        "        own.update(_checked(key) for key in each.brought_keys(but=amendments))\n",
+        "",
         "What a copied root's own amendment names is needed.",
         ("ops/test_copy.py::test_what_was_condemned_there_comes_back_under_another_name",),
+    ),
+    Mutant(
+        "prune-copied-elsewhere",
+        "vault/reach.py",
+        "        elsewhere += each.replaced_lines(but=amendments)\n",
+        "",
+        "Nor does a copied root need the condemned key in whose place it has another.",
+        ("ops/test_copy.py::test_what_is_condemned_there_and_not_yet_deleted_is_not_counted_on",),
+    ),
+    Mutant(
+        "stub-changes",
+        "vault/stub.py",
+        '            **({"changes": changes_json(changes)} if changes else {}),\n',
+        "",
+        "The stub of a copied root says where its objects are: a reader may have claimed it.",
+        (
+            "ops/test_copy.py::test_what_a_reader_claims_stays_under_its_other_name_though_the_copy_is_forgotten",
+            "interleavings/test_interleavings.py::test_a_schedule_that_lost_something_can_be_replayed",
+        ),
     ),
     Mutant(
         "prune-needed-at-deletion",

@@ -44,6 +44,7 @@ from regvault.vault import (
     recover,
     segment,
 )
+from regvault.vault.amendments import brought_along
 from regvault.vault.envelope import read_document
 from regvault.vault.frames import compress, decompress
 from regvault.vault.objectlist import ObjectRef
@@ -217,7 +218,7 @@ def _root(data: bytes) -> None:
         again = parse_root(root.to_document(VAULT)[0], NAME, VAULT)
         assert again is not None
         assert again.objects == root.objects
-        certain.brought(root)
+        brought_along(root)
         certain.copied_by(root)
         if root.amendment is None:
             _root_is_repeated(root)

@@ -18,10 +18,11 @@ from regvault.errors import (
     StoreUnavailableError,
     TemporaryError,
 )
+from regvault.ops.claim import claim
 from regvault.ops.confirm import confirm, plan_confirm
 from regvault.ops.copy import CopyOptions, copy
 from regvault.ops.forget import forget, plan_forget_named
-from regvault.ops.prune import plan_prune, prune
+from regvault.ops.prune import PruneResult, plan_prune, prune
 from regvault.storage.delegate import Wrapper
 from regvault.storage.memory import MemoryStore
 from regvault.storage.wrappers import CountingStore, FaultyStore
@@ -200,11 +201,13 @@ def confirmed(world: World, sequence: int) -> None:
     confirm(vault, plan_confirm(vault, world.root(sequence)), by="me", reason="moved")
 
 
-def pruned(world: World) -> None:
+def pruned(world: World) -> PruneResult:
     vault = world.vault()
     plan = plan_prune(vault, progress=world.progress, threads=1, grace_s=-1.0)
-    prune(vault, plan, progress=world.progress, threads=1, grace_s=-1.0)
-    plan.close()
+    try:
+        return prune(vault, plan, progress=world.progress, threads=1, grace_s=-1.0)
+    finally:
+        plan.close()
 
 
 def test_what_was_condemned_there_comes_back_under_another_name(made):
@@ -239,6 +242,34 @@ def test_what_was_condemned_there_comes_back_under_another_name(made):
     target.verified()
 
 
+def test_what_a_reader_claims_stays_under_its_other_name_though_the_copy_is_forgotten(made):
+    """Invariant 4: the stub says where a copied root had its objects."""
+    target = another()
+    copied(made, target)
+    made.remove("web")
+    made.snapshot()
+    confirmed(made, 4)  # it shrank, so it was held
+    copied(made, target)
+    forget_named(target, 1, 2, 3)
+    pruned(target)
+    made.push.image("web", "1", layers=(noise(400, 3),))
+    made.snapshot()
+    made.remove("web")
+    made.snapshot()
+    confirmed(made, 6)
+    copied(made, target)
+    root = target.root(5)
+    needed = {ref.key for ref in target.vault().object_list(root)}
+    assert any(plain_key(key) != key for key in needed)
+    with claim(target.vault(), [root], target.progress):
+        forget_named(target, 5)
+        pruned(target)
+        assert needed <= set(target.keys(""))
+    pruned(target)
+    assert not needed <= set(target.keys(""))
+    target.verified()
+
+
 class Keeping(Wrapper):
     """A store that deletes nothing."""
 
@@ -262,8 +293,13 @@ def test_what_is_condemned_there_and_not_yet_deleted_is_not_counted_on(made):
     made.snapshot()
     copied(made, target)
     needed = {ref.key for ref in target.vault().object_list(target.root(5))}
-    assert not needed & read_condemned(target.store, target.vault().id)
-    pruned(target)
+    condemned = read_condemned(target.store, target.vault().id)
+    assert condemned & set(target.keys(""))
+    assert not needed & condemned
+    # The copied root names these keys, and its objects lie elsewhere: that is no damage, they go.
+    result = pruned(target)
+    assert (result.exit_code(), result.plan.needed) == (0, [])
+    assert not condemned & set(target.keys(""))
     assert target.restored(5) == made.restored(5)
     target.verified()
 

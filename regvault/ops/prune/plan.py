@@ -14,7 +14,6 @@ from regvault.errors import ObjectNotFoundError, VaultDamagedError
 from regvault.model.store import HierarchicalStore
 from regvault.vault.amendments import read_amendments
 from regvault.vault.certain import (
-    brought,
     check_clock,
     claimed_lists,
     copied_by,
@@ -143,18 +142,16 @@ class Needs(NamedTuple):
     Attributes:
         lists: the object lists of all snapshots, and of those that readers claim.
         amendments: of the vault.
-        also: keys that copied roots brought along.
         committed: ids of the runs that committed a snapshot, whether it was forgotten or not.
     """
 
     lists: list[ObjectList]
     amendments: Amendments
-    also: set[str]
     committed: set[str]
 
     def keys(self) -> Iterator[str]:
         """Yield them in byte order."""
-        return needed_keys(self.lists, self.amendments, self.also)
+        return needed_keys(self.lists, self.amendments)
 
 
 def read_needs(vault: Vault, *, claims: bool) -> Needs:
@@ -169,20 +166,18 @@ def read_needs(vault: Vault, *, claims: bool) -> Needs:
         UnknownFormatError: a newer regvault wrote something.
     """
     lists: list[ObjectList] = []
-    also: set[str] = set()
     committed: set[str] = set()
     for registry in known_registries(vault):
         for slot in read_chain(vault, registry):
             if slot.root is not None:
                 lists.append(vault.object_list(slot.root))
-                also |= brought(slot.root)
                 committed |= {slot.root.run, copied_by(slot.root)}
             elif slot.stub is not None:
                 committed.add(slot.stub.run)
     amendments = read_amendments(vault.store, vault.id).changes
     if claims:
         lists += claimed_lists(vault)
-    return Needs(lists, amendments, also, committed)
+    return Needs(lists, amendments, committed)
 
 
 def plan_prune(
