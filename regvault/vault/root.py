@@ -181,7 +181,7 @@ def registry_of(body: dict[str, Any]) -> str:
 
     Raises KeyError, TypeError, ValueError.
     """
-    sealed = SEALED in body["features"]
+    sealed = SEALED in body.get("features", ())
     return text(body["registry"]["id" if sealed else "name"])
 
 
@@ -223,7 +223,7 @@ def parse_root(data: bytes, name: RootName, vault: str, seal: Seal = PLAIN) -> R
     if body["type"] != "root":
         return None
 
-    sealed = SEALED in body["features"]
+    sealed = SEALED in body.get("features", ())
     try:
         if (registry_of(body), body["sequence"]) != (name.registry, name.sequence):
             raise VaultDamagedError(

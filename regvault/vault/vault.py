@@ -256,7 +256,7 @@ def _sealing_key(body: dict[str, Any]) -> str | None:
     Raises:
         VaultDamagedError: it states none.
     """
-    if SEALED not in body["features"]:
+    if SEALED not in body.get("features", ()):
         return None
     sealing = body.get("sealing")
     key = sealing.get("key") if isinstance(sealing, dict) else None

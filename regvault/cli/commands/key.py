@@ -22,15 +22,24 @@ _SEALED = "regvault.cli.commands.key_sealed"
 @group(
     "key",
     {
-        "generate": LazyCommand(f"{_HERE}:generate", "Make a key to sign with, or to open with."),
-        "list": LazyCommand(f"{_HERE}:list_", "Show who signed, and who can open the vault."),
+        "generate": LazyCommand(
+            f"{_HERE}:generate",
+            "Make a key pair to sign snapshots with, or to open a sealed vault with.",
+        ),
+        "list": LazyCommand(
+            f"{_HERE}:list_",
+            "Show who signed the snapshots of the vault, and who can open it, if it is sealed.",
+        ),
         "add-recipient": LazyCommand(
-            f"{_SEALED}:add_recipient", "Seal what is written from now on to one more."
+            f"{_SEALED}:add_recipient", "Seal what is written from now on to one more recipient."
         ),
         "remove-recipient": LazyCommand(
             f"{_SEALED}:remove_recipient", "Seal nothing more to a recipient."
         ),
-        "rotate": LazyCommand(f"{_SEALED}:rotate", "Give the host that takes snapshots a new key."),
+        "rotate": LazyCommand(
+            f"{_SEALED}:rotate",
+            "Give the host that takes snapshots of a sealed vault a new identity.",
+        ),
     },
 )
 def key() -> None:
