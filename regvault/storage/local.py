@@ -28,6 +28,7 @@ from regvault.model.store import Entry, Space, Stored
 from regvault.storage import local_read
 from regvault.storage.keys import RESERVED, check_directory, check_key, check_prefix
 from regvault.storage.local_errors import MISSING, os_error, translated
+from regvault.storage.local_lock import write_lock
 from regvault.storage.local_many import create_files
 from regvault.storage.local_read import FileReader, etag_of
 from regvault.storage.local_tree import Tree
@@ -38,7 +39,6 @@ from regvault.storage.local_write import (
     store_stream,
     sweep,
     sweep_seen,
-    write_lock,
 )
 from regvault.storage.streams import check_range
 

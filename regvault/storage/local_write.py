@@ -8,7 +8,7 @@ import mmap
 import os
 import secrets
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from regvault.errors import PreconditionError, StoreError
@@ -16,13 +16,11 @@ from regvault.model.store import Stored
 from regvault.storage.keys import RESERVED, check_key
 from regvault.storage.local_errors import MISSING, os_error, translated
 from regvault.storage.local_read import FileReader, etag_of
-from regvault.storage.local_tree import FILE_READ, LOCK_NAME, TEMPORARY_SUFFIX
+from regvault.storage.local_tree import FILE_READ, TEMPORARY_SUFFIX
 from regvault.storage.streams import page_buffer, pump
 from regvault.storage.syscalls import bypass_cache, rename_noreplace, start_writing, use_cache
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from regvault.model.store import ByteReader
     from regvault.storage.local_tree import Tree
 
@@ -33,7 +31,6 @@ __all__ = [
     "store_stream",
     "sweep",
     "sweep_seen",
-    "write_lock",
 ]
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -245,35 +242,6 @@ def taken(name: str, directory: int) -> bool:
     except OSError:  # whatever else is wrong, the rename will say
         return False
     return True
-
-
-@contextmanager
-def write_lock(tree: Tree, *, create: bool) -> Iterator[None]:
-    """Hold the lock that compare-and-swap is done under, across threads and processes.
-
-    Without `create` there is nothing to hold where no compare-and-swap ever was.
-
-    Raises:
-        StoreError: the file system cannot lock, with `create` only.
-    """
-    import fcntl
-
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
-    fd = -1
-    try:
-        with translated("lock", tree.location, write=True):
-            fd = os.open(LOCK_NAME, flags, 0o666, dir_fd=tree.fd)
-            fcntl.flock(fd, fcntl.LOCK_EX)
-    except StoreError:
-        if create:
-            if fd >= 0:
-                os.close(fd)
-            raise
-    try:
-        yield
-    finally:
-        if fd >= 0:
-            os.close(fd)
 
 
 class FileStage:

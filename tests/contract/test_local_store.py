@@ -25,7 +25,7 @@ from regvault.errors import (
     StoreUnavailableError,
 )
 from regvault.model.store import HierarchicalStore
-from regvault.storage import local_read, local_write, syscalls
+from regvault.storage import local_lock, local_read, local_write, syscalls
 from regvault.storage.local import LocalStore
 from regvault.storage.streams import BytesReader
 
@@ -397,6 +397,25 @@ class TestConditions:
         store.put("k", b"3")
         store.delete("k")
         assert keys(store) == []
+
+    def test_a_process_that_stopped_within_a_swap_holds_nobody_up_for_ever(
+        self, store, monkeypatch
+    ):
+        monkeypatch.setattr(local_lock, "LOCK_WAIT_S", 0.1)
+        etag = store.put("a", b"1", if_match=store.put("a", b"0").etag).etag
+        with open(f"{store.root}/.regvault-lock", "rb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            for write in (
+                lambda: store.put("a", b"2", if_match=etag),
+                lambda: store.put("a", b"2"),
+                lambda: store.delete("a"),
+            ):
+                with pytest.raises(StoreUnavailableError, match="lock") as caught:
+                    write()
+                assert caught.value.exit_code == 6
+            assert store.get("a") == b"1"
+            assert not [name for name in os.listdir(store.root) if name.endswith(".tmp")]
+        store.put("a", b"2", if_match=etag)
 
 
 class TestDurability:
