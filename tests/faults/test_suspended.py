@@ -38,7 +38,7 @@ def nobody_left() -> Iterator[None]:
 
 
 #: So many operations of each are tried by default.
-SHARE = 3
+SHARE = 2
 
 
 def places(count: int, nap: str, naps: Iterable[str] = NAPS) -> list[int]:
