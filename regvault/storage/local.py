@@ -288,14 +288,18 @@ class LocalStore:
             older_than_s: seconds since the last write; a day is far beyond any that is alive.
         """
         self._refuse_if_read_only()
-        return sweep(self._tree, older_than_s)
+        return sweep(self._tree, self._before(older_than_s))
 
     def sweep_seen(self, older_than_s: float) -> int:
         """Remove the temporary files that listings came across, of killed writers."""
         if not self._writable:
             return 0
         self.scandir("")  # where objects begin whose name is not known yet
-        return sweep_seen(self._tree, older_than_s)
+        return sweep_seen(self._tree, self._before(older_than_s))
+
+    def _before(self, seconds: float) -> float:
+        """Return the time so long ago, by the clock that files have their times from."""
+        return self.now_ns() / 1e9 - seconds
 
     # The store as a whole
 

@@ -130,6 +130,23 @@ class TestTemporaryFiles:
         stage.commit("c")
         assert keys(store) == ["a/b", "c"]
 
+    def test_what_is_old_is_judged_by_the_clock_of_the_file_system(self, store, monkeypatch):
+        stage = store.stage()
+        stage.write(b"alive")
+        real = time.time_ns
+        monkeypatch.setattr("time.time_ns", lambda: real() + 2 * 86_400 * 10**9)
+        store.put("a", b"1")
+        assert store.sweep_temporary() == 0
+        stage.commit("b")
+
+    def test_who_slept_so_long_that_his_file_was_swept_may_try_again(self, store):
+        stage = store.stage()
+        stage.write(b"asleep")
+        assert store.sweep_temporary(older_than_s=-1) == 1
+        with pytest.raises(StoreUnavailableError, match="is gone"):
+            stage.commit("b")
+        assert keys(store) == []
+
     @pytest.mark.parametrize("signal_at", ["during"])
     def test_a_killed_writer_leaves_no_object(self, store, signal_at):
         code = (
