@@ -107,7 +107,8 @@ class Sleep:
     Attributes:
         timeline: file of the time that it lives in.
         below: directories whose operations count.
-        at: it stops before this one, counted from 1; 0 for none.
+        at: it stops before this one, counted from 1, or before the first call of this name below a
+            directory of this name; 0 for none.
         notes: file that it writes down what it was about to do, or how many operations it did.
         host: name of the host that it believes to run on.
         boot: boot id of it; "" for the real one.
@@ -119,7 +120,7 @@ class Sleep:
     timeline: Path
     below: tuple[Path, ...]
     notes: Path
-    at: int = 0
+    at: int | tuple[str, str] = 0
     host: str = ""
     boot: str = ""
     skew_s: float = 0
@@ -143,12 +144,17 @@ class _Counter:
     def before(self, call: str, where: Any, name: Any = "") -> None:
         if not self._is_below(where):
             return
+        with suppress(OSError):
+            where = os.readlink(f"/proc/self/fd/{where}") if isinstance(where, int) else where
         with self.lock:
             self.done += 1
-            if self.done != self.sleep.at:
+            at = self.sleep.at
+            if self.awake or not (
+                self.done == at
+                if isinstance(at, int)
+                else call == at[0] and os.fsdecode(where).endswith(at[1])
+            ):
                 return
-            with suppress(OSError):
-                where = os.readlink(f"/proc/self/fd/{where}") if isinstance(where, int) else where
             what = {"call": call, "in": os.fsdecode(where), "name": os.fsdecode(name)}
             self.sleep.notes.write_text(json.dumps(what))
             self.awake = True

@@ -164,7 +164,9 @@ class Trial:
         assert process.ended() == 0, process.said.read_text()
         return int((self.root / f"{self._number}.json").read_text())
 
-    def sleeper(self, words: tuple[object, ...], at: int, **more: Any) -> tuple[Process, str]:
+    def sleeper(
+        self, words: tuple[object, ...], at: int | tuple[str, str], **more: Any
+    ) -> tuple[Process, str]:
         """Start a command that is stopped before an operation; return it and what that is."""
         process = self.start(words, at=at, **more)
         notes = self.root / f"{self._number}.json"
