@@ -86,7 +86,7 @@ def test_a_writer_that_sleeps_while_others_prune(verb, nap, tmp_path):
         print(where, pruned, code)
         assert code in CODES, (where, sleeper.said.read_text())
         roots = trial.check((where, "awake"))["prod"]
-        assert (3 in roots) == (code == 0), where
+        assert (roots[-1] > 2) == (code == 0), where
         if verb == "snapshot":
             trial.converge(where)
         trial.remove()
@@ -114,7 +114,7 @@ def test_a_prune_that_sleeps_while_others_snapshot(nap, tmp_path):
         print(where, taken, pruned, code)
         assert code in CODES, (where, sleeper.said.read_text())
         roots = trial.check((where, "awake"))["prod"]
-        assert (3 in roots) == (taken == 0), where
+        assert (roots[-1] > 2) == (taken == 0), where
         trial.converge(where)
         trial.remove()
 
