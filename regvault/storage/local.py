@@ -28,6 +28,7 @@ from regvault.model.store import Entry, Space, Stored
 from regvault.storage import local_read
 from regvault.storage.keys import RESERVED, check_directory, check_key, check_prefix
 from regvault.storage.local_errors import MISSING, os_error, translated
+from regvault.storage.local_lock import write_lock
 from regvault.storage.local_many import create_files
 from regvault.storage.local_read import FileReader, etag_of
 from regvault.storage.local_tree import Tree
@@ -38,7 +39,6 @@ from regvault.storage.local_write import (
     store_stream,
     sweep,
     sweep_seen,
-    write_lock,
 )
 from regvault.storage.streams import check_range
 
@@ -288,14 +288,18 @@ class LocalStore:
             older_than_s: seconds since the last write; a day is far beyond any that is alive.
         """
         self._refuse_if_read_only()
-        return sweep(self._tree, older_than_s)
+        return sweep(self._tree, self._before(older_than_s))
 
     def sweep_seen(self, older_than_s: float) -> int:
         """Remove the temporary files that listings came across, of killed writers."""
         if not self._writable:
             return 0
         self.scandir("")  # where objects begin whose name is not known yet
-        return sweep_seen(self._tree, older_than_s)
+        return sweep_seen(self._tree, self._before(older_than_s))
+
+    def _before(self, seconds: float) -> float:
+        """Return the time so long ago, by the clock that files have their times from."""
+        return self.now_ns() / 1e9 - seconds
 
     # The store as a whole
 

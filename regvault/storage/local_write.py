@@ -7,22 +7,19 @@ import hashlib
 import mmap
 import os
 import secrets
-import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from regvault.errors import PreconditionError, StoreError
+from regvault.errors import PreconditionError, StoreError, StoreUnavailableError
 from regvault.model.store import Stored
 from regvault.storage.keys import RESERVED, check_key
 from regvault.storage.local_errors import MISSING, os_error, translated
 from regvault.storage.local_read import FileReader, etag_of
-from regvault.storage.local_tree import FILE_READ, LOCK_NAME, TEMPORARY_SUFFIX
+from regvault.storage.local_tree import FILE_READ, TEMPORARY_SUFFIX
 from regvault.storage.streams import page_buffer, pump
 from regvault.storage.syscalls import bypass_cache, rename_noreplace, start_writing, use_cache
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from regvault.model.store import ByteReader
     from regvault.storage.local_tree import Tree
 
@@ -33,7 +30,6 @@ __all__ = [
     "store_stream",
     "sweep",
     "sweep_seen",
-    "write_lock",
 ]
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -158,7 +154,18 @@ class Temporary:
             OSError: it cannot be renamed.
         """
         target = self.directory if directory is None else directory
-        os.rename(self.name, name, src_dir_fd=self.directory, dst_dir_fd=target)
+        try:
+            os.rename(self.name, name, src_dir_fd=self.directory, dst_dir_fd=target)
+        except FileNotFoundError:
+            raise self._swept() from None
+
+    def _swept(self) -> StoreError:
+        """Return what there is to say of a file that somebody has removed meanwhile."""
+        return StoreUnavailableError(
+            f"the temporary file of {self.key!r} in {self.location} is gone",
+            key=self.key,
+            hint="Runs remove what was not written to for a day: did this one sleep? Run it again.",
+        )
 
     def publish_new(self, name: str) -> None:
         """Give the finished file its name, unless the name is taken.
@@ -172,6 +179,8 @@ class Temporary:
             self._link(name)
         except FileExistsError as error:
             raise PreconditionError(f"{key!r} is already in {location}", key=key) from error
+        except FileNotFoundError:
+            raise self._swept() from None
         except OSError as error:
             if error.errno in (errno.EINVAL, errno.ENOSYS):
                 raise StoreError(
@@ -245,35 +254,6 @@ def taken(name: str, directory: int) -> bool:
     except OSError:  # whatever else is wrong, the rename will say
         return False
     return True
-
-
-@contextmanager
-def write_lock(tree: Tree, *, create: bool) -> Iterator[None]:
-    """Hold the lock that compare-and-swap is done under, across threads and processes.
-
-    Without `create` there is nothing to hold where no compare-and-swap ever was.
-
-    Raises:
-        StoreError: the file system cannot lock, with `create` only.
-    """
-    import fcntl
-
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
-    fd = -1
-    try:
-        with translated("lock", tree.location, write=True):
-            fd = os.open(LOCK_NAME, flags, 0o666, dir_fd=tree.fd)
-            fcntl.flock(fd, fcntl.LOCK_EX)
-    except StoreError:
-        if create:
-            if fd >= 0:
-                os.close(fd)
-            raise
-    try:
-        yield
-    finally:
-        if fd >= 0:
-            os.close(fd)
 
 
 class FileStage:
@@ -362,15 +342,14 @@ class FileStage:
             temporary.discard()
 
 
-def sweep(tree: Tree, older_than_s: float) -> int:
-    """Remove temporary files that were not written to for `older_than_s` seconds.
+def sweep(tree: Tree, before: float) -> int:
+    """Remove temporary files that were last written to before a time, in seconds.
 
     Directories that cannot be read are left out.
 
     Returns:
         How many were removed.
     """
-    before = time.time() - older_than_s
     removed = 0
     pending = [""]
     while pending:
@@ -390,9 +369,8 @@ def sweep(tree: Tree, older_than_s: float) -> int:
     return removed
 
 
-def sweep_seen(tree: Tree, older_than_s: float) -> int:
+def sweep_seen(tree: Tree, before: float) -> int:
     """Do the same with those that listings came across; what cannot be removed stays."""
-    before = time.time() - older_than_s
     seen, tree.seen_temporary = tree.seen_temporary, set()
     removed = 0
     for path, name in seen:

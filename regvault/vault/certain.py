@@ -9,7 +9,7 @@ from regvault.errors import ObjectNotFoundError, RefusedError, VaultDamagedError
 from regvault.vault.envelope import from_time, read_document
 from regvault.vault.fetch import fetch_document
 from regvault.vault.keys import LEASES, REGISTRY_NAME, SNAPSHOTS, root_key, sequence_of
-from regvault.vault.parties import end, seen_dead
+from regvault.vault.parties import end, idle_s, seen_dead
 from regvault.vault.root import RootName, parse_root
 from regvault.vault.slots import filled
 from regvault.vault.stub import parse_stub
@@ -133,8 +133,8 @@ def claimed_lists(vault: Vault) -> Iterator[ObjectList]:
     for listed, read in _leases(vault):
         entry, body = listed, read
         while body.get("role") == "reader" and body.get("state") == "live":
-            idle_s = (vault.store.now_ns() - entry.modified_ns) / 1e9
-            if idle_s < CLAIM_DEAD_AFTER_S and not seen_dead(body.get("holder")):
+            idle = idle_s(vault.store, entry.modified_ns, body)
+            if idle < CLAIM_DEAD_AFTER_S and not seen_dead(body.get("holder")):
                 yield from _claimed(vault, entry.key, body)
                 break
             if end(vault.store, vault.id, entry.key, body, entry.etag):

@@ -24,6 +24,7 @@ from regvault.vault.parties import (
     RENEW_EVERY_S,
     Holding,
     end,
+    idle_s,
     process_identity,
     seen_dead,
 )
@@ -89,7 +90,7 @@ class Lease(Holding):
             "created": to_time(time.time_ns()),
         }
         super().__init__(store, lease_key(run), body)
-        data, _ = write_document(body)
+        data, _ = write_document(self._body)
         self._etag = store.put(self.key, data, if_none_match=True).etag
         if role == "writer":
             self._prove_create_only()
@@ -130,11 +131,11 @@ def end_dead_writers(
     while True:
         living = None
         for entry, holder in living_writers(store, vault, but=lease_key(run)):
-            idle_s = (store.now_ns() - entry.modified_ns) / 1e9
             if holder.get("registry") != registry:
                 continue
             # Of two that began at the same moment, and see each other, the first one goes on.
-            if not (entry.key > lease_key(run) and idle_s < _SAME_MOMENT_S):
+            idle = idle_s(store, entry.modified_ns, holder)
+            if not (entry.key > lease_key(run) and idle < _SAME_MOMENT_S):
                 living = holder
         if living is None:
             return
@@ -166,8 +167,8 @@ def living_writers(
         VaultDamagedError: a lease cannot be read.
     """
     for entry in store.list(LEASES):
-        idle_s = (store.now_ns() - entry.modified_ns) / 1e9
-        if entry.key == but or (idle_s > _FORGOTTEN_AFTER_S and not certain):
+        age_s = (store.now_ns() - entry.modified_ns) / 1e9
+        if entry.key == but or (age_s > _FORGOTTEN_AFTER_S and not certain):
             continue
         try:
             body = _live_writer(store, vault, entry)
@@ -192,8 +193,8 @@ def _live_writer(store: ObjectStore, vault: str, entry: Entry) -> dict[str, Any]
         return None
     if not _is_of_writer(body):
         return None
-    idle_s = (store.now_ns() - entry.modified_ns) / 1e9
-    if not seen_dead(body.get("holder", {})) and (etag != entry.etag or idle_s < DEAD_AFTER_S):
+    idle = idle_s(store, entry.modified_ns, body)
+    if not seen_dead(body.get("holder", {})) and (etag != entry.etag or idle < DEAD_AFTER_S):
         return body
     return None if end(store, vault, entry.key, body, etag) else body
 

@@ -12,6 +12,7 @@ import os
 import secrets
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from regvault.errors import (
@@ -37,6 +38,7 @@ __all__ = [
     "Holding",
     "end",
     "fill_with_void",
+    "idle_s",
     "is_slot",
     "process_identity",
     "read_held",
@@ -102,6 +104,32 @@ def seen_dead(holder: Any) -> bool:
     return isinstance(pid, int) and _started(pid) != holder.get("started")
 
 
+def uptime() -> float | None:
+    """Return the seconds since this host was booted, asleep or awake; None where it cannot tell."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return None if clock is None else round(time.clock_gettime(clock), 3)
+
+
+def idle_s(store: ObjectStore, modified_ns: int, body: dict[str, Any]) -> float:
+    """Return the seconds since a document of a party was last written.
+
+    Where its holder runs since the same boot of this host, the clock that nobody sets tells: on a
+    disk the store's time is this host's, and one step of that would make everyone look dead.
+
+    Args:
+        store: the vault's store.
+        modified_ns: when it was written, by the store.
+        body: of the document.
+    """
+    holder, then, now = body.get("holder"), body.get("uptime"), uptime()
+    if now is not None and isinstance(then, int | float) and isinstance(holder, dict):
+        here = process_identity()
+        same = here["boot"] and all(holder.get(name) == here[name] for name in ("host", "boot"))
+        if same and 0 <= then <= now:
+            return now - then
+    return (store.now_ns() - modified_ns) / 1e9
+
+
 class Holding:
     """What one run holds, renewed by a thread of its own until it is given back.
 
@@ -119,7 +147,7 @@ class Holding:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._lost: str | None = None
-        self._body = body
+        self._body = {**body, "uptime": uptime()}
         self._etag = ""
         self._thread: threading.Thread | None = None
 
@@ -138,11 +166,15 @@ class Holding:
             except StoreError:
                 continue  # the commit renews once more, and that one must succeed
 
+    def _now(self, **changes: Any) -> dict[str, Any]:
+        """Return the document as it is to be written now."""
+        return {**self._body, **changes, "uptime": uptime()}
+
     def _swap(self, **changes: Any) -> None:
         """Overwrite the document by compare-and-swap."""
         with self._lock:
             self.check()
-            body = {**self._body, **changes}
+            body = self._now(**changes)
             data, _ = write_document(body)
             try:
                 self._etag = self._store.put(self.key, data, if_match=self._etag).etag
@@ -206,7 +238,7 @@ def read_held(store: ObjectStore, vault: str, key: str) -> tuple[dict[str, Any],
     """Return the body of a lease or the lock with the etag that it has, to swap it by.
 
     Returns:
-        body, etag, and the seconds since it was written by the store's times; None: not there.
+        body, etag, and the seconds since it was written, see `idle_s`; None: not there.
 
     Raises:
         VaultDamagedError: it cannot be read.
@@ -221,7 +253,7 @@ def read_held(store: ObjectStore, vault: str, key: str) -> tuple[dict[str, Any],
         except ObjectNotFoundError:
             return None
         body = read_document(data, key, types=(kind,), vault=vault).body
-        return body, entry.etag, (store.now_ns() - entry.modified_ns) / 1e9
+        return body, entry.etag, idle_s(store, entry.modified_ns, body)
 
 
 def void_document(vault: str, slot: str, run: str) -> bytes:

@@ -157,7 +157,7 @@ class PruneLock(Holding):
         """Write `held`: over nothing, over what was given back or ended, over one's own request."""
         ended = False
         while True:
-            data, _ = write_document({**self._body, "state": "held"})
+            data, _ = write_document(self._now(state="held"))
             found = read_held(self._store, self._vault, self.key)
             try:
                 if found is None:

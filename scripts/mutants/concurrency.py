@@ -279,10 +279,35 @@ MUTANTS = [
     Mutant(
         "dead-after",
         "vault/lease.py",
-        "(etag != entry.etag or idle_s < DEAD_AFTER_S)",
-        "(etag != entry.etag or idle_s < DEAD_AFTER_S / 2)",
+        "(etag != entry.etag or idle < DEAD_AFTER_S)",
+        "(etag != entry.etag or idle < DEAD_AFTER_S / 2)",
         "A writer elsewhere is dead after 15 minutes, not before.",
         (LEASES + "test_a_writer_elsewhere_is_dead_after_15_minutes_only",),
+    ),
+    Mutant(
+        "dead-uptime",
+        "vault/parties.py",
+        "        if same and 0 <= then <= now:\n",
+        "        if False:\n",
+        "Here, a writer does not age by a clock that is set.",
+        (LEASES + "test_a_writer_on_this_host_does_not_age_by_a_clock_that_is_set",),
+    ),
+    Mutant(
+        "dead-uptime-elsewhere",
+        "vault/parties.py",
+        'for name in ("host", "boot"))',
+        "for name in ())",
+        "The uptime of another host says nothing here.",
+        (LEASES + "test_a_writer_elsewhere_is_dead_after_15_minutes_only",),
+    ),
+    Mutant(
+        "swap-lock-for-ever",
+        "storage/local_lock.py",
+        "            if time.monotonic() >= deadline:\n                return False\n",
+        "            if time.monotonic() >= deadline:\n                return True\n",
+        "Nothing is swapped or deleted while another process holds the lock of swaps.",
+        ("contract/test_local_store.py::TestConditions::"
+         "test_a_process_that_stopped_within_a_swap_holds_nobody_up_for_ever",),
     ),
     Mutant(
         "dead-elsewhere",

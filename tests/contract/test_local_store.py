@@ -25,7 +25,7 @@ from regvault.errors import (
     StoreUnavailableError,
 )
 from regvault.model.store import HierarchicalStore
-from regvault.storage import local_read, local_write, syscalls
+from regvault.storage import local_lock, local_read, local_write, syscalls
 from regvault.storage.local import LocalStore
 from regvault.storage.streams import BytesReader
 
@@ -129,6 +129,23 @@ class TestTemporaryFiles:
         assert store.sweep_temporary() == 0
         stage.commit("c")
         assert keys(store) == ["a/b", "c"]
+
+    def test_what_is_old_is_judged_by_the_clock_of_the_file_system(self, store, monkeypatch):
+        stage = store.stage()
+        stage.write(b"alive")
+        real = time.time_ns
+        monkeypatch.setattr("time.time_ns", lambda: real() + 2 * 86_400 * 10**9)
+        store.put("a", b"1")
+        assert store.sweep_temporary() == 0
+        stage.commit("b")
+
+    def test_who_slept_so_long_that_his_file_was_swept_may_try_again(self, store):
+        stage = store.stage()
+        stage.write(b"asleep")
+        assert store.sweep_temporary(older_than_s=-1) == 1
+        with pytest.raises(StoreUnavailableError, match="is gone"):
+            stage.commit("b")
+        assert keys(store) == []
 
     @pytest.mark.parametrize("signal_at", ["during"])
     def test_a_killed_writer_leaves_no_object(self, store, signal_at):
@@ -397,6 +414,25 @@ class TestConditions:
         store.put("k", b"3")
         store.delete("k")
         assert keys(store) == []
+
+    def test_a_process_that_stopped_within_a_swap_holds_nobody_up_for_ever(
+        self, store, monkeypatch
+    ):
+        monkeypatch.setattr(local_lock, "LOCK_WAIT_S", 0.1)
+        etag = store.put("a", b"1", if_match=store.put("a", b"0").etag).etag
+        with open(f"{store.root}/.regvault-lock", "rb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            for write in (
+                lambda: store.put("a", b"2", if_match=etag),
+                lambda: store.put("a", b"2"),
+                lambda: store.delete("a"),
+            ):
+                with pytest.raises(StoreUnavailableError, match="lock") as caught:
+                    write()
+                assert caught.value.exit_code == 6
+            assert store.get("a") == b"1"
+            assert not [name for name in os.listdir(store.root) if name.endswith(".tmp")]
+        store.put("a", b"2", if_match=etag)
 
 
 class TestDurability:

@@ -241,7 +241,8 @@ def test_a_vault_of_a_newer_regvault_is_refused(base):
     assert (code, check(document, "vault-format")["state"]) == (5, "error")
 
 
-def test_the_lease_of_a_dead_run_is_told(base):
+def test_the_lease_of_a_dead_run_is_told(base, monkeypatch):
+    monkeypatch.setattr("regvault.vault.parties.uptime", lambda: None)  # the files' times count
     store = LocalStore(base / "vault")
     vault = Vault(store)
     dead, alive = new_run_id(), new_run_id()

@@ -224,6 +224,19 @@ def test_a_writer_elsewhere_is_dead_after_15_minutes_only(small):
         lease.renew()
 
 
+def test_a_writer_on_this_host_does_not_age_by_a_clock_that_is_set(small, monkeypatch):
+    """On a disk the store's time is this host's; what counts is how long it really runs."""
+    lease = Lease(small.store, small.vault().id, new_run_id(), role="writer", registry="prod")
+    lease._stop.set()
+    small.store.clock_ns += 25 * 3600 * 10**9
+    with pytest.raises(LeaseHeldError):
+        small.snapshot()
+    now = body_of(small, lease.key)["uptime"]
+    monkeypatch.setattr("regvault.vault.parties.uptime", lambda: now + 16 * 60)
+    small.snapshot()
+    assert body_of(small, lease.key)["state"] == "ended"
+
+
 def test_the_lease_is_renewed_while_the_work_takes_long(small):
     """Design, lease: a living writer is never taken for dead."""
     from regvault.ops.snapshot import SnapshotOptions, snapshot

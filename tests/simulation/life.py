@@ -98,7 +98,10 @@ class Life:
             self._clock_ns = max(self._clock_ns, self.store.clock_ns, self.second.clock_ns)
             return self._clock_ns
 
-        with patch("time.time_ns", now):
+        with (
+            patch("time.time_ns", now),
+            patch("regvault.vault.parties.uptime", lambda: now() / 1e9),
+        ):
             yield
 
     def _pass(self, seconds: float) -> None:
