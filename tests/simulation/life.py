@@ -28,6 +28,7 @@ from regvault.model.progress import NO_PROGRESS
 from regvault.ops.confirm import confirm, plan_confirm
 from regvault.ops.copy import CopyOptions, copy
 from regvault.ops.forget import forget, plan_forget
+from regvault.ops.keys import change_recipients, rotate_writer
 from regvault.ops.pin import pin
 from regvault.ops.prune import plan_prune, prune
 from regvault.ops.purge import plan_purge, purge
@@ -37,8 +38,9 @@ from regvault.ops.verify.data import Sample
 from regvault.policy.retention import Retention
 from regvault.storage.memory import MemoryStore
 from regvault.storage.wrappers import CrashError, FaultyStore
+from regvault.vault.sealing import Identity
 from regvault.vault.signing import Keys, SigningKey
-from regvault.vault.vault import Vault, create_vault
+from regvault.vault.vault import Sealing, Vault, create_vault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,8 +69,13 @@ class Life:
         counts: what happened how often.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, sealed: bool = False) -> None:
         self.seed = seed
+        self.sealed = sealed
+        #: Of the host, the newest first, and of whoever restores.
+        self._hosts, self._recipients = [], []
+        if sealed:
+            self._hosts, self._recipients = [Identity.generate()], [Identity.generate()]
         self.dice = random.Random(seed)
         self.day = 0
         self.counts: Counter[str] = Counter()
@@ -79,8 +86,10 @@ class Life:
         self.store = MemoryStore("vault", clock_ns=self._clock_ns)
         self.second = MemoryStore("second", clock_ns=self._clock_ns)
         with self._time():
-            create_vault(self.store, self._keys())
-            create_vault(self.second, self._keys())
+            sealing = Sealing((self._recipients[0].public,)) if sealed else None
+            create_vault(self.store, self._keys(), sealing=sealing)
+            sealing = Sealing(copy_of=self._vault()) if sealed else None
+            create_vault(self.second, self._keys(), sealing=sealing)
         self.worlds = [
             World(MemoryStore(f"registry-{name}"), self.store, name=name)
             for name in ("edge", "lab", "prod")
@@ -110,7 +119,7 @@ class Life:
             store.clock_ns = self._clock_ns
 
     def _keys(self) -> Keys:
-        return Keys(self._key, tuple(self._trusted))
+        return Keys(self._key, tuple(self._trusted), (*self._hosts, *self._recipients))
 
     def _vault(self, store: ObjectStore | None = None) -> Vault:
         return Vault(store or self.store, self._keys())
@@ -197,7 +206,7 @@ class Life:
 
     def _snapshot(self, world: World, store: ObjectStore) -> None:
         now = linked(tree(world.registry))
-        known = set(self._vault().slots(world.name)) if world.name in self._names() else set()
+        known = set(self._slots(world.name))
         try:
             result = world.snapshot(store=store, threads=1)
         except BaseException:
@@ -214,12 +223,20 @@ class Life:
                 vault = self._vault()
                 confirm(vault, plan_confirm(vault, root), by="life", reason="meant")
 
-    def _names(self) -> list[str]:
-        return self._vault().registries()
+    @staticmethod
+    def _chains(vault: Vault) -> dict[str, str]:
+        """What the slots of each registry are named by."""
+        return {vault.title(registry): registry for registry in vault.registries()}
+
+    def _slots(self, name: str) -> list[int]:
+        vault = self._vault()
+        registry = self._chains(vault).get(name)
+        return [] if registry is None else vault.slots(registry)
 
     def _remember(self, world: World, now: dict[str, bytes], known: set[int]) -> None:
-        new = set(self._vault().slots(world.name)) - known
-        for root in self._vault().roots(world.name):
+        new = set(self._slots(world.name)) - known
+        vault = self._vault()
+        for root in vault.roots(self._chains(vault)[world.name]):
             if root.name.sequence in new:
                 self.held[world.name, root.name.sequence] = now
 
@@ -257,10 +274,13 @@ class Life:
         """Pin a snapshot in both vaults: pins are not copied."""
         name = self.dice.choice(self.worlds).name
         first, second = self._vault(), self._vault(self.second)
+        registry = self._chains(first)[name]
         copies = (
-            {root.name: root for root in second.roots(name)} if name in second.registries() else {}
+            {root.name: root for root in second.roots(registry)}
+            if registry in second.registries()
+            else {}
         )
-        both = [root for root in first.roots(name) if root.name in copies]
+        both = [root for root in first.roots(registry) if root.name in copies]
         if both:
             root = self.dice.choice(both)
             pin(first, root, reason="life")
@@ -335,6 +355,14 @@ class Life:
         self._key = SigningKey.generate()
         self._trusted.append(self._key.public)
         self.counts["rotation"] += 1
+        if self.sealed:
+            host, recipient = Identity.generate(), Identity.generate()
+            rotate_writer(self._vault(), host.public)
+            self._hosts.insert(0, host)
+            change_recipients(self._vault(), add=[recipient.public])
+            gone = [self._recipients[-1].public]
+            self._recipients.append(recipient)
+            change_recipients(self._vault(), remove=gone)
 
     # -- looks ------------------------------------------------------------------------------
 
@@ -353,7 +381,9 @@ class Life:
         """What the snapshots held that are there."""
         vault = self._vault()
         there = {
-            (name, root.name.sequence) for name in vault.registries() for root in vault.roots(name)
+            (name, root.name.sequence)
+            for name, registry in self._chains(vault).items()
+            for root in vault.roots(registry)
         }
         lost = there - self.held.keys()
         assert not lost, (self.seed, self.day, lost)
@@ -365,8 +395,9 @@ class Life:
         self._restore(name, self.store)
         with suppress(StopIteration):
             second = self._vault(self.second)
-            if name[0] in second.registries():
-                sequences = [root.name.sequence for root in second.roots(name[0])]
+            registry = self._chains(second).get(name[0])
+            if registry is not None:
+                sequences = [root.name.sequence for root in second.roots(registry)]
                 if sequences:
                     self._restore((name[0], self.dice.choice(sequences)), self.second)
         self.counts["drill"] += 1
@@ -386,9 +417,9 @@ class Life:
         for name in self._alive():
             self._restore(name, self.store)
         second = self._vault(self.second)
-        for registry in second.registries():
+        for name, registry in self._chains(second).items():
             for root in second.roots(registry):
-                self._restore((registry, root.name.sequence), self.second)
+                self._restore((name, root.name.sequence), self.second)
         self._pass(9 * 86_400)
         self._prune(self.store)
         self._look("data")

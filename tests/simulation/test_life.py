@@ -26,11 +26,12 @@ def small_parts(monkeypatch):
 
 
 @pytest.mark.timeout(3600)
-def test_a_life():
+@pytest.mark.parametrize("sealed", [False, True], ids=["plain", "sealed"])
+def test_a_life(sealed):
     """All invariants at once: every retained snapshot restores, and nothing is left over."""
     seed = int(os.environ.get("LIFE_SEED", "1"))
-    days = int(os.environ.get("LIFE_DAYS", "25"))
-    life = Life(seed)
+    days = int(os.environ.get("LIFE_DAYS", "8" if sealed else "25"))
+    life = Life(seed, sealed=sealed)
     life.live(days)
     print(f"seed {seed}, {days} days:", dict(sorted(life.counts.items())))
     assert life.counts["snapshot"] == 3 * days
