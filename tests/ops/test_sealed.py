@@ -27,7 +27,7 @@ from regvault.ops.keys import change_recipients, describe_sealing, rotate_writer
 from regvault.ops.listing import list_snapshots
 from regvault.ops.prune import plan_prune, prune
 from regvault.ops.purge import plan_purge, purge
-from regvault.ops.repair import VaultSpare, plan_repair, repair
+from regvault.ops.repair import RegistrySpare, VaultSpare, plan_repair, repair
 from regvault.ops.selector import Opened
 from regvault.ops.verify import VerifyOptions
 from regvault.ops.verify.data import Sample, check_data
@@ -482,6 +482,40 @@ def test_a_damaged_object_comes_back_from_a_copy(made):
     result = repair(vault, plan, spares, options=options, progress=NO_PROGRESS)
     assert result.exit_code() == 0, result.to_json()
     assert_restores(made)
+
+
+@pytest.mark.parametrize("keys", [AS_ALICE, AS_HOST], ids=["recipient", "host"])
+@pytest.mark.parametrize("kind", ["blobs/", "packs/", "meta/"])
+@pytest.mark.parametrize("how", ["a bit", "gone"])
+def test_what_the_registry_still_has_is_sealed_anew(made, kind, how, keys):
+    before = [restored(made, sequence) for sequence in (1, 2)]
+    for key in made.keys(kind):
+        data = made.store.get(key)
+        made.store.delete(key) if how == "gone" else made.store.put(key, flip(data))
+    options = VerifyOptions(read_data=Sample(), threads=1)
+    vault, spares = opened(made, keys), [RegistrySpare(made.source())]
+    plan = plan_repair(vault, spares, options=options, progress=NO_PROGRESS)
+    assert plan.doing()
+    result = repair(vault, plan, spares, options=options, progress=NO_PROGRESS)
+    assert result.exit_code() == 0, result.to_json()
+    assert not result.dropped
+    assert_whole(made)
+    assert [restored(made, sequence) for sequence in (1, 2)] == before
+
+
+def test_what_nobody_has_is_given_up_only_by_who_says_so_and_by_its_name(made):
+    key = made.keys("blobs/")[0]
+    made.store.put(key, flip(made.store.get(key)))
+    options = VerifyOptions(read_data=Sample(), threads=1)
+    vault = opened(made, AS_HOST)
+    plan = plan_repair(vault, [], options=options, progress=NO_PROGRESS)
+    assert not plan.doing()
+    assert plan.actions[0].lost == (digest_of(RAW),)
+    plan = plan_repair(vault, [], options=options, drop_lost=True, progress=NO_PROGRESS)
+    result = repair(vault, plan, [], options=options, progress=NO_PROGRESS)
+    assert result.dropped == [digest_of(RAW)]
+    assert not any(digest_of(RAW)[7:].encode() in made.store.get(k) for k in made.keys(""))
+    assert_whole(made)
 
 
 # -- purging --------------------------------------------------------------------------------------

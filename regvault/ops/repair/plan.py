@@ -6,23 +6,33 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from regvault.errors import ObjectNotFoundError, RegvaultError, VaultDamagedError
-from regvault.model.state import checked_line
+from regvault.errors import ObjectNotFoundError, VaultDamagedError
 from regvault.oci.grammar import is_digest
-from regvault.ops.repair.members import Member, members_of, salvage
+from regvault.ops.repair.members import (
+    Member,
+    digests_of,
+    members_of,
+    needed_digests,
+    salvage,
+)
 from regvault.ops.repair.past import Recovered
 from regvault.ops.repair.roots import LostRoot, find_roots
 from regvault.ops.repair.spares import OwnSpare, VaultSpare
-from regvault.ops.snapshot.session import parse_entry
 from regvault.ops.verify.run import VerifyOptions, examine
 from regvault.vault.catalog import Catalog
 from regvault.vault.condemned import read_condemned
-from regvault.vault.keys import CATALOG, SNAPSHOTS, digest_of_key, is_object_key
+from regvault.vault.keys import (
+    CATALOG,
+    SNAPSHOTS,
+    digest_of_key,
+    is_keyed,
+    is_object_key,
+    name_of_key,
+)
 from regvault.vault.objectlist import ObjectRef
-from regvault.vault.tree import ChunkRef
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from regvault.model.progress import Progress
     from regvault.ops.repair.spares import Spare
@@ -84,6 +94,7 @@ class RepairPlan:
         unknown: keys of the objects that they must have lain in.
         problems: how many the verification found.
         lost_allowed: `drop` is carried out.
+        digests: of a sealed vault, what the names in damaged objects stand for.
         documents: roots, records and what else is no object, that come back from the vault's past.
     """
 
@@ -96,6 +107,7 @@ class RepairPlan:
     unknown: list[str] = field(default_factory=list)
     problems: int = 0
     lost_allowed: bool = False
+    digests: dict[str, str] = field(default_factory=dict)
     documents: list[str] = field(default_factory=list)
 
     def doing(self) -> list[Action]:
@@ -182,10 +194,15 @@ def plan_repair(
         progress.phase("Looking for good bytes", total_items=len(damaged))
         known = _refs(vault, roots, damaged)
         own = OwnSpare(vault, catalog, damaged)
+        if vault.seal.sealed:
+            names = {place.digest for key in damaged for place in catalog.members(key)}
+            names |= {name for key in damaged if (name := name_of_key(key)) is not None}
+            plan.digests = digests_of(vault, roots, names)
         for key, what in damaged.items():
             ref = known.get(key)
             if ref is not None:
-                plan.actions.append(_action(vault, ref, what, catalog, own, spares, roots))
+                action = _action(vault, ref, what, catalog, own, spares, roots, plan.digests)
+                plan.actions.append(action)
             progress.advance(1)
         _gather(vault, plan, spares)
     finally:
@@ -264,23 +281,25 @@ def _action(
     own: OwnSpare,
     spares: Sequence[Spare],
     roots: Sequence[Root],
+    digests: Mapping[str, str],
 ) -> Action:
     """Find out what can be done about one object; everything is proven when it is done."""
     vaults = (spare for spare in spares if isinstance(spare, VaultSpare))
     same = tuple(spare.name for spare in vaults if spare.has_object(ref))
     if same:
         return Action(ref, problem, "fetch", same)
-    if vault.seal.sealed:
-        # Sealed anew it has other bytes. The next snapshot stores what the newest one needs of it.
-        return Action(ref, problem, "none")
     if ref.key.startswith("blobs/"):
-        digest = digest_of_key(ref.key) or ""
+        digest = digest_of_key(ref.key) or digests.get(name_of_key(ref.key) or "", "")
+        if not digest:  # no state needs it, and its name does not tell what it is
+            return _lossy(ref, problem, (), set(), set())
         having = tuple(s.name for s in (own, *spares) if s.has_blob(digest))
         if having:
-            return Action(ref, problem, "store", having)
+            # Sealed anew it has other bytes, and so another key.
+            how = "rebuild" if is_keyed(ref.key) else "store"
+            return Action(ref, problem, how, having)
         return _lossy(ref, problem, (), {digest}, _needed(vault, roots, {digest}))
     if ref.key.startswith(("packs/", "meta/")):
-        return _members_action(vault, ref, problem, catalog, (own, *spares), roots)
+        return _members_action(vault, ref, problem, catalog, (own, *spares), roots, digests)
     return Action(ref, problem, "none")
 
 
@@ -291,10 +310,11 @@ def _members_action(
     catalog: Catalog,
     spares: Sequence[Spare],
     roots: Sequence[Root],
+    digests: Mapping[str, str],
 ) -> Action:
     sources: dict[str, None] = {}
     gone: set[str] = set()
-    members: list[Member] = list(members_of(vault.store, ref, catalog))
+    members: list[Member] = list(members_of(vault, ref, catalog, digests))
     if not members:
         return Action(ref, problem, "unknown")
     for member in members:
@@ -318,18 +338,4 @@ def _lossy(
 
 def _needed(vault: Vault, roots: Iterable[Root], digests: set[str]) -> set[str]:
     """Return those of some blobs that a state of any snapshot needs."""
-    needed: set[str] = set()
-    states: set[str] = set()
-    for root in roots:
-        with suppress(RegvaultError):
-            objects = vault.object_list(root)
-            for line in vault.tree("repositories", root.repositories, objects).lines():
-                state = parse_entry(line).state
-                if state in states:
-                    continue
-                states.add(state)
-                for raw in vault.tree("state", ChunkRef(state), objects).lines():
-                    parsed = checked_line(raw)
-                    if parsed.size is not None and parsed.name in digests:
-                        needed.add(parsed.name)
-    return needed
+    return digests.intersection(needed_digests(vault, roots))

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from regvault.errors import (
+    CredentialError,
     DigestMismatchError,
     ObjectNotFoundError,
     RegvaultError,
     StoreUnavailableError,
     VaultDamagedError,
 )
-from regvault.oci.verify import matches_manifest
+from regvault.oci.verify import VerifyingReader, matches_manifest
 from regvault.ops.claim import claim
 from regvault.ops.confirm import who
 from regvault.ops.prune.deleting import delete_all
@@ -34,12 +35,13 @@ from regvault.ops.verify.run import VerifyOptions, verify
 from regvault.vault.catalog import Catalog
 from regvault.vault.certain import check_clock
 from regvault.vault.condemned import read_condemned
-from regvault.vault.keys import digest_of_key, new_run_id
+from regvault.vault.keys import digest_of_key, is_keyed, name_of_key, new_run_id
 from regvault.vault.pack import pack_bytes
 from regvault.vault.presence import Presence
 from regvault.vault.prune_lock import PruneLock
 from regvault.vault.replace import commit_replacements
 from regvault.vault.rewrite import store_members
+from regvault.vault.segment import Location, sealed_proof
 from regvault.vault.writer import ObjectWriter
 
 if TYPE_CHECKING:
@@ -50,7 +52,6 @@ if TYPE_CHECKING:
     from regvault.ops.repair.spares import Spare
     from regvault.ops.verify.run import VerifyResult
     from regvault.vault.objectlist import Amendments, ObjectRef
-    from regvault.vault.segment import Location
     from regvault.vault.vault import Vault
 
 __all__ = ["RepairResult", "repair"]
@@ -209,6 +210,7 @@ class _Mender:
     ) -> None:
         self.vault = vault
         self._catalog = catalog
+        self.digests = plan.digests
         self._vaults = [spare for spare in spares if isinstance(spare, VaultSpare)]
         damaged = {action.ref.key for action in plan.actions}
         self._blobs = (OwnSpare(vault, catalog, damaged), *spares)
@@ -217,13 +219,14 @@ class _Mender:
         """Give an object its own bytes again; return whether that is over with, well or not."""
         ref = action.ref
         try:
-            if self._fetch(ref) or (ref.key.startswith("blobs/") and self._store(ref)):
+            if self._fetch(ref) or (is_raw(ref) and self._store(ref)):
                 result.mended.append(ref.key)
                 return True
             if action.how in ("fetch", "store"):
                 result.failed.append((ref.key, "no place had the right bytes after all"))
                 return True
-            if ref.key.startswith("packs/") and self._rebuild(ref):
+            sealed = self.vault.seal.sealed  # made again, it has other bytes
+            if ref.key.startswith("packs/") and not sealed and self._rebuild(ref):
                 result.mended.append(ref.key)
                 return True
         except StoreUnavailableError:
@@ -290,10 +293,25 @@ class _Mender:
     def members(self, ref: ObjectRef) -> list[tuple[str, bytes | None]]:
         """Return the members of an object, by offset, proven; None for what nobody has."""
         found: dict[str, bytes | None] = {}
-        for member in members_of(self.vault.store, ref, self._catalog):
+        for member in members_of(self.vault, ref, self._catalog, self.digests):
             data = member.data
             found[member.digest] = self.blob(member.digest) if data is None else data
         return list(found.items())
+
+    def reseal(self, writer: ObjectWriter, name: str) -> tuple[ObjectRef, Location] | None:
+        """Seal a large blob anew, from wherever it is; None where nobody has it."""
+        digest = self.digests[name]
+        for spare in self._blobs:
+            if not spare.has_blob(digest):
+                continue
+            try:
+                reader, size = spare.open_blob(digest)
+                with VerifyingReader(reader, digest, size) as proven:
+                    ref = writer.put_sealed(digest, proven)
+            except (ObjectNotFoundError, DigestMismatchError, VaultDamagedError, CredentialError):
+                continue
+            return ref, Location(name, ref.key, 0, ref.size, size, sealed_proof(ref.sha256))
+        return None
 
     def blob(self, digest: str) -> bytes | None:
         """Return a small blob from wherever it is, proven; None where nobody has it."""
@@ -361,7 +379,7 @@ def _replace(
                 lines=lines,
                 goes=goes,
                 condemned=condemned,
-                purged=lost,
+                purged=map(vault.seal.name, lost),
                 by=by(),
                 reason="beyond repair" if lost else "mended",
             )
@@ -377,13 +395,22 @@ def _replace(
     store.barrier()
 
 
+def is_raw(ref: ObjectRef) -> bool:
+    """Return whether an object is a blob, byte for byte."""
+    return ref.key.startswith("blobs/") and not is_keyed(ref.key)
+
+
 def _move(
     mender: _Mender, writer: ObjectWriter, action: Action
 ) -> tuple[ObjectRef | None, list[Location], set[str]]:
     """Store the members that are to be had; return the new object, its lines, needed ones gone."""
     ref = action.ref
-    if ref.key.startswith("blobs/"):
-        return None, [], set(action.gone)
+    name = name_of_key(ref.key)
+    if name is not None:
+        found = mender.reseal(writer, name) if name in mender.digests else None
+        if found is not None:
+            return found[0], [found[1]], set()
+        return None, [], {mender.digests[name]} if name in mender.digests else set(action.gone)
     members = mender.members(ref)
     whole = [(digest, data) for digest, data in members if data is not None]
     new, lines = store_members(writer, whole, pack=ref.key.startswith("packs/"))

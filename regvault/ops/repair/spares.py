@@ -5,7 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from regvault.errors import ObjectNotFoundError, RegvaultError, SourceError, VaultDamagedError
+from regvault.errors import (
+    CredentialError,
+    ObjectNotFoundError,
+    RegvaultError,
+    SourceError,
+    VaultDamagedError,
+)
 from regvault.vault.amendments import brought_along
 from regvault.vault.catalog import Catalog
 from regvault.vault.keys import blob_key
@@ -99,6 +105,8 @@ class VaultSpare:
 
     def _places(self, digest: str) -> Iterator[Location]:
         yield from self._catalog.find(digest)
+        if self.vault.seal.sealed:
+            return
         with suppress(ObjectNotFoundError):
             key = blob_key(digest)
             size = self.vault.store.head(key).size
@@ -150,12 +158,12 @@ def _open(vault: Vault, places: Iterator[Location], digest: str) -> tuple[ByteRe
     from regvault.vault.blobs import BlobReader, is_raw
 
     for place in places:
+        reader = BlobReader(vault.store, Catalog(vault.store, None, vault.seal), None)
         try:
             if is_raw(place):
-                return vault.store.open(place.key), place.size
-            reader = BlobReader(vault.store, Catalog(vault.store, None, vault.seal), None)
+                return reader.open(place), place.size
             data = reader.read_place(place)
-        except (ObjectNotFoundError, VaultDamagedError):
+        except (ObjectNotFoundError, VaultDamagedError, CredentialError):
             continue
         return io.BytesIO(data), len(data)
     raise ObjectNotFoundError(digest)
