@@ -39,7 +39,7 @@ from regvault.vault.envelope import write_document
 from regvault.vault.keyring import key_records, write_key_record
 from regvault.vault.keys import KEY_RECORDS, VAULT_JSON, new_run_id
 from regvault.vault.objectlist import ObjectRef
-from regvault.vault.sealing import Identity
+from regvault.vault.sealing import Identity, parse_identities, parse_recipient
 from regvault.vault.signing import Keys, SigningKey, UntrustedError
 from regvault.vault.vault import Sealing, Vault, create_vault
 
@@ -615,6 +615,23 @@ def test_lost_key_records_are_damage_and_a_copy_has_them(made):
         made.snapshot()
     made.store.put(key, target.store.get(key))
     assert_restores(made)
+
+
+@pytest.mark.parametrize("change", [str, str.lower, " {}\n".format, "-{}".format])
+def test_an_identity_in_the_place_of_a_recipient_is_not_repeated(change):
+    """Or the secret would stand in a log, or in the mail that cron sends."""
+    secret = EVE.secret()
+    with pytest.raises(UsageError) as raised:
+        parse_recipient(change(secret))
+    said = f"{raised.value.message} {raised.value.hint}".lower()
+    assert "is a secret" in said
+    assert secret.lower()[16:24] not in said
+
+
+def test_a_file_without_an_identity_says_what_to_put_there():
+    with pytest.raises(CredentialError) as raised:
+        parse_identities("# nothing\n", "file:/there")
+    assert "age-keygen" in str(raised.value.hint)
 
 
 def test_a_sealed_vault_needs_the_identity_of_its_writer():
