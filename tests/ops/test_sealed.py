@@ -564,6 +564,29 @@ def test_a_new_identity_of_the_host_and_the_old_one_together_go_on(made):
     assert describe_sealing(opened(made, AS_NOBODY))["writer"] == BOB.public
 
 
+@pytest.mark.parametrize("name", [REGISTRY, "another"])
+def test_a_chain_that_the_host_cannot_open_gets_no_second_one_beside_it(made, name):
+    """Half of the file that `key rotate` made: nothing would be held against the old chain."""
+    rotate_writer(opened(made, AS_HOST), BOB.public)
+    made.name, made.trust = name, AS_BOB
+    with pytest.raises(CredentialError, match="opens snapshots/"):
+        made.snapshot()
+    assert len(opened(made, AS_NOBODY).registries()) == 1
+    made.name, made.trust = REGISTRY, Keys(identities=(BOB, HOST))
+    made.snapshot()
+    made.trust = AS_HOST  # the other half: what is new is sealed to the new one
+    with pytest.raises(CredentialError, match="00000003"):
+        made.snapshot()
+
+
+def test_a_chain_whose_newest_root_is_damaged_goes_on(made):
+    """A backup is not refused for what the vault has lost."""
+    (key,) = [key for key in made.keys("snapshots/") if "00000002" in key]
+    made.spoil(key, flip)
+    assert made.snapshot().root.name.sequence == 3
+    assert len(opened(made, AS_HOST).registries()) == 1
+
+
 def forged(made: World, naming_key: bytes, recipients: list[str]) -> None:
     write_key_record(
         made.store,
