@@ -169,6 +169,19 @@ def test_a_host_whose_identity_was_rotated_needs_both():
     assert found("identity", "writer", BOB, HOST) == ("ok", 0)
 
 
+def test_the_newest_root_of_every_registry_is_tried():
+    world = sealed()
+    vault = Vault(world.store, world.trust)
+    rotate_writer(vault, BOB.public)
+    world.trust = Keys(identities=(BOB, HOST))
+    other = World()
+    world.name, world.registry, world.push = "second", other.registry, other.push
+    more(world, "elsewhere")
+    assert len(vault.registries()) == 2
+    assert found("identity", "writer", BOB) == ("error", 12)
+    assert found("identity", "writer", BOB, HOST) == ("ok", 0)
+
+
 @pytest.mark.parametrize("kind", ["trees/", "meta/", "records/keys/"])
 def test_damage_is_no_wrong_key(kind):
     world = sealed()

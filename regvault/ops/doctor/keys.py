@@ -35,7 +35,7 @@ _FRAME_HEAD = 1 << 20
 def try_identities(
     vault: Vault, roots: Sequence[Root], identities: tuple[Identity, ...]
 ) -> Openings:
-    """Return what identities open of the newest snapshot of a sealed vault.
+    """Return what identities open of the newest roots and the newest snapshot of a sealed vault.
 
     What is stored stays sealed to whom it was sealed to then, so the oldest object and the newest
     of each kind are opened.
@@ -57,7 +57,9 @@ def try_identities(
     assert isinstance(seal, AgeSeal)
     public = {identity.public for identity in identities}
     root = max(roots, key=lambda each: each.started, default=None)
-    names = [] if root is None else [*_names(vault, root, identities)]
+    # Of every registry: a snapshot that cannot open the newest root of a chain is refused.
+    names = [_opened(r.sealed, r.name.key, identities) is not None for r in roots if r.sealed]
+    names += [] if root is None else [*_names(vault, root, identities)]
     contents = [] if root is None else [*_contents(vault, root, identities)]
     return Openings(
         len(identities),
@@ -71,9 +73,7 @@ def try_identities(
 
 
 def _names(vault: Vault, root: Root, identities: tuple[Identity, ...]) -> Iterator[bool]:
-    """Yield whether the root, and trees that are sealed, can be opened."""
-    if root.sealed is not None:
-        yield _opened(root.sealed, root.name.key, identities) is not None
+    """Yield whether trees that are sealed can be opened."""
     trees = vault.object_list(root).with_prefix("trees/")
     for ref in _oldest_and_newest(ref for ref in trees if ".zst.age." in ref.key):
         yield _opened(fetch(vault.store, ref.key, MAX_STORED), ref.key, identities) is not None

@@ -72,8 +72,8 @@ def judge_identity(asked: Asked[Openings], role: Credentials) -> Check:
     if not all(found.names):
         return error(
             check,
-            f"{found.names.count(False)} of {len(found.names)} lists of {found.snapshot} that were "
-            "tried stay closed: what is stored stays sealed to whom it was then",
+            f"{found.names.count(False)} of {len(found.names)} roots and lists that were tried "
+            "stay closed: what is stored stays sealed to whom it was then",
             "A host needs the file that `regvault key rotate` made, which holds the older identity "
             f"too; a recipient who was added later needs an older one's as well. {_LIST}",
             _KEYS,
