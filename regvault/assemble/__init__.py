@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from regvault.assemble.keys import keys_of
 from regvault.config.places import endpoint_of, refuse_overlap
 from regvault.errors import NotFoundError, ObjectNotFoundError, RefusedError, UsageError
 from regvault.model.location import Kind
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from regvault.ops.repair.past import Recovered
     from regvault.storage.s3 import S3Store
     from regvault.vault.locks import LockPolicy
-    from regvault.vault.signing import Keys
     from regvault.vault.vault import Sealing, Vault
 
 __all__ = [
@@ -141,7 +141,7 @@ def open_vault(
         refuse_overlap(place, beside)
     store = _vault_store(place, limit_upload=limit_upload, limit_download=limit_download)
     try:
-        return Vault(store, _keys(place))
+        return Vault(store, keys_of(place))
     except NotFoundError:
         if _holds_registry(store):
             raise UsageError(
@@ -184,23 +184,6 @@ def _holds_registry(store: ObjectStore) -> bool:
     return next(iter(store.list_prefixes("docker/registry/")), None) is not None
 
 
-def _keys(place: VaultPlace) -> Keys:
-    """Return the keys that a vault is opened with.
-
-    Raises:
-        CredentialError: the key to sign with, or an identity, is not where it should be.
-    """
-    from regvault.vault.sealing import parse_identities
-    from regvault.vault.signing import Keys, SigningKey, parse_public_key
-
-    where = place.sign_key
-    signer = None if where is None else SigningKey.from_pem(where.read(), str(where))
-    trusted = tuple(parse_public_key(text) for text in place.trusted_keys)
-    opens = place.identity
-    identities = () if opens is None else parse_identities(opens.read(), str(opens))
-    return Keys(signer, trusted, identities)
-
-
 def create_vault(
     place: VaultPlace, lock: LockPolicy | None = None, sealing: Sealing | None = None
 ) -> str:
@@ -231,7 +214,7 @@ def create_vault(
             f"there is a registry at {place.location}",
             hint="A vault needs a place of its own, beside the registry.",
         )
-    return vault.create_vault(store, _keys(place), lock=lock, sealing=sealing)
+    return vault.create_vault(store, keys_of(place), lock=lock, sealing=sealing)
 
 
 def _refuse_inside(path: str, what: str) -> None:

@@ -13,6 +13,7 @@ from regvault.assemble import (
     open_vault,
     threads_for,
 )
+from regvault.assemble.keys import identities_of, signing_keys
 from regvault.config.places import endpoint_of, overlap
 from regvault.errors import NotFoundError
 from regvault.model.location import Kind
@@ -99,7 +100,13 @@ def vault_subject(place: VaultPlace) -> VaultSubject:
         directory = LocalStore(place.location.path, writable=writable)
         return directory, DirectoryProbe(directory)
 
-    return VaultSubject(str(place.location), opened, threads_for(place))
+    return VaultSubject(
+        str(place.location),
+        opened,
+        threads_for(place),
+        identities=lambda: identities_of(place),
+        signing=lambda: signing_keys(place),
+    )
 
 
 def source_subject(place: RegistryPlace, vaults: Sequence[VaultPlace]) -> SourceSubject:

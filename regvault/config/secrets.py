@@ -11,6 +11,8 @@ from regvault.errors import CredentialError
 __all__ = ["SecretRef", "parse_secret_ref"]
 
 _REFERENCE = re.compile(r"(env):([A-Za-z_][A-Za-z0-9_]*)|(file):([^\x00-\x1f]+)", re.ASCII)
+#: An age identity, where a person wrote `file:` before it.
+_AGE = "AGE-SECRET-KEY-1"
 _MAX_BYTES = 64 * 1024
 
 
@@ -68,6 +70,6 @@ def parse_secret_ref(text: str) -> SecretRef:
         ValueError: it is none. The message does not repeat it: it may be the secret itself.
     """
     match = _REFERENCE.fullmatch(text)
-    if match is None:
+    if match is None or _AGE in text.upper():
         raise ValueError("a secret is never written here; say where it is: file:/PATH or env:NAME")
     return SecretRef(match[1] or match[3], match[2] or match[4])

@@ -24,7 +24,9 @@ __all__ = [
     "DiskFacts",
     "LifecycleRule",
     "Lock",
+    "Openings",
     "Sample",
+    "Signing",
     "Spool",
     "StoreProbe",
     "Trials",
@@ -224,6 +226,46 @@ class Trials:
     deleted: Asked[bool]
     durable: Asked[float]
     bucket: BucketTrials | None = None
+
+
+class Openings(NamedTuple):
+    """What the identities that are given open of a sealed vault.
+
+    Attributes:
+        given: how many they are.
+        vault: one of them opens the vault itself: the key that names are made with.
+        snapshot: whose objects were tried; "": there is none yet.
+        names: of each list that was tried, whether it was opened.
+        contents: likewise of manifests and configs.
+        reads_contents: one of them is, or was, a recipient, as the vault says.
+        writes: what is written from now on is sealed to one of them.
+    """
+
+    given: int
+    vault: bool
+    snapshot: str = ""
+    names: tuple[bool, ...] = ()
+    contents: tuple[bool, ...] = ()
+    reads_contents: bool = False
+    writes: bool = False
+
+
+class Signing(NamedTuple):
+    """Whether a vault is signed, and with which keys it is looked at.
+
+    Attributes:
+        signed: it takes signed documents only.
+        signer: id of the key to sign with; "": there is none.
+        trusts: whose signatures count: so many; 0: everyone's.
+        trusts_itself: the key to sign with is among these.
+        refused: what is not signed by a key that counts, for people; "": nothing.
+    """
+
+    signed: bool
+    signer: str
+    trusts: int
+    trusts_itself: bool
+    refused: str
 
 
 class Sample(NamedTuple):

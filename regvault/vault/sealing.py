@@ -55,6 +55,9 @@ _PREFIX = "AGE-SECRET-KEY-1"
 _PART = 1 << 20
 #: Payload of an age file: a nonce, then chunks of 64 KiB with a tag each.
 _NONCE, _CHUNK, _TAG = 16, 64 << 10, 16
+_MAKE_IT = (
+    f"It is written {_PREFIX}..., as `regvault key generate --identity FILE` and age-keygen do."
+)
 _NEEDS_IDENTITY = (
     "Name one that it is sealed to: --identity file:/PATH, `identity` in the configuration, or "
     "$REGVAULT_IDENTITY."
@@ -108,17 +111,22 @@ def parse_identities(text: str, where: str) -> tuple[Identity, ...]:
         except age.IdentityError:
             raise CredentialError(
                 f"line {number} of {where} is no age identity",
-                hint=f"It is written {_PREFIX}..., as `regvault key generate --identity FILE` and "
-                "age-keygen do.",
+                hint=_MAKE_IT,
             ) from None
     if not found:
-        raise CredentialError(f"there is no age identity at {where}")
+        raise CredentialError(f"there is no age identity at {where}", hint=_MAKE_IT)
     return tuple(found)
 
 
 def parse_recipient(text: str) -> str:
-    """Return an age recipient (X25519). Raises UsageError."""
+    """Return an age recipient (X25519). Raises UsageError; it never repeats an identity."""
     age = _library()
+    if _PREFIX in text.upper():
+        raise UsageError(
+            "that is an identity, which is a secret, and no recipient",
+            hint="Name the recipient that goes with it, age1..., as `age-keygen -y FILE` shows it. "
+            "What was typed may be in the shell's history now: consider a new identity.",
+        )
     try:
         return str(age.x25519.Recipient.from_str(text.strip()))
     except age.RecipientError:

@@ -9,7 +9,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 go_tools=(crane oras registry3 minio)
-apt_tools=(jq zstd skopeo docker-registry)
+apt_tools=(age jq zstd skopeo docker-registry)
 
 # Sets package, version and binary for a Go tool.
 describe_go_tool() {
@@ -25,6 +25,7 @@ describe_go_tool() {
 # The version that an apt tool has now, or nothing.
 apt_tool_version() {
   case $1 in
+    age) age --version | sed 's/^v//' ;;
     jq) jq --version | sed 's/^jq-//' ;;
     zstd) zstd --version | sed -n 's/.* v\([0-9.]*\),.*/\1/p' ;;
     skopeo) skopeo --version | sed -n 's/^skopeo version \([^ ]*\).*/\1/p' ;;
@@ -38,6 +39,7 @@ apt_tool_acceptable() {
   have=$(apt_tool_version "$1")
   [ -n "$have" ] || return 1
   case $1 in
+    age) version_at_least "$have" "$AGE_MIN" ;;
     jq) version_at_least "$have" "$JQ_MIN" ;;
     zstd) version_at_least "$have" "$ZSTD_MIN" ;;
     skopeo) version_at_least "$have" "$SKOPEO_MIN" ;;

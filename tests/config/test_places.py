@@ -145,3 +145,11 @@ def test_what_is_no_reference_is_refused_without_repeating_it(text: str) -> None
     with pytest.raises(ValueError, match="say where it is") as caught:
         parse_secret_ref(text)
     assert not text or text not in str(caught.value).replace("file:/PATH or env:NAME", "")
+
+
+@pytest.mark.parametrize("text", ["AGE-SECRET-KEY-1QQQQ", "file:AGE-SECRET-KEY-1QQQQ"])
+def test_an_identity_that_is_written_in_the_place_of_a_reference_is_not_repeated(text):
+    for written in (text, text.lower()):
+        with pytest.raises(ValueError, match="a secret is never written here") as raised:
+            parse_secret_ref(written)
+        assert "qqqq" not in str(raised.value).lower()

@@ -39,7 +39,7 @@ from regvault.vault.envelope import write_document
 from regvault.vault.keyring import key_records, write_key_record
 from regvault.vault.keys import KEY_RECORDS, VAULT_JSON, new_run_id
 from regvault.vault.objectlist import ObjectRef
-from regvault.vault.sealing import Identity
+from regvault.vault.sealing import Identity, parse_identities, parse_recipient
 from regvault.vault.signing import Keys, SigningKey, UntrustedError
 from regvault.vault.vault import Sealing, Vault, create_vault
 
@@ -598,6 +598,29 @@ def test_a_new_identity_of_the_host_and_the_old_one_together_go_on(made):
     assert describe_sealing(opened(made, AS_NOBODY))["writer"] == BOB.public
 
 
+@pytest.mark.parametrize("name", [REGISTRY, "another"])
+def test_a_chain_that_the_host_cannot_open_gets_no_second_one_beside_it(made, name):
+    """Half of the file that `key rotate` made: nothing would be held against the old chain."""
+    rotate_writer(opened(made, AS_HOST), BOB.public)
+    made.name, made.trust = name, AS_BOB
+    with pytest.raises(CredentialError, match="opens snapshots/"):
+        made.snapshot()
+    assert len(opened(made, AS_NOBODY).registries()) == 1
+    made.name, made.trust = REGISTRY, Keys(identities=(BOB, HOST))
+    made.snapshot()
+    made.trust = AS_HOST  # the other half: what is new is sealed to the new one
+    with pytest.raises(CredentialError, match="00000003"):
+        made.snapshot()
+
+
+def test_a_chain_whose_newest_root_is_damaged_goes_on(made):
+    """A backup is not refused for what the vault has lost."""
+    (key,) = [key for key in made.keys("snapshots/") if "00000002" in key]
+    made.spoil(key, flip)
+    assert made.snapshot().root.name.sequence == 3
+    assert len(opened(made, AS_HOST).registries()) == 1
+
+
 def forged(made: World, naming_key: bytes, recipients: list[str]) -> None:
     write_key_record(
         made.store,
@@ -649,6 +672,23 @@ def test_lost_key_records_are_damage_and_a_copy_has_them(made):
         made.snapshot()
     made.store.put(key, target.store.get(key))
     assert_restores(made)
+
+
+@pytest.mark.parametrize("change", [str, str.lower, " {}\n".format, "-{}".format])
+def test_an_identity_in_the_place_of_a_recipient_is_not_repeated(change):
+    """Or the secret would stand in a log, or in the mail that cron sends."""
+    secret = EVE.secret()
+    with pytest.raises(UsageError) as raised:
+        parse_recipient(change(secret))
+    said = f"{raised.value.message} {raised.value.hint}".lower()
+    assert "is a secret" in said
+    assert secret.lower()[16:24] not in said
+
+
+def test_a_file_without_an_identity_says_what_to_put_there():
+    with pytest.raises(CredentialError) as raised:
+        parse_identities("# nothing\n", "file:/there")
+    assert "age-keygen" in str(raised.value.hint)
 
 
 def test_a_sealed_vault_needs_the_identity_of_its_writer():

@@ -4,92 +4,35 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from pasting import (
+    RAW_BYTES,
+    Case,
+    assert_recovered,
+    flip,
+    places_told,
+    recovered,
+    require,
+)
+from pasting import paste as paste_blocks
 
-from regvault.model.progress import NO_PROGRESS
-from regvault.ops.sample import build_sample, change_sample
-from regvault.ops.snapshot import SnapshotOptions, snapshot
 from regvault.registry.layout import blob_key
-from regvault.registry.reader import DistributionSource
 from regvault.storage.local import LocalStore
 from regvault.vault.envelope import write_document
 from regvault.vault.keys import amendment_key
-from regvault.vault.vault import Vault, create_vault
+from regvault.vault.vault import Vault
 
 RUNBOOK = Path(__file__).parents[2] / "restore-runbooks" / "recover-without-regvault.md"
 TOOLS = ("zstd", "jq", "tar", "grep", "awk", "sha256sum", "sort", "sed", "cut")
-RAW_BYTES = 1 << 20
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _tools():
-    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
-    if missing:
-        words = f"the runbook needs {', '.join(missing)} (Debian: apt-get install zstd jq)"
-        if os.environ.get("CI"):
-            pytest.fail(words)
-        pytest.skip(words)
-
-
-class Case:
-    """A vault with three snapshots, and what the registry held at the first.
-
-    Attributes:
-        vault: its directory.
-        blobs: hex -> bytes.
-        tag: tag of `team/app/tools` -> digest.
-    """
-
-    def __init__(self, place: Path) -> None:
-        self.vault = place / "vault"
-        registry = LocalStore(place / "registry", create=True)
-        build_sample(registry, images=2)
-        store = LocalStore(self.vault, create=True)
-        create_vault(store)
-        self._snapshot(store, registry)
-        self.blobs = {
-            entry.key.split("/")[-2]: registry.get(entry.key)
-            for entry in registry.list("docker/registry/v2/blobs/")
-        }
-        self.tag = {
-            tag: registry.get(
-                f"docker/registry/v2/repositories/team/app/tools/_manifests/tags/{tag}/current/link"
-            ).decode()
-            for tag in ("bundle", "latest")
-        }
-        change_sample(registry)
-        self._snapshot(store, registry)
-        self._snapshot(store, registry)
-        # What only the first snapshot needs must come out of the vault, not out of the registry.
-        shutil.rmtree(place / "registry")
-
-    @staticmethod
-    def _snapshot(store: LocalStore, registry: LocalStore) -> None:
-        source = DistributionSource(registry, kind="distribution-fs")
-        options = SnapshotOptions(registry="sample", threads=2)
-        vault = Vault(store)
-        root = snapshot(vault, source, options, progress=NO_PROGRESS, cache_base=None).root
-        assert root is not None
-        assert root.complete
-
-    def closure(self, digest: str) -> set[str]:
-        """Return all that an image needs."""
-        found, todo = set(), [digest]
-        while todo:
-            one = todo.pop()
-            if one in found:
-                continue
-            found.add(one)
-            body = json.loads(self.blobs[one.partition(":")[2]])
-            todo += [each["digest"] for each in body.get("manifests", ())]
-            found |= {each["digest"] for each in body.get("layers", ())}
-            found |= {body["config"]["digest"]} if "config" in body else set()
-        return found
+    require(TOOLS, "zstd jq")
 
 
 @pytest.fixture(scope="module")
@@ -104,14 +47,9 @@ def vault(case, tmp_path):
     return tmp_path / "vault"
 
 
-def blocks() -> list[str]:
-    return re.findall(r"^```sh\n(.*?)^```$", RUNBOOK.read_text(), re.DOTALL | re.MULTILINE)
-
-
 def paste(tmp_path, vault, reference, *, shell="sh", snapshot=1, repository="team/app/tools"):
-    """Run the blocks one after the other in one shell; return the layout and what was said."""
+    """Run the blocks; return the layout and what was said."""
     out = tmp_path / "out"
-    first, *rest = blocks()
     values = {
         "VAULT": vault,
         "REGISTRY": "",
@@ -120,48 +58,7 @@ def paste(tmp_path, vault, reference, *, shell="sh", snapshot=1, repository="tea
         "REFERENCE": reference,
         "OUT": out,
     }
-    for name, value in values.items():
-        first, count = re.subn(rf"^{name}=.*$", f"{name}={value}", first, flags=re.MULTILINE)
-        assert count == 1, f"{name} is not set once in the first block"
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    names = (
-        "awk basename cat cut du grep head jq ls mkdir mktemp mv rm sed sha256sum sha384sum"
-        " sha512sum sort tail tar tr wc zstd"
-    )
-    for tool in names.split():
-        found = shutil.which(tool)
-        assert found, f"the runbook needs {tool}"
-        (tools / tool).symlink_to(found)
-    done = subprocess.run(
-        [shutil.which(shell) or shell],
-        input="\n".join([first, *rest]),
-        env={"PATH": str(tools), "HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    said = done.stdout + done.stderr
-    return out, said
-
-
-def recovered(out: Path) -> dict[str, bytes]:
-    return {f"{path.parent.name}:{path.name}": path.read_bytes() for path in out.glob("blobs/*/*")}
-
-
-def assert_recovered(case, out, said, digest, name):
-    assert "STOP" not in said, said
-    assert "NOT COMPLETE" not in said, said
-    expected = case.closure(digest)
-    assert recovered(out) == {one: case.blobs[one.partition(":")[2]] for one in expected}
-    assert json.loads((out / "oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
-    (top,) = json.loads((out / "index.json").read_text())["manifests"]
-    assert top["digest"] == digest
-    assert top["size"] == len(case.blobs[digest.partition(":")[2]])
-    body = json.loads(case.blobs[digest.partition(":")[2]])
-    assert top["mediaType"] == body["mediaType"]
-    assert top["annotations"] == {"org.opencontainers.image.ref.name": name}
+    return out, paste_blocks(RUNBOOK, tmp_path, values, shell=shell)
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
@@ -190,13 +87,6 @@ def test_the_catalog_is_used_where_it_is_there(case, vault, tmp_path):
     # All that is not raw is told by it.
     raw = sum(len(data) >= RAW_BYTES for data in case.blobs.values())
     assert places_told(said) == len(case.blobs) - raw
-
-
-def places_told(said: str) -> int:
-    """Return how many places the catalog told; the number follows the image's line."""
-    found = re.search(r"^rev .*\n *(\d+)$", said, re.MULTILINE)
-    assert found, said
-    return int(found[1])
 
 
 def test_a_tag_that_moved_since_comes_back_as_it_was(case, vault, tmp_path):
@@ -233,13 +123,6 @@ def test_renamed_and_amended_objects_are_found(case, vault, tmp_path):
         store.put(amendment_key(number), write_document({**body, "changes": part})[0])
     out, said = paste(tmp_path, vault, "bundle")
     assert_recovered(case, out, said, case.tag["bundle"], "bundle")
-
-
-def flip(path: Path, at: int) -> None:
-    data = bytearray(path.read_bytes())
-    data[at] ^= 1
-    path.unlink()  # it is linked to the case's
-    path.write_bytes(data)
 
 
 @pytest.mark.parametrize("what", ["root", "chunk", "raw", "tag", "snapshot"])

@@ -106,12 +106,12 @@ def _places(
     if registries:
         return [], registries
     assert app.config is not None
-    vaults = list(app.config.vault_places.values())
+    # By name: keys of the command line, or of the environment, go with each.
+    vaults = [app.vault(name, endpoint_url=endpoint_url) for name in app.config.vault_places]
     registries = list(app.config.registry_places.values())
     if not vaults and not registries:
         app.vault(None)  # says how a vault is named
     if endpoint_url is not None:
-        vaults = [replace(v, s3=replace(v.s3, endpoint_url=endpoint_url)) for v in vaults]
         registries = [replace(r, s3=replace(r.s3, endpoint_url=endpoint_url)) for r in registries]
     return vaults, registries
 

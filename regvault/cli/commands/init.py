@@ -160,7 +160,10 @@ def _sealing(app: App, recipients: tuple[str, ...], sealed_as: str | None) -> Se
 
     if sealed_as is not None:
         if recipients:
-            raise UsageError("--recipient and --sealed-as do not go together")
+            raise UsageError(
+                "--recipient and --sealed-as do not go together",
+                hint="A copy has the recipients of its original: leave --recipient out.",
+            )
         origin = open_vault(app.vault(sealed_as))
         if origin.sealing_key is None:
             raise UsageError(

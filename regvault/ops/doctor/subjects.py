@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from regvault.model.doctor import StoreProbe
     from regvault.model.registry import RegistrySource
     from regvault.model.store import ObjectStore
+    from regvault.vault.sealing import Identity
+    from regvault.vault.signing import Keys
 
 __all__ = ["DoctorOptions", "SourceSubject", "VaultSubject"]
 
@@ -42,11 +44,15 @@ class VaultSubject:
         location: where, without secrets.
         open: opens it, whatever is there, to be written or not; raises RegvaultError.
         threads: that a snapshot has.
+        identities: reads what a sealed vault is opened with; raises CredentialError.
+        signing: reads the key to sign with, and whose signatures count; raises likewise.
     """
 
     location: str
     open: Callable[[bool], tuple[ObjectStore, StoreProbe]]
     threads: int
+    identities: Callable[[], tuple[Identity, ...]]
+    signing: Callable[[], Keys]
 
 
 @dataclass(frozen=True, slots=True)

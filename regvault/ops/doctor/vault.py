@@ -12,9 +12,10 @@ from regvault.errors import (
     StoreMissingError,
 )
 from regvault.model.doctor import Asked, BucketFacts, Credentials, ask, unasked
+from regvault.ops.doctor.keys import try_identities, try_signing
 from regvault.ops.doctor.trials import nothing_written, try_store
 from regvault.ops.unlock import parties
-from regvault.policy.doctor import access, contents
+from regvault.policy.doctor import access, contents, keys
 from regvault.policy.doctor.bucket import judge_bucket, judge_bucket_trials, judge_spool
 from regvault.policy.doctor.check import Check, error, failed, ok, skipped
 from regvault.policy.doctor.disk import judge_disk
@@ -147,10 +148,11 @@ class _Examination:
         yield self._open()
         if self._vault is None or not self._lists:
             no_vault = "there is no vault that can be read"
-            for check in ("snapshots", "leases", "prune-lock"):
+            for check in ("snapshots", "identity", "sign-key", "leases", "prune-lock"):
                 yield skipped(check, "keys cannot be listed" if self._vault else no_vault)
             return
         yield self._snapshots(self._vault)
+        yield from self._keys(self._vault)
         yield from self._parties(self._vault)
 
     def _open(self) -> Check:
@@ -210,6 +212,26 @@ class _Examination:
         newest = ", ".join(str(root.name) for root in self._newest[:5])
         more = ", ..." if len(self._newest) > 5 else ""
         return ok(check, f"the newest can be read: {newest}{more}")
+
+    def _keys(self, vault: Vault) -> Iterator[Check]:
+        """Try what the keys that are given open, and whether there is one to sign with."""
+        role, roots = self._options.role, self._newest
+        given = ask(self._subject.identities)
+        if given.value is None:
+            yield keys.judge_no_key("identity", given)
+        elif vault.sealing_key is None:
+            yield keys.judge_not_sealed(given=len(given.value))
+        elif not given.value:
+            yield keys.judge_no_identity(role)
+        else:
+            identities = given.value
+            yield keys.judge_identity(ask(lambda: try_identities(vault, roots, identities)), role)
+        signing = ask(self._subject.signing)
+        if signing.value is None:
+            yield keys.judge_no_key("sign-key", signing)
+        else:
+            own = signing.value
+            yield keys.judge_sign_key(ask(lambda: try_signing(vault, roots, own)), role)
 
     def _parties(self, vault: Vault) -> Iterator[Check]:
         asked = ask(lambda: list(parties(vault, newest=_NEWEST_LEASES)))

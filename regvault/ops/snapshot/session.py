@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import (
+    CredentialError,
     NotFoundError,
+    ObjectNotFoundError,
     RefusedError,
     SourceUnavailableError,
     UsageError,
@@ -19,10 +21,12 @@ from regvault.ops.snapshot.scope import is_from, place_text
 from regvault.vault.blobs import BlobReader
 from regvault.vault.catalog import Catalog, vault_cache
 from regvault.vault.condemned import read_condemned_to
+from regvault.vault.fetch import fetch_document
 from regvault.vault.keys import REGISTRY_NAME, new_run_id
 from regvault.vault.presence import Presence, list_objects
 from regvault.vault.records import is_held, known_damage
-from regvault.vault.root import RootName
+from regvault.vault.root import RootName, parse_root
+from regvault.vault.sealing import open_sealed
 from regvault.vault.writer import ObjectWriter
 
 if TYPE_CHECKING:
@@ -95,10 +99,20 @@ def choose_registry(vault: Vault, source: RegistrySource, name: str | None) -> C
 
     Raises:
         UsageError: the name given is none; or the name made is that of another registry.
+        CredentialError: the vault is sealed, and what would be gone on from does not open.
     """
     if vault.sealing_key is not None:
         vault.seal.name("")  # whoever cannot open names is told so now
     registries = vault.registries()
+    chosen = _choose(vault, source, name, registries)
+    if vault.sealing_key is not None:
+        _require_open(vault, [chosen.registry] if chosen.known else registries)
+    return chosen
+
+
+def _choose(
+    vault: Vault, source: RegistrySource, name: str | None, registries: list[str]
+) -> Chosen:
     if name is not None:
         if not REGISTRY_NAME.fullmatch(name):
             raise UsageError(
@@ -131,6 +145,34 @@ def _named(vault: Vault, name: str, registries: list[str]) -> Chosen:
         if title == name:
             return Chosen(registry, name, known=True)
     return Chosen(new_run_id(), name, known=False)
+
+
+def _require_open(vault: Vault, registries: list[str]) -> None:
+    """Refuse where the newest root of one of these is whole, and sealed to others.
+
+    Its registry may be the one that is meant: it would get a second chain of the same name, which
+    nothing is held against, and `latest` of which is another.
+
+    Raises:
+        CredentialError: it is.
+    """
+    for registry in registries:
+        for sequence in reversed(vault.slots(registry)):
+            name = RootName(registry, sequence)
+            try:
+                root = parse_root(fetch_document(vault.store, name.key), name, vault.id)
+                if root is None:
+                    continue
+                closed = open_sealed(root.sealed or b"", vault.id.keys.identities) is None
+            except (VaultDamagedError, ObjectNotFoundError, ValueError):
+                continue  # who reads its chain says so
+            if closed:
+                raise CredentialError(
+                    f"no identity that was given opens {name.key}",
+                    hint="After `regvault key rotate` the host needs the whole file that it made: "
+                    "the older identity in it opens what was stored before.",
+                )
+            break
 
 
 def _ignore(_error: VaultDamagedError) -> None:

@@ -58,6 +58,8 @@ CHECKS = (
     "reachable",
     "vault-format",
     "snapshots",
+    "identity",
+    "sign-key",
     "leases",
     "prune-lock",
     "clock",
