@@ -44,7 +44,7 @@ def claim(vault: Vault, roots: Sequence[Root], progress: Progress) -> Iterator[N
         return
     with lease:
         for root in roots:
-            found = vault.read_slot(root.name)
+            found = vault.read_slot(root.name, unopened=True)
             if found is None or found.sha256 != root.sha256:
                 raise NotFoundError(
                     f"snapshot {root.name} was forgotten just now", hint="See: regvault snapshots"

@@ -132,6 +132,11 @@ class Root:
     sealed: bytes | None = None
 
     @property
+    def opened(self) -> bool:
+        """Whether it tells what is in it."""
+        return bool(self.repositories.top.digest)
+
+    @property
     def started_at(self) -> datetime:
         """When the run began."""
         return from_time(self.started)

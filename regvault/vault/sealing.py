@@ -32,6 +32,7 @@ __all__ = [
     "Identity",
     "LockedSeal",
     "Seal",
+    "SealedToOthersError",
     "age_header_length",
     "identities_text",
     "open_sealed",
@@ -62,6 +63,13 @@ _NEEDS_IDENTITY = (
     "Name one that it is sealed to: --identity file:/PATH, `identity` in the configuration, or "
     "$REGVAULT_IDENTITY."
 )
+
+
+class SealedToOthersError(VaultDamagedError):
+    """An age file that no identity opens, in a vault that one of them opens.
+
+    Whoever has proven the stored bytes knows that it is not damaged.
+    """
 
 
 class Identity:
@@ -374,7 +382,7 @@ class AgeSeal(Seal):
                 hint="The identity of the host that takes snapshots opens names only. "
                 + _NEEDS_IDENTITY,
             )
-        return VaultDamagedError(
+        return SealedToOthersError(
             f"{key} is damaged, or sealed to others: none of the identities that were given opens "
             "it",
             key=key,

@@ -52,7 +52,7 @@ from regvault.vault.locks import LockPolicy, Locks, lock_vault
 from regvault.vault.objectlist import Amendments, ObjectList
 from regvault.vault.records import read_records
 from regvault.vault.root import Root, RootName, parse_root
-from regvault.vault.sealing import PLAIN, Seal
+from regvault.vault.sealing import PLAIN, Seal, SealedToOthersError
 from regvault.vault.signing import NO_KEYS, Keys, VaultId, check_signatures
 from regvault.vault.slots import numbers
 from regvault.vault.tree import MAX_STORED, ChunkRef, Node, Tree, parse
@@ -420,8 +420,12 @@ class Vault:
         prefix = f"{SNAPSHOTS}{registry}/"
         return numbers(self.store, prefix, lambda number: root_key(registry, number))
 
-    def read_slot(self, name: RootName) -> Root | None:
+    def read_slot(self, name: RootName, *, unopened: bool = False) -> Root | None:
         """Return the root in a slot, or None where there is a void or a stub.
+
+        Args:
+            name: of the slot.
+            unopened: do without what a sealed one tells of its contents.
 
         Raises:
             NotFoundError: the slot is empty.
@@ -433,7 +437,7 @@ class Vault:
             raise NotFoundError(
                 f"there is no snapshot {name}", hint="See: regvault snapshots"
             ) from None
-        return self.parse_root(data, name)
+        return parse_root(data, name, self.id, PLAIN) if unopened else self.parse_root(data, name)
 
     def parse_root(self, data: bytes, name: RootName) -> Root | None:
         """Parse what is in a slot; None where it is a void or a stub. Raises VaultDamagedError."""
@@ -505,6 +509,7 @@ class Vault:
         plain = ref.key or seal.chunk_key(ref.digest.partition(":")[2])
         keys = [] if seal.sealed else [plain]
         problem = bad = ""
+        others: SealedToOthersError | None = None
         if seal.sealed and objects is not None:
             keys, objects = [r.key for r in objects.variants(plain)], None
         if not keys:
@@ -517,6 +522,8 @@ class Vault:
             except ObjectNotFoundError:
                 problem = problem or f"{key} is gone"
             except VaultDamagedError as error:
+                if isinstance(error, SealedToOthersError):
+                    others = others or error
                 problem, bad = problem or error.message, bad or key
             else:
                 if "sha256:" + hashlib.sha256(data).hexdigest() == ref.digest:
@@ -530,6 +537,8 @@ class Vault:
             if objects is not None:
                 keys = [r.key for r in objects.variants(plain) if r.key != key]
                 objects = None
+        if others is not None and others.key == bad:
+            raise others
         hint = "See all of it with: regvault verify"
         raise VaultDamagedError(problem, hint=hint, key=bad or None)
 

@@ -422,6 +422,22 @@ def test_a_lost_segment_is_made_again_from_what_can_be_opened(made):
     assert set(made.keys("blobs/") + made.keys("packs/") + made.keys("meta/")) == before
 
 
+@pytest.mark.parametrize("depth", ["metadata", "data"])
+def test_what_is_sealed_to_others_is_no_damage_and_its_damage_is_named(made, depth):
+    change_recipients(opened(made, AS_HOST), add=[BOB.public])
+    made.push.image("for-bob", "1", layers=(noise(1 << 20, "bob"), noise(700, "bob")))
+    made.snapshot()
+    result = verified(made, AS_BOB, depth)
+    assert result.exit_code() == 0, result.to_json()["problems"]
+    assert result.to_json()["unopened"]
+    for key in (k for kind in ("meta/", "trees/", "snapshots/") for k in made.keys(kind)):
+        data = made.store.get(key)
+        for changed in (flip(data), bytes([data[0] ^ 1]) + data[1:]):
+            made.store.put(key, changed)
+            assert key in {p.key for p in verified(made, AS_BOB, depth).report.problems}, key
+        made.store.put(key, data)
+
+
 # -- second copies --------------------------------------------------------------------------------
 
 

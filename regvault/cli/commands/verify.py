@@ -83,6 +83,11 @@ def _show(app: App, result: VerifyResult, sample: Sample | None) -> None:
         depth = f"a sample of {sample.percent:g} % of the data"
     elif sample is not None and sample.parts > 1:
         depth = f"part {sample.part} of {sample.parts} of the data"
+    if report.unopened:
+        console.note(
+            f"{fmt.count(report.unopened, 'part')} of what is sealed did not open with the "
+            "identities that were given: only its stored bytes are proven."
+        )
     if not report.count:
         what = "1 snapshot is" if result.snapshots == 1 else f"{result.snapshots} snapshots are"
         console.say(f"{what} whole ({depth}): {fmt.count(report.present, 'object')} there, {read}.")

@@ -11,6 +11,7 @@ from regvault.ops.selector import states_ahead
 from regvault.ops.snapshot.session import parse_damage, parse_entry
 from regvault.vault.blobs import is_raw
 from regvault.vault.keys import blob_key, name_of_key
+from regvault.vault.sealing import SealedToOthersError
 from regvault.vault.tree import ChunkRef
 
 if TYPE_CHECKING:
@@ -52,8 +53,14 @@ def check_closures(
     for root in roots:
         if before is not None and before[0].name.registry != root.name.registry:
             before = None
+        if not root.opened:
+            before = None
+            continue
         try:
             states = _walk(vault, root, before, catalog, manifests, report)
+        except SealedToOthersError:
+            report.add_unopened()
+            before = None
         except VaultDamagedError as error:
             report.add(root.name.key, "closure", error.message, (str(root.name),))
             before = None

@@ -25,6 +25,7 @@ from regvault.vault.keys import (
 from regvault.vault.objectlist import ObjectRef
 from regvault.vault.pack import MAX_FRAME_BYTES, MAX_META_BYTES, iter_members, most_members
 from regvault.vault.presence import KeySizes
+from regvault.vault.sealing import SealedToOthersError
 from regvault.vault.tree import MAX_STORED
 
 if TYPE_CHECKING:
@@ -50,14 +51,23 @@ __all__ = [
 ]
 
 
-def check_segments(vault: Vault, roots: list[Root], catalog: Catalog, report: Report) -> None:
+def check_segments(vault: Vault, roots: list[Root], catalog: Catalog, report: Report) -> bool:
     """Read every segment of the catalog, whole, and that together they name every object.
 
     What they lack is found out from the objects themselves, for the checks that follow.
+
+    Returns:
+        whether they could be opened: else it cannot be told where blobs lie.
     """
+    unopened: set[str] = set()
     for segment in catalog.segments():
         try:
-            segment.prove()
+            try:
+                segment.prove()
+            except SealedToOthersError:
+                segment.prove(unopened=True)
+                unopened.add(segment.name.key)
+                report.add_unopened()
         except (VaultDamagedError, ObjectNotFoundError) as error:
             catalog.damaged.setdefault(segment.name.key, error.message)
         else:
@@ -66,9 +76,10 @@ def check_segments(vault: Vault, roots: list[Root], catalog: Catalog, report: Re
         catalog.prepare(1 << 30)
     derived = "the catalog is derived: no snapshot is lost with it"
     for key, why in catalog.damaged.items():
-        report.add(key, "damaged", f"{why}; {derived}")
-    if not vault.seal.opens_names:
-        return
+        if key not in unopened:
+            report.add(key, "damaged", f"{why}; {derived}")
+    if unopened or not vault.seal.opens_names:
+        return False
     lost = report.bad_keys()
     for root in roots:
         try:
@@ -80,6 +91,7 @@ def check_segments(vault: Vault, roots: list[Root], catalog: Catalog, report: Re
             catalog.recover(objects)
         except VaultDamagedError:
             continue  # of the object list: the quick depth has named it
+    return True
 
 
 class Proven:
@@ -232,6 +244,8 @@ def _read_meta(
                     report.add_member(key, digest)
             for digest in sorted(named):
                 report.add_untrue(key, digest)
+        except SealedToOthersError:
+            report.add_unopened()  # its stored bytes were proven above, or are reported
         except VaultDamagedError as error:
             report.add(key, "damaged", error.message)
         if left < 0:

@@ -50,6 +50,8 @@ class Report:
         present: objects that were looked up in LIST.
         carried: objects that an earlier verification found damaged, and that are still there.
             Unless they are seen to be good, they go into the record of this one.
+        unopened: what was sealed to others than whose identities were given: only its stored bytes
+            were proven.
         wrong_members: pack or meta object -> its members with other bytes, where they are known.
     """
 
@@ -61,6 +63,7 @@ class Report:
     images: list[tuple[str, str, str]] = field(default_factory=list)
     wrong_members: dict[str, set[str]] = field(default_factory=dict)
     carried: set[str] = field(default_factory=set)
+    unopened: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _seen: set[tuple[str, str]] = field(default_factory=set)
 
@@ -70,6 +73,11 @@ class Report:
         with self._lock:
             if sum(map(len, self.wrong_members.values())) < _KEPT:
                 self.wrong_members.setdefault(key, set()).add(digest)
+
+    def add_unopened(self) -> None:
+        """Note that something could not be opened."""
+        with self._lock:
+            self.unopened += 1
 
     def add_untrue(self, key: str, digest: str) -> None:
         """Note that the catalog says of an object that a blob lies in it, and it does not."""
@@ -133,4 +141,5 @@ class Report:
             "objects_listed": self.present,
             "objects_read": self.objects,
             "bytes_read": self.nbytes,
+            "unopened": self.unopened,
         }

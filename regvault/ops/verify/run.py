@@ -173,13 +173,13 @@ def _check(
         if options.quick:
             return
         check_documents(vault, report)
-        check_segments(vault, roots, catalog, report)
+        walked = roots if check_segments(vault, roots, catalog, report) else []
         meta = [ref.key for ref in named_objects(roots, vault, "meta/")]
         manifests = check_meta(vault, catalog, meta, report, progress, options.threads)
         proven = Proven()
         vault.on_proof = proven.add
         try:
-            _walk_and_read(vault, roots, catalog, manifests, options, report, progress)
+            _walk_and_read(vault, roots, walked, catalog, manifests, options, report, progress)
             trees = itertools.chain(
                 named_objects(roots, vault, "trees/"), list_chunks(roots, vault)
             )
@@ -200,6 +200,7 @@ def _check(
 def _walk_and_read(
     vault: Vault,
     roots: list[Root],
+    walked: list[Root],
     catalog: Catalog,
     manifests: Manifests,
     options: VerifyOptions,
@@ -211,10 +212,10 @@ def _walk_and_read(
     The walk keeps the interpreter busy, reading and hashing the machine.
     """
     if options.read_data is None:
-        check_closures(vault, roots, catalog, manifests, report, progress)
+        check_closures(vault, walked, catalog, manifests, report, progress)
         return
     with ThreadPoolExecutor(1, thread_name_prefix="walk") as pool:
-        walk = pool.submit(check_closures, vault, roots, catalog, manifests, report, NO_PROGRESS)
+        walk = pool.submit(check_closures, vault, walked, catalog, manifests, report, NO_PROGRESS)
         progress.phase("Reading data")
         for prefix in ("packs/", "blobs/"):
             refs = named_objects(roots, vault, prefix)
