@@ -39,6 +39,7 @@ from regvault.vault.keys import (
     new_run_id,
     root_key,
 )
+from regvault.vault.parties import uptime
 from regvault.vault.records import is_held
 from regvault.vault.tree import ChunkRef
 
@@ -702,7 +703,11 @@ def test_an_old_lease_or_lock_that_is_put_back_holds_up_nothing_for_long(prefix,
                 assert isinstance(refused, LeaseHeldError)
                 assert key == lease_key(refused.message.partition("run ")[2][:24])
         scene.store.clock_ns += 2 * _HOUR_NS
-        with patch("time.time_ns", lambda scene=scene: scene.store.clock_ns):
+        later = (uptime() or 0) + 2 * _HOUR_NS / 1e9
+        with (
+            patch("time.time_ns", lambda scene=scene: scene.store.clock_ns),
+            patch("regvault.vault.parties.uptime", lambda later=later: later),
+        ):
             taken = scene.take().root.name.sequence
         assert scene.restored(taken) == restorable(scene, taken)
         assert scene.verify().exit_code() == 0, key
