@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "ops"))
 
 import figures
 from inline import no_threads
-from scene import CHANCE, CLOCK_NS
+from scene import CHANCE, CLOCK_NS, UPTIME_S
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -26,6 +26,8 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     no_threads(monkeypatch)
     monkeypatch.setattr("secrets.token_hex", CHANCE.token_hex)
     monkeypatch.setattr("time.time_ns", lambda: CLOCK_NS)
+    # Leases tell it: without this no two trials would leave the same bytes behind.
+    monkeypatch.setattr("regvault.vault.parties.uptime", lambda: UPTIME_S)
     monkeypatch.setattr("regvault.ops.snapshot.capture.IN_PLACE_S", 0)
     monkeypatch.setattr("regvault.ops.snapshot.storer.RAW_BLOB_BYTES", 400)
     monkeypatch.setattr("regvault.vault.tree._MASK", 7)

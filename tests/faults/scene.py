@@ -30,6 +30,10 @@ NOW = -1.0
 CLOCK_NS = 1_795_000_000_000_000_000
 
 
+#: And the time since boot.
+UPTIME_S = 100_000.0
+
+
 class Chance:
     """Instead of `secrets`: the same ids whenever the same thing happens again.
 
