@@ -54,11 +54,14 @@ test: .venv/.installed ## Run the tests that need no server (at most 5 minutes)
 .PHONY: test-faults
 test-faults: .venv/.installed ## Crash, fail, cut the power at every operation; hostile giants (at most 10 minutes)
 	$(BIN)/pytest -n 2 --dist worksteal --session-timeout=$(FAULTS_BUDGET) tests/faults \
-	  tests/hostile/test_hostile_bounds.py $(ARGS)
+	  $(addprefix --ignore=,$(MANY)) tests/hostile/test_hostile_bounds.py $(ARGS)
+
+# Several at once: interleaved, suspended, with clocks that jump.
+MANY := tests/faults/test_suspended.py tests/faults/test_clocks.py
 
 .PHONY: test-interleavings
-test-interleavings: .venv/.installed ## Interleave writers, prunes, copies and readers, request by request
-	$(BIN)/pytest -n 2 --dist worksteal --session-timeout=$(TEST_BUDGET) tests/interleavings $(ARGS)
+test-interleavings: .venv/.installed ## Many at once: every order of their requests, suspended processes, clocks that jump
+	$(BIN)/pytest -n 2 --dist worksteal --session-timeout=$(TEST_BUDGET) tests/interleavings $(MANY) $(ARGS)
 
 .PHONY: check
 check: .venv/.installed ## Lint, formatting, types, layers, generated pages

@@ -22,7 +22,7 @@ NAMING_KEY = b"k" * 32
 #: By default in small scenes, at every few operations: what is stored differs each time, so each
 #: trial is looked at in full.
 WHOLE = bool(os.environ.get("WHOLE"))
-EVERY = 1 if WHOLE else 5
+EVERY = 1 if WHOLE else 8
 
 
 @pytest.fixture(autouse=True)

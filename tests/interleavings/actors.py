@@ -392,6 +392,7 @@ def nothing_by_chance(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Holding, "release", let_go)
     patch.setattr("secrets.token_hex", _token_hex)
     patch.setattr("time.time_ns", _time_ns)
+    patch.setattr(parties, "uptime", lambda: _time_ns() / 1e9)
     patch.setattr("time.sleep", wait)
     patch.setattr(
         "time.monotonic", lambda: _LOCAL.live.clock_ns / 1e9 if _LOCAL.live else monotonic()
