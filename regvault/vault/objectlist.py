@@ -266,6 +266,11 @@ class ObjectList:
         """Yield the references of the list's own chunks, as amended."""
         return map(self._here, self.original_chunks())
 
+    def own_objects(self) -> Iterator[ObjectRef]:
+        """Yield the same as the objects that they are."""
+        for chunk in self.own_chunks():
+            yield ObjectRef(chunk.key, chunk.size, chunk.digest.partition(":")[2])
+
     def _here(self, chunk: ChunkRef) -> ChunkRef:
         ref = self._amended(chunk.key) if chunk.key in self._amendments else None
         return chunk if ref is None else chunk._replace(key=ref.key)

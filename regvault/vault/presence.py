@@ -88,18 +88,9 @@ class Presence:
         """Merge the LIST of all objects, in byte order, with the newest root's object list."""
         needed: Iterator[ObjectRef] = iter(self._base) if self._base is not None else iter(())
         # The list's own chunks are needed as well, and are not in the list.
-        own = (
-            sorted(
-                (chunk.key, chunk.size, chunk.digest.partition(":")[2])
-                for chunk in self._base.own_chunks()
-            )
-            if self._base is not None
-            else []
-        )
-        from regvault.vault.objectlist import ObjectRef
-
-        needed = heapq.merge(needed, (ObjectRef(*chunk) for chunk in own))
-        own_keys = {key for key, _, _ in own}
+        own = sorted(self._base.own_objects()) if self._base is not None else []
+        needed = heapq.merge(needed, own)
+        own_keys = {ref.key for ref in own}
         wanted = next(needed, None)
         for entry in listing:
             while wanted is not None and wanted.key < entry.key:

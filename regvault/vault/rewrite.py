@@ -6,8 +6,9 @@ amendment.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from regvault.errors import VaultDamagedError
 from regvault.oci.verify import matches_manifest
@@ -18,7 +19,7 @@ from regvault.vault.sealing import HEADER_BYTES
 from regvault.vault.segment import Location
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from regvault.model.store import ObjectStore
     from regvault.vault.objectlist import ObjectRef
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from regvault.vault.writer import ObjectWriter
 
 __all__ = ["move_members", "store_members"]
+
+_Writer = TypeVar("_Writer", bound=PackWriter | MetaWriter)
 
 #: One old object becomes one new one, however large.
 _NO_LIMIT = 1 << 62
@@ -71,8 +74,7 @@ def _store_as_they_are(
 ) -> tuple[ObjectRef | None, list[Location]]:
     """Store the sealed members of a pack in a new one, unopened: the old pack proves them."""
     made: list[Placed] = []
-    new = PackWriter(writer, made.extend, limit=_NO_LIMIT)
-    try:
+    with _flushed(PackWriter(writer, made.extend, limit=_NO_LIMIT)) as new:
         for name, at, size in iter_members(data, key):
             member = data[at : at + size]
             own = writer.seal.raw_size(member[:HEADER_BYTES], size)
@@ -80,11 +82,7 @@ def _store_as_they_are(
                 raise VaultDamagedError(f"{key} is damaged: {name} in it is no age file", key=key)
             if name not in without:
                 new.add_stored(name, name, member, own)
-        new.flush()
-    finally:
-        new.abort()
-    lines = [Location(p.digest, p.ref.key, p.offset, p.length, p.size, "regvault") for p in made]
-    return made[0].ref if made else None, lines
+    return _told(made, str)
 
 
 def store_members(
@@ -98,14 +96,27 @@ def store_members(
         pack: in a pack; else in a meta object.
     """
     made: list[Placed] = []
-    new = (PackWriter if pack else MetaWriter)(writer, made.extend, limit=_NO_LIMIT)
-    try:
+    kind = PackWriter if pack else MetaWriter
+    with _flushed(kind(writer, made.extend, limit=_NO_LIMIT)) as new:
         for digest, member in members:
             new.add(digest, member)
+    return _told(made, writer.seal.name)
+
+
+@contextlib.contextmanager
+def _flushed(new: _Writer) -> Iterator[_Writer]:
+    """Publish what the block stores, or throw it away where it fails."""
+    try:
+        yield new
         new.flush()
     finally:
         new.abort()
-    name = writer.seal.name
+
+
+def _told(
+    made: list[Placed], name: Callable[[str], str]
+) -> tuple[ObjectRef | None, list[Location]]:
+    """Return the object that was made, None where there is none, and its lines."""
     lines = [
         Location(name(p.digest), p.ref.key, p.offset, p.length, p.size, "regvault") for p in made
     ]

@@ -256,10 +256,19 @@ class Seal:
 PLAIN = Seal()
 
 
-class LockedSeal(Seal):
-    """That of a sealed vault that was opened without an identity: only lists can be read."""
+class _OfAge(Seal):
+    """What is true of every sealed vault, with an identity and without."""
 
     sealed = True
+
+    def raw_size(self, head: bytes, stored: int) -> int | None:
+        """Return what the age file says itself."""
+        return plain_size(head, stored)
+
+
+class LockedSeal(_OfAge):
+    """That of a sealed vault that was opened without an identity: only lists can be read."""
+
     opens_names = False
     opens_contents = False
 
@@ -302,15 +311,9 @@ class LockedSeal(Seal):
         """Refuse."""
         raise self._refuse()
 
-    def raw_size(self, head: bytes, stored: int) -> int | None:
-        """Return what the age file says itself."""
-        return plain_size(head, stored)
 
-
-class AgeSeal(Seal):
+class AgeSeal(_OfAge):
     """That of a sealed vault whose naming key is known."""
-
-    sealed = True
 
     def __init__(
         self,
@@ -361,17 +364,17 @@ class AgeSeal(Seal):
 
     def open_content(self, data: bytes, key: str) -> bytes:
         """Open it."""
-        try:
-            return bytes(self._age.decrypt(data, self._keys))
-        except self._age.DecryptError as error:
-            raise self._refusal(error, key, contents=True) from None
+        return self._open(data, key, contents=True)
 
     def open_index(self, data: bytes, key: str) -> bytes:
         """Open it."""
+        return self._open(data, key, contents=False)
+
+    def _open(self, data: bytes, key: str, *, contents: bool) -> bytes:
         try:
             return bytes(self._age.decrypt(data, self._keys))
         except self._age.DecryptError as error:
-            raise self._refusal(error, key, contents=False) from None
+            raise self._refusal(error, key, contents=contents) from None
 
     def _refusal(self, error: Exception, key: str, *, contents: bool) -> Exception:
         if not _is_no_match(error):
@@ -409,10 +412,6 @@ class AgeSeal(Seal):
             # Damage in the middle of a stream is told as an OSError.
             lambda error: self._refusal(error, key, contents=True),
         )
-
-    def raw_size(self, head: bytes, stored: int) -> int | None:
-        """Return what the age file says itself."""
-        return plain_size(head, stored)
 
 
 class _Watched:

@@ -24,7 +24,6 @@ from regvault.vault.catalog import Catalog, vault_cache
 from regvault.vault.fetch import fetch_document
 from regvault.vault.keyring import copy_key_records
 from regvault.vault.keys import new_run_id
-from regvault.vault.objectlist import ObjectRef
 from regvault.vault.records import read_records, write_record
 from regvault.vault.root import RootName
 from regvault.vault.slots import gaps
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from regvault.model.progress import Progress
     from regvault.ops.copy.result import CopyOptions
     from regvault.vault.lease import Lease
-    from regvault.vault.objectlist import ObjectList
+    from regvault.vault.objectlist import ObjectList, ObjectRef
     from regvault.vault.root import Root
     from regvault.vault.segment import Location
     from regvault.vault.vault import Vault
@@ -290,8 +289,7 @@ class _Copier:
 
     def _needed(self, root: Root, objects: ObjectList, feeds: list[Feed]) -> Iterator[ObjectRef]:
         """Yield what a target may lack: where lists share their base, what their deltas name."""
-        for chunk in objects.own_chunks():
-            yield ObjectRef(chunk.key, chunk.size, chunk.digest.partition(":")[2])
+        yield from objects.own_objects()
         for feed in feeds:  # what the target has lost, or has with another size
             for key in feed.missing:
                 ref = objects.get(key)

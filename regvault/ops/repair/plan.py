@@ -29,7 +29,6 @@ from regvault.vault.keys import (
     is_object_key,
     name_of_key,
 )
-from regvault.vault.objectlist import ObjectRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from regvault.model.progress import Progress
     from regvault.ops.repair.spares import Spare
     from regvault.ops.verify.report import Report
+    from regvault.vault.objectlist import ObjectRef
     from regvault.vault.root import Root
     from regvault.vault.vault import Vault
 
@@ -260,10 +260,9 @@ def _refs(vault: Vault, roots: Iterable[Root], keys: Iterable[str]) -> dict[str,
             break
         objects = vault.object_list(root)
         with suppress(VaultDamagedError):
-            for chunk in objects.own_chunks():
-                if chunk.key in wanted:
-                    ref = ObjectRef(chunk.key, chunk.size, chunk.digest.partition(":")[2])
-                    found[chunk.key] = ref
+            for ref in objects.own_objects():  # what comes before a damaged one counts
+                if ref.key in wanted:
+                    found[ref.key] = ref
         with suppress(VaultDamagedError):
             for key in wanted - found.keys():
                 listed = objects.get(key)

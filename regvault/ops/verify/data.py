@@ -136,8 +136,7 @@ def _needs(vault: Vault, root: Root, key: str) -> ObjectRef | None:
         objects = vault.object_list(root)
         if objects.has(key):
             return objects.get(key)
-        own = (chunk for chunk in objects.own_chunks() if chunk.key == key)
-        return next((ObjectRef(c.key, c.size, c.digest.partition(":")[2]) for c in own), None)
+        return next((ref for ref in objects.own_objects() if ref.key == key), None)
     except VaultDamagedError:
         return ObjectRef(key, -1, "")  # what it needs is not known
 

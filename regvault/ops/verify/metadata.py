@@ -22,7 +22,6 @@ from regvault.vault.frames import decompress
 from regvault.vault.keys import (
     digest_of_key,
 )
-from regvault.vault.objectlist import ObjectRef
 from regvault.vault.pack import MAX_FRAME_BYTES, MAX_META_BYTES, iter_members, most_members
 from regvault.vault.presence import KeySizes
 from regvault.vault.sealing import SealedToOthersError
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from regvault.model.progress import Progress
     from regvault.ops.verify.report import Report
     from regvault.vault.catalog import Catalog
+    from regvault.vault.objectlist import ObjectRef
     from regvault.vault.root import Root
     from regvault.vault.segment import Location
     from regvault.vault.vault import Vault
@@ -286,9 +286,9 @@ def list_chunks(roots: Iterable[Root], vault: Vault) -> Iterator[ObjectRef]:
     seen: set[str] = set()
     for root in roots:
         try:
-            for chunk in vault.object_list(root).own_chunks():
-                if chunk.key not in seen:
-                    seen.add(chunk.key)
-                    yield ObjectRef(chunk.key, chunk.size, chunk.digest.partition(":")[2])
+            for ref in vault.object_list(root).own_objects():
+                if ref.key not in seen:
+                    seen.add(ref.key)
+                    yield ref
         except VaultDamagedError:
             continue  # the quick depth has named it
