@@ -249,6 +249,51 @@ def test_a_restore_from_and_to_s3(server, kind):
         assert tree(target) == whole, at
 
 
+#: What may become of a request that only reads.
+READING = [kind for kind in KINDS if KINDS[kind].operations & READS]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", READING)
+def test_a_snapshot_of_a_registry_on_s3(server, kind):
+    """What could not be read is no damage, and is not taken for gone (invariant 9)."""
+    stores = Stores(server)
+    before = a_registry()
+    now = tree(before.registry)
+
+    def taken(fault: Callable[[Request], Fault | None]) -> tuple[Scene, int]:
+        scene = before.copy()
+        server.begin(fault, vault=MemoryStore("none"), registry=clone(before.registry))
+        scene.registry = stores.open("registry")
+        CHANCE.begin("second")
+        code = ended(lambda: scene.snapshot(threads=1))
+        scene.registry = before.registry
+        return scene, code
+
+    scene, code = taken(EachOnce(KINDS[kind]))
+    wanted = scene.restored()
+    assert code == 0
+    assert scene.root().complete
+    assert scene.root().damage is None
+    assert all(now[key] == data for key, data in wanted.items())
+    total = counted(server, KINDS[kind])
+    incomplete = 0
+    steps = range(1, total + 1, EVERY if WHOLE else 6 * EVERY) if kind == "503" else ()
+    for at in steps:
+        scene, code = taken(lasting(KINDS[kind], at))
+        root = scene.root()
+        whole = root.name.sequence == 2 and root.complete
+        assert (code == 0) == whole, at
+        assert code in {0, 6}, at
+        assert root.damage is None, at
+        incomplete += not whole
+        scene.check_snapshot(1, at)
+        scene.snapshot(threads=1)
+        assert scene.root().complete, at
+        assert scene.restored() == wanted, at
+    assert incomplete or not steps
+
+
 @pytest.mark.parametrize("kind", ["reset amid an answer"])
 def test_an_answer_that_says_no_and_breaks_off_is_asked_for_again(server, kind):
     """botocore reads the answer of an error to a download where it repeats nothing."""
