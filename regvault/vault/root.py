@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import hmac
 import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -110,6 +112,7 @@ class Root:
         amendment: of a copied root: which keys differ in this vault; else None.
         sealed: of a sealed vault, what `source`, `scope`, `repositories`, `damage` and the name of
             the registry are in: an age file. They are empty here until `open_root` opened it.
+        clear: of such a root, the hex SHA-256 of all that it says besides: they belong together.
     """
 
     name: RootName
@@ -130,6 +133,7 @@ class Root:
     sha256: str = ""
     amendment: dict[str, Any] | None = None
     sealed: bytes | None = None
+    clear: str = ""
 
     @property
     def opened(self) -> bool:
@@ -170,10 +174,11 @@ class Root:
         }
         if seal.sealed:
             hidden = {"name": self.name.label, **{name: body.pop(name) for name in _SEALED}}
-            closed = seal.close_index(json.dumps(hidden, separators=(",", ":")).encode())
-            body["sealed"] = base64.b64encode(closed).decode()
             body["registry"] = {"id": self.registry_id}
             body["features"] = [SEALED]
+            hidden["clear"] = seal.mac(_clear(body))
+            closed = seal.close_index(json.dumps(hidden, separators=(",", ":")).encode())
+            body["sealed"] = base64.b64encode(closed).decode()
         return write_document(body)
 
 
@@ -188,6 +193,13 @@ def registry_of(body: dict[str, Any]) -> str:
     """
     sealed = SEALED in body.get("features", ())
     return text(body["registry"]["id" if sealed else "name"])
+
+
+def _clear(body: dict[str, Any]) -> str:
+    """Return the hex SHA-256 of all that a sealed root says in clear."""
+    said = {name: value for name, value in body.items() if name != "sealed"}
+    line = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(line.encode()).hexdigest()
 
 
 def _tree(part: Any) -> TreeRef:
@@ -261,6 +273,7 @@ def parse_root(data: bytes, name: RootName, vault: str, seal: Seal = PLAIN) -> R
             sha256=document.sha256,
             amendment=document.amendment,
             sealed=base64.b64decode(text(body["sealed"]), validate=True) if sealed else None,
+            clear=_clear(body) if sealed else "",
         )
         if not sealed:
             return _telling(root, body)
@@ -290,6 +303,12 @@ def open_root(root: Root, seal: Seal) -> Root:
         return root
     try:
         told = load_object(seal.open_index(root.sealed, root.name.key))
+        # The first sealed roots have none. No store can take it away: it opens none of them.
+        bound = text(told.get("clear", "")) or seal.mac(root.clear)
+        if not hmac.compare_digest(bound.encode(), seal.mac(root.clear).encode()):
+            raise VaultDamagedError(
+                f"{root.name.key} is damaged: what is sealed in it was sealed with another root"
+            )
         label = text(told["name"])
         return replace(_telling(root, told), name=replace(root.name, label=label))
     except CredentialError:

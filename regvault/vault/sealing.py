@@ -218,6 +218,14 @@ class Seal:
         """Return the plain key of a tree's chunk whose frame has this SHA-256."""
         return tree_key(hexed)
 
+    def mac(self, sha256: str) -> str:
+        """Return what only those can make who can open names: "" in a plain vault.
+
+        Args:
+            sha256: hex digest of what a root says in clear.
+        """
+        return ""
+
     def close_content(self, data: bytes) -> bytes:
         """Return the stored form of a small blob, or of a frame of several."""
         return data
@@ -287,6 +295,10 @@ class LockedSeal(_OfAge):
         """Refuse."""
         raise self._refuse()
 
+    def mac(self, sha256: str) -> str:
+        """Refuse."""
+        raise self._refuse()
+
     def close_content(self, data: bytes) -> bytes:
         """Refuse."""
         raise self._refuse()
@@ -353,6 +365,10 @@ class AgeSeal(_OfAge):
     def chunk_key(self, hexed: str) -> str:
         """Return `trees/`, the HMAC of its digest, and `.zst.age`."""
         return f"{tree_key(self._hmac(f'tree sha256:{hexed}'))}.age"
+
+    def mac(self, sha256: str) -> str:
+        """Return an HMAC of it."""
+        return self._hmac(f"root {sha256}")
 
     def close_content(self, data: bytes) -> bytes:
         """Seal it to the recipients."""

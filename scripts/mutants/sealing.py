@@ -144,4 +144,12 @@ MUTANTS = [
         "Who can open contents sees that each is what its name says.",
         (SEALED + "test_a_host_that_sealed_something_else_is_found_out",),
     ),
+    Mutant(
+        "sealed-root-bound",
+        "vault/root.py",
+        "        if not hmac.compare_digest(bound.encode(), seal.mac(root.clear).encode()):\n",
+        "        if False:\n",
+        "What is sealed in a root is bound to what it says in clear.",
+        (SEALED + "test_a_root_that_the_store_put_together_is_named",),
+    ),
 ]

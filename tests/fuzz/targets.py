@@ -15,6 +15,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import sealed_targets
 import seeds
 
 from regvault.config.load import parse_config
@@ -491,6 +492,7 @@ def frame(data: bytes) -> bool:
 
 
 TARGETS: dict[str, Target] = {
+    "age-file": Target(sealed_targets.age_file, sealed_targets.age_files),
     "amendment": Target(documents(_amendment), seeds.amendments),
     "archive": Target(archive, lambda: [*seeds.archives().frames]),
     "chunk": Target(chunk, seeds.trees),
@@ -499,6 +501,7 @@ TARGETS: dict[str, Target] = {
     "configuration": Target(configuration, seeds.configurations),
     "field": Target(encoded, lambda: [b"text/plain", b"-", b"", b"\xff%"]),
     "frame": Target(frame, lambda: [*seeds.trees()[:3], compress(b"x" * 900)]),
+    "key-record": Target(documents(sealed_targets.key_record), sealed_targets.key_records),
     "lease": Target(documents(_lease), seeds.leases),
     "line": Target(line, lambda: [*seeds.states(), *seeds.lists(), *seeds.locations()]),
     "link": Target(link, seeds.links),
@@ -507,6 +510,13 @@ TARGETS: dict[str, Target] = {
     "oci-index": Target(oci_index, lambda: [b'{"imageLayoutVersion":"1.0.0","manifests":[]}']),
     "record": Target(documents(_record), seeds.records),
     "root": Target(documents(_root), seeds.roots),
+    "sealed-archive": Target(sealed_targets.archive, sealed_targets.archives),
+    "sealed-meta-text": Target(
+        sealed_targets.meta_text, lambda: [seeds.archives().frames[0] + b"\0" * 1024]
+    ),
+    "sealed-root": Target(documents(sealed_targets.root), sealed_targets.roots),
+    "sealed-root-part": Target(sealed_targets.root_part, sealed_targets.root_parts),
+    "sealed-segment": Target(sealed_targets.segment_file, sealed_targets.segments),
     "segment": Target(segment_file, seeds.segments),
     "segment-text": Target(segment_file, lambda: [b"\n".join([*seeds.locations(), b""])]),
     "state": Target(state, lambda: [b"\n".join(seeds.states())]),

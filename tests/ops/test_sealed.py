@@ -331,6 +331,29 @@ def test_an_unchanged_vault_is_whole_whoever_looks(made):
     assert_whole(made)
 
 
+#: What a store that can read and write everything, and knows no key, may make of a root.
+FORGERIES = {
+    "complete": lambda body, other: {**body, "complete": False},
+    "held": lambda body, other: {**body, "held": {"reason": "it shrank", "against": 1}},
+    "previous": lambda body, other: {**body, "previous": "0" * 64},
+    "objects": lambda body, other: {**body, "objects": other["objects"]},
+    "sealed": lambda body, other: {**body, "sealed": other["sealed"]},
+}
+
+
+@pytest.mark.parametrize("member", FORGERIES)
+def test_a_root_that_the_store_put_together_is_named(made, member):
+    """What is sealed in a root, and what is not, are bound to each other by K."""
+    name, other = made.root(2).name, made.root(1).name.key
+    key = name.key
+    bodies = [json.loads(made.store.get(each).split(b"\n")[0]) for each in (key, other)]
+    made.store.put(key, write_document(FORGERIES[member](*bodies))[0])
+    for keys in (AS_HOST, AS_ALICE):
+        assert key in {problem.key for problem in verified(made, keys).report.problems}
+    with pytest.raises(VaultDamagedError, match="sealed with another root"):
+        opened(made, AS_ALICE).read_slot(name)
+
+
 def test_a_host_that_sealed_something_else_is_found_out(made):
     """The list's SHA-256 is that of what it stored; a recipient sees that it is another content."""
     (key,) = made.keys("blobs/")
