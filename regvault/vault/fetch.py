@@ -1,10 +1,11 @@
-"""Reads small objects whole, and no more of them than such an object may have.
+"""Reads small objects whole, and no more of them than such an object may have; hashes any.
 
 A vault is hostile input: `vault.json` may be a file of a terabyte.
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Protocol
 
 from regvault.errors import VaultDamagedError
@@ -13,7 +14,7 @@ from regvault.vault.envelope import MAX_DOCUMENT_BYTES
 if TYPE_CHECKING:
     from regvault.model.store import ObjectStore
 
-__all__ = ["fetch", "fetch_document", "read_at_most"]
+__all__ = ["fetch", "fetch_document", "read_at_most", "sha256_of"]
 
 
 class _Reader(Protocol):
@@ -41,6 +42,19 @@ def fetch_document(store: ObjectStore, key: str) -> bytes:
         VaultDamagedError: it is larger than a document may be.
     """
     return fetch(store, key, MAX_DOCUMENT_BYTES)
+
+
+def sha256_of(store: ObjectStore, key: str) -> str:
+    """Return the hex SHA-256 of an object, read to its end.
+
+    Raises:
+        ObjectNotFoundError: it is not there.
+    """
+    hasher = hashlib.sha256()
+    with store.open(key) as reader:
+        while data := reader.read(1 << 20):
+            hasher.update(data)
+    return hasher.hexdigest()
 
 
 def read_at_most(reader: _Reader, limit: int) -> bytes:

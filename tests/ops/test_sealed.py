@@ -7,6 +7,7 @@ import hashlib
 import json
 import time
 from datetime import UTC
+from typing import TYPE_CHECKING
 
 import pytest
 from world import World, blob_key, digest_of, flip, noise, tree
@@ -34,6 +35,7 @@ from regvault.ops.verify.data import Sample, check_data
 from regvault.ops.verify.report import Report
 from regvault.policy.retention import Retention
 from regvault.storage.memory import MemoryStore
+from regvault.storage.wrappers import CountingStore, CrashError, FaultyStore
 from regvault.vault.catalog import Catalog
 from regvault.vault.envelope import write_document
 from regvault.vault.keyring import key_records, write_key_record
@@ -42,6 +44,9 @@ from regvault.vault.objectlist import ObjectRef
 from regvault.vault.sealing import Identity, parse_identities, parse_recipient
 from regvault.vault.signing import Keys, SigningKey, UntrustedError
 from regvault.vault.vault import Sealing, Vault, create_vault
+
+if TYPE_CHECKING:
+    from regvault.model.store import ObjectStore
 
 #: Of the host that takes snapshots, of two who may restore, and of nobody.
 HOST, ALICE, BOB, EVE = (Identity.generate() for _ in range(4))
@@ -471,9 +476,9 @@ def second(made: World) -> World:
     return target
 
 
-def copied(made: World, target: World):
+def copied(made: World, target: World, store: ObjectStore | None = None):
     options = CopyOptions(threads=1)
-    vaults = [opened(target, AS_NOBODY)]
+    vaults = [Vault(store or target.store, AS_NOBODY)]
     return copy(opened(made, AS_NOBODY), vaults, options, progress=NO_PROGRESS)
 
 
@@ -490,6 +495,35 @@ def test_a_copy_is_made_without_any_key_and_restores_with_the_same(made):
     made.push.image("more", "1", layers=(noise(1 << 20, "more"), SMALL))
     made.snapshot()
     assert copied(made, target).exit_code() == 0
+    assert_restores(target)
+
+
+@pytest.mark.parametrize("checksums", [True, False], ids=["the store's", "read back"])
+def test_a_first_copy_that_was_interrupted_goes_on(made, checksums, monkeypatch):
+    """What it left is proven, and not sent again; but what is wrong is."""
+    if checksums:
+        kept = lambda store, key: hashlib.sha256(store.get(key)).hexdigest()  # noqa: E731
+        monkeypatch.setattr(MemoryStore, "stored_sha256", kept)
+    target = second(made)
+    whole = CountingStore(second(made).store, record=True)
+    copied(made, target, whole)
+    stored = [key for verb, key in whole.calls if verb == "put_stream"]
+    target = second(made)
+    faulty = FaultyStore(target.store)
+    faulty.crash_at(len(stored) - 3)
+    with pytest.raises(CrashError):
+        copied(made, target, faulty)
+    left = set(target.keys("")) & set(stored)
+    assert len(left) > 5
+    rotten = min(left)
+    target.store.put(rotten, flip(target.store.get(rotten)))
+    again = CountingStore(target.store, record=True)
+    monkeypatch.setattr("regvault.vault.lease.seen_dead", lambda _: True)
+    assert copied(made, target, again).exit_code() == 0
+    sent = {key for verb, key in again.calls if verb == "put_stream"}
+    assert sent & left == {rotten}
+    assert checksums == (("open", max(left)) not in again.calls)
+    assert_whole(target)
     assert_restores(target)
 
 

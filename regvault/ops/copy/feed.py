@@ -12,6 +12,7 @@ from regvault.errors import (
     ObjectNotFoundError,
     PreconditionError,
     RefusedError,
+    StoreError,
     StoreUnavailableError,
     TemporaryError,
     VaultDamagedError,
@@ -21,7 +22,7 @@ from regvault.vault.catalog import Catalog, vault_cache
 from regvault.vault.certain import read_chain
 from regvault.vault.condemned import read_condemned_to, refuse_if_condemned_since
 from regvault.vault.copied import copied_document, origin_of
-from regvault.vault.fetch import fetch_document
+from regvault.vault.fetch import fetch_document, sha256_of
 from regvault.vault.keys import (
     CATALOG,
     RAW_BLOB_BYTES,
@@ -249,12 +250,28 @@ class Feed:
     def _told(self, ref: ObjectRef) -> bool:
         """Return whether a segment names an object: it was durable before the segment was."""
         if self._catalog is None:
-            return False  # of a sealed vault it may be that nobody can read it here
+            return self._proven(ref)  # of a sealed vault it may be that nobody can read it here
         if ref.key.startswith("blobs/"):
             digest = digest_of_key(ref.key)
             places = self._catalog.find(digest) if digest is not None else []
             return any(place.key == ref.key for place in places)
         return ref.key.startswith(("packs/", "meta/")) and bool(self._catalog.members(ref.key))
+
+    def _proven(self, ref: ObjectRef) -> bool:
+        """Return whether what a copy that was interrupted left here are the right bytes.
+
+        Only LIST shows it, so the store's own checksum is asked for, or else all of it is read. It
+        becomes durable, with what this run stores, before a root needs it.
+        """
+        store = self.vault.store
+        try:
+            found = store.stored_sha256(ref.key) or sha256_of(store, ref.key)
+        except StoreError:
+            return False  # it is stored anew
+        if found != ref.sha256:
+            return False
+        self._presence.add(ref.key, ref.size)
+        return True
 
     def pretend(self, ref: ObjectRef) -> None:
         """Count an object as stored, and store nothing."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
+from regvault.vault.fetch import sha256_of
 from regvault.vault.keys import blob_key, digest_of_key, is_keyed, name_of_key
 from regvault.vault.objectlist import ObjectRef
 from regvault.vault.segment import Location, stored_sha256
@@ -97,7 +97,7 @@ class VaultLookup:
             if size != place.size or stated != place.digest:
                 return None
             if not stated.startswith("sha256:"):
-                return ObjectRef(place.key, size, self._sha256_of(place.key))
+                return ObjectRef(place.key, size, sha256_of(self._store, place.key))
         elif size < max(place.offset + place.length, self._catalog.end_of(place.key)):
             return None  # cut off: its other members may be gone, and its bytes are not its name's
         if stated is None:
@@ -111,11 +111,3 @@ class VaultLookup:
         if sha256 is None or not named or size != place.length:
             return None
         return ObjectRef(place.key, size, sha256)
-
-    def _sha256_of(self, key: str) -> str:
-        """Hash an object of the vault whose name is of another algorithm."""
-        hasher = hashlib.sha256()
-        with self._store.open(key) as reader:
-            while data := reader.read(1 << 20):
-                hasher.update(data)
-        return hasher.hexdigest()
