@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from regvault.model.store import ObjectStore
     from regvault.ops.repair.past import Recovered
     from regvault.storage.s3 import S3Store
+    from regvault.vault.create import Sealing
     from regvault.vault.locks import LockPolicy
-    from regvault.vault.vault import Sealing, Vault
+    from regvault.vault.vault import Vault
 
 __all__ = [
     "DEFAULT_THREADS",
@@ -199,7 +200,7 @@ def create_vault(
         RefusedError: there is one, or the store cannot hold one safely.
         UsageError: there is a registry at this place.
     """
-    from regvault.vault import vault
+    from regvault.vault import create
 
     if place.location.kind is Kind.FILE:
         _refuse_inside(place.location.path, "a vault")
@@ -214,7 +215,7 @@ def create_vault(
             f"there is a registry at {place.location}",
             hint="A vault needs a place of its own, beside the registry.",
         )
-    return vault.create_vault(store, keys_of(place), lock=lock, sealing=sealing)
+    return create.create_vault(store, keys_of(place), lock=lock, sealing=sealing)
 
 
 def _refuse_inside(path: str, what: str) -> None:

@@ -2,53 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
-import secrets
 import threading
-import time
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from regvault.errors import (
-    NotFoundError,
-    ObjectNotFoundError,
-    PreconditionError,
-    RefusedError,
-    StoreAccessError,
-    StoreError,
-    UsageError,
-    VaultDamagedError,
-)
-from regvault.model.store import LockingStore
+from regvault.errors import NotFoundError, ObjectNotFoundError, VaultDamagedError
 from regvault.vault.amendments import Amended, brought_along, read_amendments
-from regvault.vault.envelope import SEALED, read_document, to_time, write_document
+from regvault.vault.envelope import SEALED, read_document
 from regvault.vault.fetch import fetch, fetch_document
-from regvault.vault.keyring import (
-    copy_key_records,
-    new_naming_key,
-    open_seal,
-    write_key_record,
-)
-from regvault.vault.keys import (
-    CATALOG,
-    CONDEMNED,
-    FORMAT,
-    KEY_RECORDS,
-    LEASES,
-    LOCKS,
-    OBJECT_PREFIXES,
-    PROBES,
-    RECORDS,
-    SNAPSHOTS,
-    VAULT_JSON,
-    new_run_id,
-    probe_key,
-    root_key,
-)
-from regvault.vault.locks import LockPolicy, Locks, lock_vault
+from regvault.vault.keyring import open_seal
+from regvault.vault.keys import SNAPSHOTS, VAULT_JSON, root_key
+from regvault.vault.locks import Locks
 from regvault.vault.objectlist import Amendments, ObjectList
 from regvault.vault.records import read_records
 from regvault.vault.root import Root, RootName, parse_root
@@ -65,189 +31,17 @@ if TYPE_CHECKING:
     from regvault.vault.objectlist import ListRef
     from regvault.vault.tree import TreeRef
 
-__all__ = [
-    "Sealing",
-    "Vault",
-    "create_vault",
-    "parallel_creates",
-    "probe_conditional_writes",
-    "require_locks",
-]
+__all__ = ["LOST_VAULT_JSON", "Vault"]
 
 _NODES_KEPT = 256
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
-class Sealing(NamedTuple):
-    """To whom a vault that is made is sealed.
-
-    Attributes:
-        recipients: age recipients who can open everything; at least one.
-        copy_of: another vault, whose key records are taken over: it can be copied to this one.
-    """
-
-    recipients: tuple[str, ...] = ()
-    copy_of: Vault | None = None
-
-
-def create_vault(
-    store: ObjectStore,
-    keys: Keys = NO_KEYS,
-    *,
-    lock: LockPolicy | None = None,
-    sealing: Sealing | None = None,
-) -> str:
-    """Make a vault where there is none; return its id.
-
-    With `sealing` it is a sealed one for ever: the first of the identities is its writer's.
-
-    With a key to sign with, it is a signed one for ever: see `VaultId.signed`. With `lock` a vault
-    that is there, and not locked, is locked from now on: so an `init` that was cut short is
-    finished by the same command again.
-
-    Raises:
-        RefusedError: something else is there, or the store lacks atomic conditional writes, or
-            cannot lock.
-    """
-    _refuse_what_is_there(store)
-    if lock is not None:
-        require_locks(store)
-    if not probe_conditional_writes(store):
-        raise RefusedError(
-            f"{store.location} does not keep create-only writes apart: of 32 at once, not exactly"
-            " one succeeded",
-            hint="Use a store with atomic conditional writes (If-None-Match), such as AWS S3, "
-            "MinIO or a local disk.",
-        )
-    identity = secrets.token_hex(16)
-    body: dict[str, Any] = {
-        "type": "vault",
-        "format": FORMAT,
-        "features": [],
-        "vault": VaultId(identity, keys),
-        "created": to_time(time.time_ns()),
-    }
-    if lock is not None:
-        Locks(store, identity, lock)
-    if sealing is not None:
-        body["features"] = [SEALED]
-        # Without its keys no vault is whole: they come first.
-        owner = VaultId(identity, keys)
-        body["sealing"] = {"key": _write_keys(store, owner, keys, sealing)}
-    try:
-        store.put(VAULT_JSON, write_document(body)[0], if_none_match=True)
-    except PreconditionError:
-        there = Vault(store, keys) if lock is not None else None
-        if there is None or there.locks.policy is not None:
-            raise RefusedError(
-                f"there is a vault at {store.location} already",
-                hint="Use it as it is: regvault snapshot SOURCE --vault VAULT",
-            ) from None
-        identity = there.id
-    if lock is not None:
-        lock_vault(store, identity, lock)
-    store.barrier()
-    return identity
-
-
-def _write_keys(store: ObjectStore, vault: str, keys: Keys, sealing: Sealing) -> str:
-    """Write the first key record of a vault, or those of another one; return the key's id."""
-    if sealing.copy_of is not None:
-        copy_key_records(sealing.copy_of.store, sealing.copy_of.id, store)
-        return sealing.copy_of.sealing_key or ""
-    if not keys.identities:
-        raise UsageError(
-            "a sealed vault needs the identity of the host that takes snapshots",
-            hint="Make one with: regvault key generate --identity FILE; then: regvault init VAULT "
-            "--recipient age1... --identity file:FILE",
-        )
-    record = write_key_record(
-        store,
-        vault,
-        new_run_id(),
-        naming_key=new_naming_key(),
-        recipients=sealing.recipients,
-        writer=keys.identities[0].public,
-        generation=1,
-    )
-    return record.key
-
-
-def require_locks(store: ObjectStore) -> None:
-    """Refuse a store that cannot lock.
-
-    Raises:
-        RefusedError: it cannot.
-    """
-    able = False
-    if isinstance(store, LockingStore):
-        # Who may not look finds out when the first object is written.
-        with contextlib.suppress(StoreAccessError):
-            able = True
-            able = store.locks()
-    if not able:
-        raise RefusedError(
-            f"{store.location} cannot lock objects",
-            hint="Object Lock is a property of a bucket, enabled when it is made, or later with "
-            "its versioning: aws s3api create-bucket --object-lock-enabled-for-bucket ... "
-            "(docs/immutability.md). Nothing was made.",
-        )
-
-
-def _refuse_what_is_there(store: ObjectStore) -> None:
-    """Refuse a place that is not empty, but for what an `init` that was killed may have left.
-
-    Raises:
-        RefusedError: a vault, what is left of one, or something else.
-    """
-    keys = (entry.key for entry in store.list() if not entry.key.startswith((PROBES, KEY_RECORDS)))
-    first = next(keys, None)
-    if first is None or first == VAULT_JSON:
-        return  # whether a vault is there shows the create-only write
-    if first.startswith(_OF_A_VAULT):
-        if next(iter(store.list(VAULT_JSON)), None) is not None:
-            return
-        raise RefusedError(
-            f"there are objects of a vault at {store.location}, but no {VAULT_JSON}",
-            hint=_LOST_VAULT_JSON,
-        )
-    raise RefusedError(
-        f"there is something else at {store.location}: {first}",
-        hint="Give a vault a directory or a prefix of its own.",
-    )
-
-
 #: What helps where `vault.json` is gone or damaged.
-_LOST_VAULT_JSON = (
+LOST_VAULT_JSON = (
     "Put vault.json back, from a copy or as `docs/vault-format.md` has it: the id is the `vault` "
     "of every root in snapshots/. A new one would belong to none of them."
 )
-
-
-_OF_A_VAULT = (*OBJECT_PREFIXES, SNAPSHOTS, CATALOG, LEASES, CONDEMNED, RECORDS, LOCKS)
-
-
-def probe_conditional_writes(store: ObjectStore, writers: int = 32) -> bool:
-    """Return whether of many create-only writes of one key at once exactly one succeeds."""
-    key = probe_key()
-    winners = parallel_creates(store, key, writers)
-    with contextlib.suppress(StoreError):  # a writer's role may lack the right to delete
-        store.delete(key)
-    return winners == 1
-
-
-def parallel_creates(store: ObjectStore, key: str, writers: int) -> int:
-    """Return how many of so many create-only writes of `key` at once succeed."""
-
-    def create(number: int) -> bool:
-        try:
-            store.put(key, b"probe %d" % number, if_none_match=True)
-        except PreconditionError:
-            return False
-        return True
-
-    with ThreadPoolExecutor(writers) as pool:
-        return sum(pool.map(create, range(writers)))
 
 
 def _sealing_key(body: dict[str, Any]) -> str | None:
@@ -263,7 +57,7 @@ def _sealing_key(body: dict[str, Any]) -> str | None:
     if not isinstance(key, str) or not _ID.fullmatch(key):
         raise VaultDamagedError(
             f"{VAULT_JSON} is damaged: it does not say which key it is sealed with",
-            hint=_LOST_VAULT_JSON,
+            hint=LOST_VAULT_JSON,
         )
     return key
 
@@ -300,7 +94,7 @@ class Vault:
             if next(iter(store.list(SNAPSHOTS)), None) is not None:
                 raise VaultDamagedError(
                     f"{VAULT_JSON} is gone from the vault at {store.location}",
-                    hint=_LOST_VAULT_JSON,
+                    hint=LOST_VAULT_JSON,
                 ) from None
             raise NotFoundError(
                 f"there is no vault at {store.location}",
@@ -311,7 +105,7 @@ class Vault:
         try:
             document = read_document(data, VAULT_JSON, types=("vault",), vault=None)
         except VaultDamagedError as error:
-            raise VaultDamagedError(error.message, hint=_LOST_VAULT_JSON) from None
+            raise VaultDamagedError(error.message, hint=LOST_VAULT_JSON) from None
         body, signed = document.body, bool(document.signatures)
         if signed and keys.signer is not None:
             keys = keys._replace(trusted=(*keys.trusted, keys.signer.public))
@@ -323,7 +117,7 @@ class Vault:
         ):
             raise VaultDamagedError(
                 f"{VAULT_JSON} is damaged: it does not say which vault this is",
-                hint=_LOST_VAULT_JSON,
+                hint=LOST_VAULT_JSON,
             )
         self.id = VaultId(identity, keys, signed=signed)
         check_signatures(self.id, VAULT_JSON, data.split(b"\n", 1)[0], document.signatures)

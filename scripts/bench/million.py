@@ -35,7 +35,8 @@ def one(images: int, seed: int, work: Path, phase: str) -> None:
     from regvault.ops.snapshot import SnapshotOptions, snapshot
     from regvault.registry.reader import DistributionSource
     from regvault.storage.local import LocalStore
-    from regvault.vault.vault import Vault, create_vault
+    from regvault.vault.create import create_vault
+    from regvault.vault.vault import Vault
 
     store = Synthetic(images, seed, f"{work}/index-{images}-{seed}.sqlite")
     if phase == "index":

@@ -202,7 +202,7 @@ MUTANTS = [
     ),
     Mutant(
         "init-probe",
-        "vault/vault.py",
+        "vault/create.py",
         "    if not probe_conditional_writes(store):\n",
         "    if False:\n",
         "Nor is a vault made in a store whose conditions are not atomic.",

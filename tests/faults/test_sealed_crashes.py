@@ -12,9 +12,10 @@ from world import World
 
 from regvault.storage.wrappers import CountingStore, CrashError, FaultyStore
 from regvault.vault.catalog import Catalog
+from regvault.vault.create import Sealing
 from regvault.vault.sealing import AgeSeal, Identity
 from regvault.vault.signing import Keys
-from regvault.vault.vault import Sealing, Vault
+from regvault.vault.vault import Vault
 
 HOST, RECIPIENT = Identity.generate(), Identity.generate()
 #: What a fixed K seals; the same in an original and in its copy.
@@ -35,7 +36,7 @@ def everything_is_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(World, "sealing", Sealing((RECIPIENT.public,)))
     monkeypatch.setattr(Vault.__init__, "__defaults__", (keys,))
     monkeypatch.setattr(Catalog.__init__, "__defaults__", (seal,))
-    monkeypatch.setattr("regvault.vault.vault.new_naming_key", lambda: NAMING_KEY)
+    monkeypatch.setattr("regvault.vault.create.new_naming_key", lambda: NAMING_KEY)
 
 
 @pytest.mark.timeout(1200)

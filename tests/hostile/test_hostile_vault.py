@@ -12,7 +12,7 @@ from forge import CONTROL, OF_ARCHIVES, VERBS
 
 from regvault.errors import EXIT_CODES
 from regvault.storage.local import LocalStore
-from regvault.vault.vault import create_vault
+from regvault.vault.create import create_vault
 
 #: What nothing may delete, whatever a vault says of it.
 NEVER = ("vault.json", "leases/", "snapshots/", "locks/", "records/", "condemned/")

@@ -11,7 +11,8 @@ from regvault.ops.selector import resolve
 from regvault.ops.snapshot import SnapshotOptions, snapshot
 from regvault.registry.reader import DistributionSource
 from regvault.storage.memory import MemoryStore
-from regvault.vault.vault import Vault, create_vault
+from regvault.vault.create import create_vault
+from regvault.vault.vault import Vault
 
 
 class Lab:

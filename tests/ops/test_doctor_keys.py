@@ -14,9 +14,10 @@ from regvault.cli.app import App
 from regvault.cli.commands.doctor import doctor
 from regvault.ops.keys import change_recipients, rotate_writer
 from regvault.storage.local import LocalStore
+from regvault.vault.create import Sealing, create_vault
 from regvault.vault.sealing import Identity, identities_text
 from regvault.vault.signing import Keys, SigningKey
-from regvault.vault.vault import Sealing, Vault, create_vault
+from regvault.vault.vault import Vault
 
 #: Of the host that takes snapshots, of two who may restore, and of nobody.
 HOST, ALICE, BOB, EVE = (Identity.generate() for _ in range(4))

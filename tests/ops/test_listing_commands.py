@@ -24,8 +24,9 @@ from regvault.ops.sample import build_sample, change_sample
 from regvault.ops.snapshot import SnapshotOptions, snapshot
 from regvault.registry.reader import DistributionSource
 from regvault.storage.local import LocalStore
+from regvault.vault.create import create_vault
 from regvault.vault.keys import root_key
-from regvault.vault.vault import Vault, create_vault
+from regvault.vault.vault import Vault
 
 
 @pytest.fixture(scope="module")

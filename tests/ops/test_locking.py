@@ -19,11 +19,12 @@ from regvault.ops.snapshot import SnapshotOptions, snapshot
 from regvault.storage.memory import MemoryStore
 from regvault.storage.memory_versions import VersionedMemoryStore
 from regvault.storage.wrappers import CountingStore, FaultyStore
+from regvault.vault.create import create_vault
 from regvault.vault.envelope import write_document
 from regvault.vault.keys import LOCK_POLICY, is_locked_kind, new_run_id
 from regvault.vault.locks import LockPolicy
 from regvault.vault.stub import forget_root
-from regvault.vault.vault import Vault, create_vault
+from regvault.vault.vault import Vault
 
 if TYPE_CHECKING:
     from regvault.model.store import Retention

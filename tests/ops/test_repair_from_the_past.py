@@ -18,10 +18,11 @@ from regvault.ops.verify import VerifyOptions
 from regvault.ops.verify.data import Sample
 from regvault.storage.memory_versions import VersionedMemoryStore
 from regvault.storage.wrappers import CrashError, FaultyStore
+from regvault.vault.create import create_vault
 from regvault.vault.keys import LOCK_POLICY, new_run_id
 from regvault.vault.locks import LockPolicy
 from regvault.vault.stub import forget_root
-from regvault.vault.vault import Vault, create_vault
+from regvault.vault.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

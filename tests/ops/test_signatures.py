@@ -19,6 +19,7 @@ from regvault.ops.repair import VaultSpare, plan_repair, repair
 from regvault.ops.verify import VerifyOptions
 from regvault.storage.memory import MemoryStore
 from regvault.vault.condemned import condemned_document, read_condemned
+from regvault.vault.create import create_vault
 from regvault.vault.envelope import write_document
 from regvault.vault.keys import VAULT_JSON, condemned_key, new_run_id
 from regvault.vault.parties import void_document
@@ -30,7 +31,7 @@ from regvault.vault.signing import (
     VaultId,
     parse_public_key,
 )
-from regvault.vault.vault import Vault, create_vault
+from regvault.vault.vault import Vault
 
 KEY, OTHER = SigningKey.generate(), SigningKey.generate()
 WRITER = Keys(KEY)

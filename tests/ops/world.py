@@ -26,9 +26,10 @@ from regvault.storage.delegate import Wrapper
 from regvault.storage.memory import MemoryStore
 from regvault.vault.blobs import BlobReader
 from regvault.vault.catalog import Catalog, vault_cache
+from regvault.vault.create import Sealing, create_vault
 from regvault.vault.root import RootName
 from regvault.vault.signing import NO_KEYS, Keys
-from regvault.vault.vault import Sealing, Vault, create_vault
+from regvault.vault.vault import Vault
 
 if TYPE_CHECKING:
     from regvault.model.store import ObjectStore

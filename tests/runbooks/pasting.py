@@ -16,8 +16,9 @@ from regvault.ops.sample import build_sample, change_sample
 from regvault.ops.snapshot import SnapshotOptions, snapshot
 from regvault.registry.reader import DistributionSource
 from regvault.storage.local import LocalStore
+from regvault.vault.create import Sealing, create_vault
 from regvault.vault.signing import NO_KEYS, Keys
-from regvault.vault.vault import Sealing, Vault, create_vault
+from regvault.vault.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,6 +13,7 @@ from regvault.errors import NotFoundError, RefusedError, UnknownFormatError, Vau
 from regvault.storage.memory import MemoryStore
 from regvault.vault.blobs import BlobReader
 from regvault.vault.catalog import Catalog
+from regvault.vault.create import create_vault, probe_conditional_writes
 from regvault.vault.envelope import write_document
 from regvault.vault.keys import VAULT_JSON, amendment_key, blob_key, tree_key
 from regvault.vault.objectlist import ListRef, ObjectList, ObjectRef, build_base
@@ -21,7 +22,7 @@ from regvault.vault.records import is_held, read_records, write_record
 from regvault.vault.root import RootName
 from regvault.vault.segment import Location, write_segment
 from regvault.vault.tree import parse
-from regvault.vault.vault import Vault, create_vault, probe_conditional_writes
+from regvault.vault.vault import Vault
 
 LARGE = b"large" * 300_000
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from regvault.errors import PreconditionError, StoreError
 from regvault.model.doctor import Asked, Trials, ask, unasked
+from regvault.vault.create import parallel_creates
 from regvault.vault.keys import probe_key
-from regvault.vault.vault import parallel_creates
 
 if TYPE_CHECKING:
     from regvault.model.doctor import StoreProbe
