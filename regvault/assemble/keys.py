@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from regvault.vault.sealing import parse_identities
+from regvault.vault.age import parse_identities
 from regvault.vault.signing import Keys, SigningKey, parse_public_key
 
 if TYPE_CHECKING:
     from regvault.config.places import VaultPlace
-    from regvault.vault.sealing import Identity
+    from regvault.vault.age import Identity
 
 __all__ = ["identities_of", "keys_of", "signing_keys"]
 

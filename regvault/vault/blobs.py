@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from regvault.errors import NotFoundError, ObjectNotFoundError, VaultDamagedError
 from regvault.oci.verify import matches_manifest
+from regvault.vault.age import HEADER_BYTES, OVERHEAD
 from regvault.vault.frames import decompress
 from regvault.vault.keys import blob_key
 from regvault.vault.pack import MAX_FRAME_BYTES, iter_members
-from regvault.vault.sealing import HEADER_BYTES, OVERHEAD
 from regvault.vault.segment import Location
 
 if TYPE_CHECKING:

@@ -24,26 +24,19 @@ from regvault.errors import (
     PreconditionError,
     VaultDamagedError,
 )
+from regvault.vault.age import open_sealed, parse_recipient, seal_to
 from regvault.vault.envelope import read_document, to_time, write_document
 from regvault.vault.fetch import fetch_document
 from regvault.vault.fields import count, text
 from regvault.vault.keys import FORMAT, KEY_RECORDS, record_key
-from regvault.vault.sealing import (
-    NAMING_KEY_BYTES,
-    AgeSeal,
-    LockedSeal,
-    Seal,
-    open_sealed,
-    parse_recipient,
-    seal_to,
-)
+from regvault.vault.sealing import NAMING_KEY_BYTES, AgeSeal, LockedSeal, Seal
 from regvault.vault.signing import check_signatures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from regvault.model.store import ObjectStore
-    from regvault.vault.sealing import Identity
+    from regvault.vault.age import Identity
 
 __all__ = [
     "KIND",

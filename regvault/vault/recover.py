@@ -10,6 +10,7 @@ from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 from regvault.errors import VaultDamagedError
+from regvault.vault.age import AGE_MAGIC, HEADER_BYTES
 from regvault.vault.fetch import fetch
 from regvault.vault.frames import decompress, frame_length
 from regvault.vault.pack import (
@@ -19,7 +20,7 @@ from regvault.vault.pack import (
     iter_members,
     most_members,
 )
-from regvault.vault.sealing import AGE_MAGIC, HEADER_BYTES, PLAIN, Seal
+from regvault.vault.sealing import PLAIN, Seal
 from regvault.vault.segment import Location
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from regvault.errors import VaultDamagedError
 from regvault.oci.verify import matches_manifest
+from regvault.vault.age import HEADER_BYTES
 from regvault.vault.blobs import is_digest_of
 from regvault.vault.pack import MetaWriter, PackWriter, Placed, iter_members
 from regvault.vault.recover import frames_of
-from regvault.vault.sealing import HEADER_BYTES
 from regvault.vault.segment import Location
 
 if TYPE_CHECKING:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import VaultDamagedError
 from regvault.oci.grammar import parse_number
+from regvault.vault.age import OVERHEAD
 from regvault.vault.fields import sha256
 from regvault.vault.frames import compress, decompress
 from regvault.vault.keys import blob_key, check_key, is_name, segment_key
-from regvault.vault.sealing import OVERHEAD, PLAIN, Seal
+from regvault.vault.sealing import PLAIN, Seal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from regvault.vault.sealing import Identity
+    from regvault.vault.age import Identity
 
 __all__ = [
     "NO_KEYS",

@@ -11,8 +11,8 @@ MUTANTS = [
     Mutant(
         "sealed-contents",
         "vault/sealing.py",
-        "        self._content_to = _recipients(self.recipients)\n",
-        "        self._content_to = _recipients((*self.recipients, writer))\n",
+        "        self._content_to = recipients_of(self.recipients)\n",
+        "        self._content_to = recipients_of((*self.recipients, writer))\n",
         "The host that writes cannot open contents.",
         (SEALED + "test_the_host_that_writes_de_duplicates_and_reads_no_content",),
     ),

@@ -11,9 +11,10 @@ from verbs import VERBS, check_and_converge
 from world import World
 
 from regvault.storage.wrappers import CountingStore, CrashError, FaultyStore
+from regvault.vault.age import Identity
 from regvault.vault.catalog import Catalog
 from regvault.vault.create import Sealing
-from regvault.vault.sealing import AgeSeal, Identity
+from regvault.vault.sealing import AgeSeal
 from regvault.vault.signing import Keys
 from regvault.vault.vault import Vault
 

@@ -18,19 +18,14 @@ import seeds
 from regvault.errors import CredentialError, RegvaultError, VaultDamagedError
 from regvault.storage.memory import MemoryStore
 from regvault.vault import keys, recover, segment
+from regvault.vault.age import Identity, age_header_length, plain_size
 from regvault.vault.frames import compress
 from regvault.vault.keyring import open_seal, read_key_record, write_key_record
 from regvault.vault.objectlist import ObjectRef
 from regvault.vault.pack import MetaWriter, PackWriter
 from regvault.vault.presence import Presence
 from regvault.vault.root import RootName, parse_root
-from regvault.vault.sealing import (
-    AgeSeal,
-    Identity,
-    LockedSeal,
-    age_header_length,
-    plain_size,
-)
+from regvault.vault.sealing import AgeSeal, LockedSeal
 from regvault.vault.writer import ObjectWriter
 
 VAULT, RUN = seeds.VAULT, seeds.RUN

@@ -14,8 +14,8 @@ from regvault.cli.app import App
 from regvault.cli.commands.doctor import doctor
 from regvault.ops.keys import change_recipients, rotate_writer
 from regvault.storage.local import LocalStore
+from regvault.vault.age import Identity, identities_text
 from regvault.vault.create import Sealing, create_vault
-from regvault.vault.sealing import Identity, identities_text
 from regvault.vault.signing import Keys, SigningKey
 from regvault.vault.vault import Vault
 

@@ -36,13 +36,13 @@ from regvault.ops.verify.report import Report
 from regvault.policy.retention import Retention
 from regvault.storage.memory import MemoryStore
 from regvault.storage.wrappers import CountingStore, CrashError, FaultyStore
+from regvault.vault.age import Identity, parse_identities, parse_recipient
 from regvault.vault.catalog import Catalog
 from regvault.vault.create import Sealing, create_vault
 from regvault.vault.envelope import write_document
 from regvault.vault.keyring import key_records, write_key_record
 from regvault.vault.keys import KEY_RECORDS, VAULT_JSON, new_run_id
 from regvault.vault.objectlist import ObjectRef
-from regvault.vault.sealing import Identity, parse_identities, parse_recipient
 from regvault.vault.signing import Keys, SigningKey, UntrustedError
 from regvault.vault.vault import Vault
 

@@ -23,10 +23,10 @@ from pasting import paste as paste_blocks
 
 from regvault.ops.keys import change_recipients, rotate_writer
 from regvault.storage.local import LocalStore
+from regvault.vault.age import AGE_MAGIC, Identity, identities_text
 from regvault.vault.create import Sealing, create_vault
 from regvault.vault.envelope import write_document
 from regvault.vault.keys import amendment_key
-from regvault.vault.sealing import AGE_MAGIC, Identity, identities_text
 from regvault.vault.signing import Keys
 from regvault.vault.vault import Vault
 

@@ -38,8 +38,8 @@ from regvault.ops.verify.data import Sample
 from regvault.policy.retention import Retention
 from regvault.storage.memory import MemoryStore
 from regvault.storage.wrappers import CrashError, FaultyStore
+from regvault.vault.age import Identity
 from regvault.vault.create import Sealing, create_vault
-from regvault.vault.sealing import Identity
 from regvault.vault.signing import Keys, SigningKey
 from regvault.vault.vault import Vault
 

@@ -155,8 +155,8 @@ def _sealing(app: App, recipients: tuple[str, ...], sealed_as: str | None) -> Se
         UsageError: one of them is no recipient, or both ways to say it are used.
     """
     from regvault.assemble import open_vault
+    from regvault.vault.age import parse_recipient
     from regvault.vault.create import Sealing
-    from regvault.vault.sealing import parse_recipient
 
     if sealed_as is not None:
         if recipients:

@@ -90,7 +90,7 @@ def generate(app: App, file: str, identity: bool) -> None:
 
 
 def _generate_identity(app: App, file: str) -> None:
-    from regvault.vault.sealing import Identity, identities_text
+    from regvault.vault.age import Identity, identities_text
 
     made = Identity.generate()
     write_secret(file, identities_text([made]))

@@ -35,7 +35,7 @@ def add_recipient(app: App, recipient: str, vault: str | None, endpoint_url: str
     from now on, and not what is there already: a snapshot that reuses older objects needs an older
     identity as well.
     """
-    from regvault.vault.sealing import parse_recipient
+    from regvault.vault.age import parse_recipient
 
     _change(app, vault, endpoint_url, add=[parse_recipient(recipient)])
 
@@ -58,7 +58,7 @@ def remove_recipient(app: App, recipient: str, vault: str | None, endpoint_url: 
 
     It opens still what is there already. To take that away too, begin a new vault.
     """
-    from regvault.vault.sealing import parse_recipient
+    from regvault.vault.age import parse_recipient
 
     _change(app, vault, endpoint_url, remove=[parse_recipient(recipient)])
 
@@ -86,7 +86,7 @@ def rotate(app: App, file: str, vault: str | None, endpoint_url: str | None) -> 
     from regvault.assemble import open_vault
     from regvault.cli.commands.key import write_secret
     from regvault.ops.keys import rotate_writer
-    from regvault.vault.sealing import Identity, identities_text
+    from regvault.vault.age import Identity, identities_text
 
     opened = open_vault(app.vault(vault, endpoint_url=endpoint_url))
     opened.seal.name("")  # refuses before a file is made

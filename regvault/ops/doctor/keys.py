@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from regvault.errors import CredentialError, VaultDamagedError
 from regvault.model.doctor import Openings, Signing
+from regvault.vault.age import AGE_MAGIC, open_sealed
 from regvault.vault.fetch import fetch, fetch_document
 from regvault.vault.frames import decompress
 from regvault.vault.keyring import read_key_record
 from regvault.vault.keys import KEY_RECORDS
 from regvault.vault.pack import MAX_FRAME_BYTES, MAX_META_BYTES
-from regvault.vault.sealing import AGE_MAGIC, AgeSeal, open_sealed
+from regvault.vault.sealing import AgeSeal
 from regvault.vault.signing import Keys, UntrustedError
 from regvault.vault.tree import MAX_STORED
 from regvault.vault.vault import Vault
@@ -20,9 +21,9 @@ from regvault.vault.vault import Vault
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from regvault.vault.age import Identity
     from regvault.vault.objectlist import ObjectRef
     from regvault.vault.root import Root
-    from regvault.vault.sealing import Identity
 
 __all__ = ["try_identities", "try_signing"]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from regvault.model.doctor import StoreProbe
     from regvault.model.registry import RegistrySource
     from regvault.model.store import ObjectStore
-    from regvault.vault.sealing import Identity
+    from regvault.vault.age import Identity
     from regvault.vault.signing import Keys
 
 __all__ = ["DoctorOptions", "SourceSubject", "VaultSubject"]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from regvault.errors import CredentialError, ObjectNotFoundError, VaultDamagedError
 from regvault.vault import recover
+from regvault.vault.age import HEADER_BYTES
 from regvault.vault.catalog import Catalog
 from regvault.vault.keys import digest_of_key, is_keyed, name_of_key, new_run_id, parse_segment_key
-from regvault.vault.sealing import HEADER_BYTES
 from regvault.vault.segment import Location, Segment, sealed_proof, write_segment
 
 if TYPE_CHECKING:

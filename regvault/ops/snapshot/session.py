@@ -18,6 +18,7 @@ from regvault.errors import (
 from regvault.model.store import HierarchicalStore
 from regvault.oci.grammar import is_digest, is_repository, parse_number
 from regvault.ops.snapshot.scope import is_from, place_text
+from regvault.vault.age import open_sealed
 from regvault.vault.blobs import BlobReader
 from regvault.vault.catalog import Catalog, vault_cache
 from regvault.vault.condemned import read_condemned_to
@@ -26,7 +27,6 @@ from regvault.vault.keys import REGISTRY_NAME, new_run_id
 from regvault.vault.presence import Presence, list_objects
 from regvault.vault.records import is_held, known_damage
 from regvault.vault.root import RootName, parse_root
-from regvault.vault.sealing import open_sealed
 from regvault.vault.writer import ObjectWriter
 
 if TYPE_CHECKING:
