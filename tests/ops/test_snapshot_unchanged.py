@@ -286,6 +286,43 @@ def test_a_dry_run_writes_nothing(small):
     assert tree(small.store) == before
 
 
+def _push_one(world):
+    world.push.image("app", "new", layers=(noise(100, "n"),))
+
+
+def _untag_most(world):
+    for key in world.registry.list("docker/registry/v2/repositories/app-1/_manifests/tags/"):
+        world.registry.delete(key.key)
+
+
+def _remove_most(world):
+    for number in range(1, 5):
+        world.remove(f"app-{number}")
+
+
+def _remove_all(world):
+    for entry in list(world.registry.list("docker/registry/v2/repositories/")):
+        world.registry.delete(entry.key)
+
+
+@pytest.mark.parametrize("change", [_push_one, _untag_most, _remove_most, _remove_all, id])
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_a_dry_run_foresees_whether_the_snapshot_would_be_held(change, times):
+    """As the run itself then does: also first, and where nothing has changed since."""
+    made = World()
+    for number in range(1, 6):
+        for tag in range(3):
+            layers = (noise(100, number, tag),)
+            made.push.image(f"app-{number}", f"v{tag}", layers=layers)
+    for _ in range(times):
+        made.snapshot()
+    change(made)
+    foreseen = made.snapshot(dry_run=True).would_hold
+    held = made.snapshot().root.held
+    assert foreseen == (None if held is None else held["reason"])
+    assert made.snapshot(dry_run=True).would_hold == foreseen
+
+
 def test_a_dry_run_beside_a_running_snapshot_is_not_blocked(small, monkeypatch):
     """The local cache is one run's at a time; whoever comes second does without."""
     small.snapshot()

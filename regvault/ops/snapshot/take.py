@@ -11,6 +11,7 @@ from regvault.errors import RegvaultError
 from regvault.model.store import HierarchicalStore
 from regvault.ops.snapshot.capture import Captured, Capturer
 from regvault.ops.snapshot.commit import commit_root, write_object_list
+from regvault.ops.snapshot.foresee import Foreseen
 from regvault.ops.snapshot.plan import make_plan, work
 from regvault.ops.snapshot.result import SnapshotOptions, SnapshotResult
 from regvault.ops.snapshot.scope import (
@@ -104,6 +105,7 @@ class Run:
         self._say_where_it_was()
         self.windows: dict[str, list[str]] = {}
         self.damage: list[bytes] = []
+        self._foreseen: Foreseen | None = None
 
     def _say_where_it_was(self) -> None:
         """Warn where the newest snapshot was read from another place: a move, or a slip."""
@@ -119,11 +121,13 @@ class Run:
         """Read what would be read, and count what would be stored."""
         try:
             plan = make_plan(self.session, self.source, self.options.globs, self.progress)
+            self._foreseen = Foreseen(self.session, afresh=plan.trees_lost)
             if not plan.nothing_to_do:
                 self._read_all(plan, None)
             else:
                 self.result.inherited = plan.unchanged
                 self._inherit_damage(plan)
+            self.result.would_hold = self._foreseen.hold(plan.removed)
             self.result.lost = sorted(plan.lost)
             self.result.vault_damaged = self.session.damaged
             return self.result
@@ -232,19 +236,11 @@ class Run:
             repositories = self._repositories(plan, capturer, storer, tally, dry=lease is None)
             self.result.stored, self.result.stored_bytes = storer.stored, storer.stored_bytes
             if lease is None or repositories is None:
-                self._foresee(tally)
                 return
             self._finish(lease, needs, storer, tally, repositories)
         finally:
             storer.close()
             needs.close()
-
-    def _foresee(self, tally: Tally) -> None:
-        """Say of a dry run whether its snapshot would be held; its bytes are not known."""
-        accepted = self.session.accepted
-        before = accepted.counts.to_json() if accepted else None
-        now = Counts(tally.repositories, tally.tags, tally.revisions, 0, 0).to_json()
-        self.result.would_hold = shrunk(before, {**now, "bytes": (before or now)["bytes"]})
 
     def _repositories(
         self, plan: Plan, capturer: Capturer, storer: BlobStorer, tally: Tally, *, dry: bool
@@ -315,7 +311,8 @@ class Run:
         lines = captured.lines
         if captured.unreadable:
             result.unreadable = True
-        if dry:
+        if self._foreseen is not None:
+            self._foreseen.read(captured, entry)
             return None
         if captured.unreadable and entry is not None:
             old = still_there(lines, self.session.state_lines(entry.state))
