@@ -173,7 +173,7 @@ def translate(error: Exception, what: str, location: str, *, key: str = "") -> S
         return ObjectNotFoundError(f"no object {where}", key=key)
     if code in ("PreconditionFailed", "412"):
         return PreconditionError(f"{where}: the condition does not hold", key=key)
-    if code in _MISMATCH or (answer.status == 400 and "checksum" in answer.message.lower()):
+    if code in _MISMATCH or _speaks_of_checksum(answer):
         return DigestMismatchError(message, key=key)
     if code in _FULL or answer.status == 507:
         hint = "free some space or raise the quota"
@@ -191,6 +191,12 @@ def translate(error: Exception, what: str, location: str, *, key: str = "") -> S
     if answer.status in (301, 307, 308):
         return StoreError(message, key=key, hint="check the region of the bucket")
     return StoreError(message, key=key)
+
+
+def _speaks_of_checksum(answer: Answer) -> bool:
+    """Return whether bytes were refused for their checksum; not a request that lacks a header."""
+    asked_for = answer.code.startswith("Missing")
+    return answer.status == 400 and "checksum" in answer.message.lower() and not asked_for
 
 
 def _translate_silence(error: Exception, what: str, key: str) -> StoreError:

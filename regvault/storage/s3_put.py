@@ -29,6 +29,9 @@ __all__ = ["copy_object", "probe_checksum", "put_small"]
 _ATTEMPTS = 10
 # The largest object that one CopyObject takes.
 _COPY_LIMIT = 5 * 1024**3
+# With these a server says that it does not copy like this, or not for these credentials (a copy
+# may need more rights than reading and writing do).
+_COPIES_NOT = frozenset({400, 403, 405, 501})
 
 
 def put_small(store: S3Store, key: str, data: bytes, *, proof: str, **condition: str) -> Stored:
@@ -113,6 +116,12 @@ def copy_object(
     except ObjectNotFoundError as error:
         message = f"no object {source_key!r} in {source.location}"
         raise ObjectNotFoundError(message, key=source_key) from error
+    except StoreError as error:
+        cause = error.__cause__
+        said = answer_of(cause) if isinstance(cause, Exception) else None
+        if said is None or said.status not in _COPIES_NOT:
+            raise
+        return None  # whoever reads and writes it may fare better, and else has the reason
     # AWS tells the checksum in the answer's body, MinIO in a header of it; HEAD has it on both.
     seen = target.call("head_object", "look at", key, ChecksumMode="ENABLED")
     said = answer.get("CopyObjectResult", {}).get("ChecksumSHA256")

@@ -21,6 +21,7 @@ from regvault.errors import (
     StoreMissingError,
     StoreUnavailableError,
 )
+from regvault.model.store import Retention
 from regvault.storage import s3_client, s3_read, s3_upload, s3_walk
 from regvault.storage.memory import MemoryStore
 from regvault.storage.s3 import S3Store
@@ -322,6 +323,20 @@ class TestCopies:
         assert target.copy_in(target, "k", "k", size=6 * 1024**3, sha256=want["sha256"]) is None
         with pytest.raises(ObjectNotFoundError, match="'none'"):
             target.copy_in(target, "none", "k", **want)
+
+
+    def test_a_copy_that_the_server_does_not_make_with_locks_is_left_to_the_caller(self, make_s3):
+        """moto takes no locks with a copy that brings no checksum of its own."""
+        store = make_s3(object_lock=True)
+        until = store.now_ns() + 3600 * 10**9
+        store.put("k", b"abc")
+        store.lock_writes(lambda _: Retention("governance", until))
+        want = {"size": 3, "sha256": sha(b"abc")}
+        assert store.copy_in(store, "k", "l", **want) is None
+        assert keys(store) == ["k"]
+        with store.open("k") as reader:
+            store.put_stream("l", reader, **want)
+        assert store.retention("l").until_ns >= until
 
 
 class TestErrors:
