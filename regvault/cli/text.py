@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["count", "duration", "number", "percent", "printable", "size", "table"]
+__all__ = ["count", "duration", "first", "number", "percent", "printable", "size", "table"]
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 # Control characters, what turns the direction of text, and halves of surrogate pairs.
@@ -121,3 +122,16 @@ def _width(text: str) -> int:
 def _escaped(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def first(lines: Iterable[str], count: int, most: int) -> Iterator[str]:
+    """Yield lines up to a bound, and then how many more there are.
+
+    Args:
+        lines: the first of them at least.
+        count: of all.
+        most: that are shown.
+    """
+    yield from islice(lines, most)
+    if count > most:
+        yield f"  and {count - most:,} more: --json has more of them"

@@ -193,8 +193,8 @@ def _show_plan(app: App, plan: RepairPlan) -> None:
                 for a in plan.actions[:_SHOWN]
             ],
         )
-    if len(plan.actions) > _SHOWN:
-        console.say(f"and {len(plan.actions) - _SHOWN} more objects: --json has them all")
+    for line in fmt.first((), len(plan.actions) - _SHOWN, 0):
+        console.say(line)
     for lost in plan.roots[:_SHOWN]:
         console.say(f"Snapshot {lost.name}: its root is put back, from {lost.source}")
     if plan.catalog:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from regvault.ops.restore import RestorePlan, RestoreResult
     from regvault.ops.restore.select import Problem
 
+#: Lines of each kind that are shown.
+_SHOWN = 20
+
 
 @command(
     "restore",
@@ -285,16 +288,16 @@ def _show(app: App, plan: RestorePlan, result: RestoreResult | None, target: str
     _show_moved(app, plan, result)
     if plan.purged_count:
         console.note(f"Purged from the vault, and not restored ({plan.purged_count}):")
-        for problem in plan.purged[:20]:
-            console.note(f"  {_line(problem)}")
+        for line in fmt.first(map(_line, plan.purged), plan.purged_count, _SHOWN):
+            console.note(line)
     if plan.problem_count:
         reasons = {problem.reason for problem in plan.problems}
         console.warn(
             f"{fmt.count(plan.problem_count, 'part')} of the snapshot cannot be restored",
             hint=" ".join(hint for reason, hint in _REASONS.items() if reason in reasons) or None,
         )
-        for problem in plan.problems[:20]:
-            console.note(f"  {_line(problem)}")
+        for line in fmt.first(map(_line, plan.problems), plan.problem_count, _SHOWN):
+            console.note(line)
 
 
 def _show_moved(app: App, plan: RestorePlan, result: RestoreResult | None) -> None:
@@ -309,8 +312,10 @@ def _show_moved(app: App, plan: RestorePlan, result: RestoreResult | None) -> No
         )
     elif back:
         app.console.note(f"{fmt.count(len(back), 'tag')} moved back, from:")
-    for repository, tag, digest in (*alone, *back)[:20]:
-        app.console.note(f"  {repository}:{tag} -> {digest}")
+    moved = (*alone, *back)
+    lines = (f"  {repository}:{tag} -> {digest}" for repository, tag, digest in moved)
+    for line in fmt.first(lines, len(moved), _SHOWN):
+        app.console.note(line)
 
 
 def _line(problem: Problem) -> str:
@@ -318,4 +323,4 @@ def _line(problem: Problem) -> str:
     if problem.repository:
         joint = "" if subject.startswith(":") else "@" if ":" in subject else " "
         subject = f"{problem.repository}{joint}{subject}"
-    return f"{subject}: {problem.reason}" + (f", {problem.detail}" if problem.detail else "")
+    return f"  {subject}: {problem.reason}" + (f", {problem.detail}" if problem.detail else "")

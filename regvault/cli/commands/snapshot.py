@@ -21,7 +21,12 @@ from regvault.cli.options import (
 
 if TYPE_CHECKING:
     from regvault.cli.app import App
+    from regvault.model.registry import Finding
     from regvault.ops.snapshot import SnapshotResult
+    from regvault.policy.damage import Rank
+
+#: Lines of each kind that are shown.
+_SHOWN = 20
 
 
 @command(
@@ -144,12 +149,9 @@ def _show(app: App, result: SnapshotResult, vault: str) -> None:
             hint="All that could be read is in the snapshot. See them with --json, or with: "
             "regvault scan SOURCE --read-data",
         )
-        for rank, finding in result.findings[:20]:
-            if str(rank) != "notice":
-                image = f" ({finding.image})" if finding.image else ""
-                console.note(
-                    f"  {rank}: {finding.repository}{image}: {finding.kind} {finding.subject}"
-                )
+        lines = (_line(*each) for each in result.findings if str(each[0]) != "notice")
+        for line in fmt.first(lines, ranks["new"] + ranks["known"], _SHOWN):
+            console.note(line)
     if result.unreadable:
         console.warn(
             "something at the source could not be read; the snapshot is not complete",
@@ -166,3 +168,8 @@ def _show(app: App, result: SnapshotResult, vault: str) -> None:
             hint=f"If that is right: regvault confirm {root.name} --vault {vault}. Until then it "
             "is not `latest`.",
         )
+
+
+def _line(rank: Rank, finding: Finding) -> str:
+    image = f" ({finding.image})" if finding.image else ""
+    return f"  {rank}: {finding.repository}{image}: {finding.kind} {finding.subject}"

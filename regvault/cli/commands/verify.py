@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from regvault.ops.verify import VerifyResult
     from regvault.ops.verify.data import Sample
 
+#: Problems, and images, that are listed.
+_SHOWN = 50
+
 
 @command(
     "verify",
@@ -93,14 +96,38 @@ def _show(app: App, result: VerifyResult, sample: Sample | None) -> None:
         console.say(f"{what} whole ({depth}): {fmt.count(report.present, 'object')} there, {read}.")
         return
     console.say(f"The vault is damaged: {fmt.count(report.count, 'problem')} ({read}).")
+    shown = report.problems[:_SHOWN]
     console.table(
         ("object", "what", "detail", "snapshots"),
-        [(p.key, p.what, p.detail, ", ".join(p.snapshots) or "-") for p in report.problems[:50]],
+        [(p.key, p.what, p.detail, ", ".join(p.snapshots) or "-") for p in shown],
     )
-    for repository, image, digest in report.images[:50]:
-        console.say(f"  {repository}{image} needs {digest}")
-    console.warn(
-        "what is damaged cannot be restored; everything else can",
-        hint="The next snapshot stores again what the registry still has. Older snapshots are "
-        "mended from it, or from a copy, by: regvault repair --from WHERE",
+    for line in fmt.first((), report.count - len(shown), 0):
+        console.say(line)
+    lines = (f"  {repository}{image} needs {digest}" for repository, image, digest in report.images)
+    for line in fmt.first(lines, len(report.images), _SHOWN):
+        console.say(line)
+    warning, hint = _advice({problem.key for problem in report.problems})
+    console.warn(warning, hint=hint)
+
+
+def _advice(keys: set[str]) -> tuple[str, str]:
+    """Say what damage of these objects means, and what to do about it."""
+    from regvault.vault.keys import CATALOG, SNAPSHOTS, is_object_key
+
+    if any(is_object_key(key) or key.startswith(SNAPSHOTS) for key in keys):
+        return (
+            "what is damaged cannot be restored; everything else can",
+            (
+                "The next snapshot stores again what the registry still has. Older snapshots are "
+                "mended from it, or from a copy, by: regvault repair --from WHERE"
+            ),
+        )
+    if all(key.startswith(CATALOG) for key in keys):
+        return (
+            "only the catalog is damaged: every snapshot restores, but finding things is slow",
+            "It is written anew by the next snapshot, or by: regvault repair",
+        )
+    return (
+        "no snapshot is damaged; what keeps order among them is",
+        "See what can be mended, and how: regvault repair --dry-run",
     )
