@@ -259,6 +259,7 @@ def find_digest(
         result.places = list(places(vault, catalog, digest))
     if result.places:
         result.size = result.places[0][0].size
+    result.occurrences.sort(key=lambda each: (each[0].registry, each[1].repository, each[0].first))
     if not result.occurrences and not result.damaged and (repository or not result.places):
         raise NotFoundError(
             f"no snapshot has {digest}" + (f" in {repository}" if repository else ""),

@@ -127,9 +127,13 @@ def _show_plan(app: App, plan: PurgePlan, found: list[FoundDigest]) -> None:
         for where, what in each.occurrences[:_SHOWN]:
             tags = f" (:{', :'.join(what.tags)})" if what.tags else ""
             snapshots = f"@{where.first}" + (f" to @{where.last}" if where.snapshots > 1 else "")
-            console.say(f"  {where.registry}{snapshots}: {what.repository}{tags}, {what.what}")
+            needed = f" of {fmt.count(what.image_count, 'image')}" if what.image_count else ""
+            console.say(
+                f"  {where.registry}{snapshots}: {what.repository}{tags}, {what.what}{needed}"
+            )
         if len(each.occurrences) > _SHOWN:
-            console.say(f"  and {len(each.occurrences) - _SHOWN} more: regvault find {each.digest}")
+            console.say(f"  and {len(each.occurrences) - _SHOWN} more repositories")
+        console.say(f"  Which images those are: regvault find {each.digest}")
     gone = len(plan.dropped) + len(plan.replaced) + len(plan.leftovers)
     if gone:
         console.say(f"{fmt.count(gone, 'object')} would be deleted.")
