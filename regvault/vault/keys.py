@@ -101,7 +101,7 @@ REGISTRY_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?", re.ASCII)
 # Numbers of more digits fit no counter, and nobody gets so far.
 _SLOT = re.compile(r"(\d{8,18})\.(?:json|zst)", re.ASCII)
 _KEYED_NAME = re.compile(rf"{KEYED}[0-9a-f]{{64}}", re.ASCII)
-_RENAMED = re.compile(r"\.[0-9a-f]{24}-\d+$", re.ASCII)
+_RENAMED = re.compile(r"(?:\.[0-9a-f]{24}-\d+)+$", re.ASCII)
 _SEGMENT = re.compile(
     r"catalog/(?P<level>\d+)-(?P<first>[a-z0-9-]+_[0-9a-f]{8})-(?P<last>[a-z0-9-]+_[0-9a-f]{8})"
     r"-(?P<run>[0-9a-f]{24})-(?P<sha256>[0-9a-f]{64})\.(?:zst|age)",
@@ -174,7 +174,10 @@ def tree_key(sha256: str) -> str:
 
 
 def plain_key(key: str) -> str:
-    """Return `key` without the `.<run>-<n>` that a second copy of the same name carries."""
+    """Return `key` without the `.<run>-<n>` that a second copy of the same name carries.
+
+    Vaults of the first days may have keys that carry several.
+    """
     return _RENAMED.sub("", key)
 
 

@@ -7,7 +7,7 @@ import io
 import threading
 from typing import TYPE_CHECKING
 
-from regvault.vault.keys import blob_key
+from regvault.vault.keys import blob_key, plain_key
 from regvault.vault.objectlist import ObjectRef
 from regvault.vault.sealing import PLAIN, Seal
 from regvault.vault.tree import ChunkRef
@@ -70,7 +70,7 @@ class ObjectWriter:
             if not sealed and not self._spoilt(key) and self._presence.size(key) in (None, size):
                 return key
             self._renamed += 1
-            return f"{key}.{self._run}-{self._renamed}"
+            return f"{plain_key(key)}.{self._run}-{self._renamed}"
 
     def _note(self, key: str, size: int) -> None:
         with self._lock:

@@ -242,6 +242,34 @@ def test_what_was_condemned_there_comes_back_under_another_name(made):
     target.verified()
 
 
+def test_a_key_that_is_renamed_again_in_the_copy_carries_one_suffix(made):
+    """Else its name would not tell its content any more, and good bytes would count as damage."""
+    target = another()
+
+    def come_and_go(*forgotten: int, where: tuple[World, ...]) -> None:
+        made.remove("web")
+        confirmed(made, made.snapshot().root.name.sequence)
+        copied(made, target)
+        for world in where:
+            forget_named(world, *forgotten)
+            pruned(world)
+        made.push.image("web", "1", layers=(noise((1 << 20) + 7, 3), noise(400, 3)))
+        made.snapshot()
+
+    made.push.image("web", "1", layers=(noise((1 << 20) + 7, 3), noise(400, 3)))
+    made.snapshot()
+    copied(made, target)
+    come_and_go(1, 2, 3, 4, where=(made, target))  # so it has another name in the original
+    copied(made, target)
+    come_and_go(6, where=(target,))  # which is condemned in the copy
+    copied(made, target)
+    renamed = [key for key in target.keys("") if plain_key(key) != key]
+    assert any(key.startswith("blobs/") for key in renamed)
+    assert all(key.count(".") - plain_key(key).count(".") == 1 for key in renamed)
+    assert target.restored(8) == made.restored(8)
+    target.verified()
+
+
 def test_what_a_reader_claims_stays_under_its_other_name_though_the_copy_is_forgotten(made):
     """Invariant 4: the stub says where a copied root had its objects."""
     target = another()

@@ -15,6 +15,7 @@ from regvault.storage.memory import MemoryStore
 from regvault.vault.keys import (
     blob_key,
     digest_of_key,
+    is_keyed,
     pack_key,
     plain_key,
     tree_key,
@@ -264,3 +265,12 @@ def test_a_pack_that_is_there_already_is_thrown_away():
 def test_a_key_tells_its_plain_form_and_its_digest(key, plain, digest):
     assert plain_key(key) == (plain or key)
     assert digest_of_key(key) == digest
+
+
+def test_a_key_with_several_suffixes_still_tells_its_digest():
+    """As the first copies of copies have them."""
+    suffixes = ".0123456789abcdef01234567-1.0123456789abcdef01234568-12"
+    key = blob_key("sha256:" + "a" * 64)
+    assert plain_key(key + suffixes) == key
+    assert digest_of_key(key + suffixes) == "sha256:" + "a" * 64
+    assert is_keyed(f"trees/{'b' * 64}.zst.age{suffixes}")
