@@ -11,7 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from regvault.errors import NotFoundError, ObjectNotFoundError, TemporaryError, VaultDamagedError
+from regvault.errors import (
+    CredentialError,
+    NotFoundError,
+    ObjectNotFoundError,
+    TemporaryError,
+    VaultDamagedError,
+)
 from regvault.ops.confirm import check_reason, who
 from regvault.ops.prune.deleting import delete_all
 from regvault.ops.prune.plan import Seen
@@ -174,7 +180,7 @@ def _plan(
             plan.leftovers.append(seen)
         elif key in vault.amendments:
             plan.replaced.append(seen)
-        elif members <= set(names):
+        elif members <= names.keys():
             plan.dropped.append(seen)
         else:
             plan.rewritten.append(seen)
@@ -197,27 +203,41 @@ def _holders(
     catalog.prepare(1 << 30)
     raw: set[str] = set()
     shared: set[str] = set()
+    everywhere = False
     for name in names:
-        raw.update(entry.key for entry in vault.store.list(blob_key(name)))
-        shared.update(p.key for p in catalog.find_name(name) if p.key.startswith(recover.PREFIXES))
+        found = {entry.key for entry in vault.store.list(blob_key(name))}
+        told = {place.key for place in catalog.find_name(name)}
+        everywhere = everywhere or not found | told  # before it is said that nothing holds it
+        raw |= found
+        shared |= {key for key in told if key.startswith(recover.PREFIXES)}
     for key in sorted(raw):
         if plain_key(key) in map(blob_key, names):
             yield key, {name_of_key(key) or ""}
-    known = catalog.objects()
     for prefix in recover.PREFIXES:
         for entry in vault.store.list(prefix):
+            ref = ObjectRef(entry.key, entry.size, "")
+            members = catalog.members(entry.key)
             if entry.key in shared:
-                yield entry.key, {place.digest for place in catalog.members(entry.key)}
-            elif entry.key not in known:
-                yield entry.key, _look_into(vault, ObjectRef(entry.key, entry.size, ""))
+                yield entry.key, _holds(vault, ref, {place.digest for place in members})
+            elif everywhere or not recover.tells_all(members, ref):
+                yield entry.key, _holds(vault, ref, set())
 
 
-def _look_into(vault: Vault, ref: ObjectRef) -> set[str]:
-    """Return what lies in an object of which no segment tells: left from an interrupted run."""
+def _holds(vault: Vault, ref: ObjectRef, told: set[str]) -> set[str]:
+    """Return what lies in an object, by its own bytes: a segment that is wrong costs no content.
+
+    Args:
+        vault: where.
+        ref: the object.
+        told: what the catalog says, which has to do where no identity opens the object.
+    """
     try:
-        return {place.digest for place in recover.members_of(vault.store, ref, vault.seal)}
+        return told | {place.digest for place in recover.members_of(vault.store, ref, vault.seal)}
+    except CredentialError:
+        return told
     except (ObjectNotFoundError, VaultDamagedError):
-        return set()  # nothing gets anything out of it
+        # Nobody can tell what else is in it. (It cannot be rewritten either: `repair` comes first.)
+        return told | {""} if told else told
 
 
 def _seen(vault: Vault, key: str) -> Seen | None:

@@ -6,11 +6,12 @@ tars, so their members can always be listed again.
 
 from __future__ import annotations
 
+import tarfile
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 from regvault.errors import VaultDamagedError
-from regvault.vault.age import AGE_MAGIC, HEADER_BYTES
+from regvault.vault.age import AGE_MAGIC, HEADER_BYTES, OVERHEAD
 from regvault.vault.fetch import fetch
 from regvault.vault.frames import decompress, frame_length
 from regvault.vault.pack import (
@@ -18,19 +19,22 @@ from regvault.vault.pack import (
     MAX_META_BYTES,
     MAX_PACK_BYTES,
     iter_members,
+    member_header,
     most_members,
 )
 from regvault.vault.sealing import PLAIN, Seal
 from regvault.vault.segment import Location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from regvault.model.store import ObjectStore
     from regvault.vault.objectlist import ObjectRef
 
-__all__ = ["PREFIXES", "members_of"]
+__all__ = ["PREFIXES", "members_of", "tells_all"]
 
+#: The compressed end of a meta object is never longer.
+_END_FRAME = 64
 #: Objects that hold several blobs. (A raw blob says itself what it is.)
 PREFIXES = ("meta/", "packs/")
 
@@ -61,6 +65,23 @@ def members_of(store: ObjectStore, ref: ObjectRef, seal: Seal = PLAIN) -> list[L
     if len(found) > most:
         raise VaultDamagedError(f"{ref.key} is damaged: it has more than {most} members")
     return found
+
+
+def tells_all(places: Iterable[Location], ref: ObjectRef) -> bool:
+    """Return whether catalog lines leave no room in an object for what they do not tell of.
+
+    Args:
+        places: that are told of it, by offset.
+        ref: the object; its SHA-256 does not matter.
+    """
+    pack, end = ref.key.startswith("packs/"), 0
+    last = 2 * tarfile.BLOCKSIZE if pack else OVERHEAD if ref.key.endswith(".age") else _END_FRAME
+    for offset, length, name in sorted({(p.offset, p.length, p.digest) for p in places}):
+        begin = offset - len(member_header(name, length)) if pack else offset
+        if begin > end:
+            return False
+        end = max(end, offset + length + (-length % tarfile.BLOCKSIZE if pack else 0))
+    return end > 0 and ref.size - end <= last
 
 
 def _own_size(data: bytes, at: int, stored: int, key: str, seal: Seal) -> int:

@@ -112,22 +112,22 @@ def _show(app: App, result: VerifyResult, sample: Sample | None) -> None:
 
 def _advice(keys: set[str]) -> tuple[str, str]:
     """Say what damage of these objects means, and what to do about it."""
-    from regvault.vault.keys import CATALOG, SNAPSHOTS, is_object_key
+    from regvault.vault.keys import CATALOG, CONDEMNED, LEASES, LOCKS, RECORDS
 
-    if any(is_object_key(key) or key.startswith(SNAPSHOTS) for key in keys):
-        return (
-            "what is damaged cannot be restored; everything else can",
-            (
-                "The next snapshot stores again what the registry still has. Older snapshots are "
-                "mended from it, or from a copy, by: regvault repair --from WHERE"
-            ),
-        )
     if all(key.startswith(CATALOG) for key in keys):
         return (
             "only the catalog is damaged: every snapshot restores, but finding things is slow",
             "It is written anew by the next snapshot, or by: regvault repair",
         )
+    if all(key.startswith((CATALOG, CONDEMNED, LEASES, LOCKS, RECORDS)) for key in keys):
+        return (
+            "no snapshot is damaged; what keeps order among them is",
+            "See what can be mended, and how: regvault repair --dry-run",
+        )
     return (
-        "no snapshot is damaged; what keeps order among them is",
-        "See what can be mended, and how: regvault repair --dry-run",
+        "what is damaged cannot be restored; everything else can",
+        (
+            "The next snapshot stores again what the registry still has. Older snapshots are "
+            "mended from it, or from a copy, by: regvault repair --from WHERE"
+        ),
     )
