@@ -49,6 +49,8 @@ def claim(vault: Vault, roots: Sequence[Root], progress: Progress) -> Iterator[N
                 raise NotFoundError(
                     f"snapshot {root.name} was forgotten just now", hint="See: regvault snapshots"
                 )
+        # What a purge or a repair deleted before it could see the claim, amendments tell now.
+        vault.look_again()
         yield
 
 

@@ -130,6 +130,7 @@ class Vault:
         self._lock = threading.Lock()
         self._nodes: OrderedDict[tuple[str, str], Node] = OrderedDict()
         self._amended: Amended | None = None
+        self._all_amendments = False
         self._confirmations: list[dict[str, Any]] | None = None
         self._titles: dict[str, str] | None = None
 
@@ -173,7 +174,8 @@ class Vault:
         its digest, so it gets all the others. Who writes calls `require_amendments` first.
         """
         if self._amended is None:
-            self._amended = read_amendments(self.store, self.id, leave_damaged=True)
+            leave = not self._all_amendments
+            self._amended = read_amendments(self.store, self.id, leave_damaged=leave)
         return self._amended
 
     @property
@@ -192,6 +194,11 @@ class Vault:
             VaultDamagedError: one cannot be read, or is gone.
         """
         self._amended = read_amendments(self.store, self.id)
+        self._all_amendments = True
+
+    def look_again(self) -> None:
+        """Read amendments anew when they are asked for next: a purge or a repair may have ended."""
+        self._amended = None
 
     @property
     def confirmations(self) -> list[dict[str, Any]]:

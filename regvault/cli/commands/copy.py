@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from regvault.ops.copy import CopyResult
     from regvault.vault.vault import Vault
 
+#: Contents that are named.
+_SHOWN = 5
+
 
 @command(
     "copy",
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
         ("To two places, and read once", "regvault copy --from main --to offsite --to cold"),
         ("What is missing there?", "regvault copy --from main --to offsite --dry-run"),
     ],
-    exit_codes=(0, 1, 2, 4, 5, 6, 10, 11, 12),
+    exit_codes=(0, 1, 2, 3, 4, 5, 6, 10, 11, 12),
 )
 @click.option(
     "--from",
@@ -126,6 +129,13 @@ def _show(app: App, result: CopyResult) -> None:
         app.console.say(f"{would} {what} to {target.target}: {stored}.")
         if target.healed:
             app.console.say(f"  {fmt.count(target.healed, 'object')} that it had lost, too.")
+        if target.returned:
+            app.console.warn(
+                f"{fmt.count(len(target.returned), 'content')} that {target.target} was purged of "
+                f"came again: {', '.join(sorted(target.returned)[:_SHOWN])}",
+                hint="The vault that was copied still has them. Purge them there first, and then "
+                "in the copy once more: regvault purge DIGEST --vault VAULT",
+            )
     if result.problems:
         app.console.table(
             ("snapshot", "why it is not copied"),

@@ -28,6 +28,7 @@ from regvault.vault.keys import (
     RAW_BLOB_BYTES,
     digest_of_key,
     is_keyed,
+    name_of_key,
     parse_segment_key,
 )
 from regvault.vault.parties import void_document
@@ -64,6 +65,7 @@ class Feed:
         missing: keys that this root needs, and that are not there with their size.
         lost: those of them under whose key nothing is at all.
         objects, nbytes: that were stored.
+        returned: names of contents among them that were purged here before.
     """
 
     def __init__(self, vault: Vault, registry: str, run: str) -> None:
@@ -92,6 +94,7 @@ class Feed:
         self._last_checkpoint = time.monotonic()
         self.objects = 0
         self.nbytes = 0
+        self.returned: set[str] = set()
 
     def look(self, cache_base: str | None, threads: int) -> None:
         """Look at what is there: the condemned lists, the catalog, a LIST of all objects.
@@ -314,7 +317,9 @@ class Feed:
             if not digest.startswith("sha256:"):
                 proof = "regvault"  # the store knows nothing of this digest
             members = [Location(digest, ref.key, 0, ref.size, ref.size, proof)]
+        names = {place.digest for place in members} | {name_of_key(ref.key) or ""}
         with self._lock:
+            self.returned |= names & self.vault.amended.purged
             if stored.key != ref.key:
                 self._moved[ref.key] = stored
             else:

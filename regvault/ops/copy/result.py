@@ -53,6 +53,7 @@ class Copied:
         snapshots: `registry@sequence` of those copied, oldest first.
         healed: objects that an earlier copy had lost, and has again.
         objects, nbytes: that were stored, or with `--dry-run` would be.
+        returned: names of contents that were purged there, and came again with what was copied.
         locks: what became of its locks; None of a vault without.
     """
 
@@ -61,6 +62,7 @@ class Copied:
     healed: int = 0
     objects: int = 0
     nbytes: int = 0
+    returned: set[str] = field(default_factory=set)
     locks: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -71,6 +73,7 @@ class Copied:
             "healed": self.healed,
             "objects": self.objects,
             "bytes": self.nbytes,
+            "returned": sorted(self.returned),
             "locks": self.locks,
         }
 
@@ -95,7 +98,8 @@ class CopyResult:
         """Return the document that `--json` prints.
 
         `source`; `targets`: each with `target`, `snapshots` (`registry@sequence`), `healed`
-        (objects that were lost there), `objects` and `bytes` stored, and `locks` as of `snapshot`;
+        (objects that were lost there), `objects` and `bytes` stored, `returned` (contents that were
+        purged there, and came again), and `locks` as of `snapshot`;
         `problems`: each with `snapshot` and `detail`; `dry_run`.
         """
         return {
@@ -106,5 +110,6 @@ class CopyResult:
         }
 
     def exit_code(self) -> int:
-        """Return 4 where a snapshot of the source is damaged, else 0."""
-        return 4 if self.problems else 0
+        """Return 4 where a snapshot of the source is damaged, 3 where what was purged came again."""
+        returned = any(target.returned for target in self.targets)
+        return 4 if self.problems else 3 if returned else 0

@@ -197,6 +197,7 @@ class _Copier:
             copied = self._result.targets[number]
             copied.objects += feed.objects
             copied.nbytes += feed.nbytes
+            copied.returned |= feed.returned
             if not self._options.dry_run:
                 self._copy_confirmations(feed)
                 self._write_receipt(feed, copied)
