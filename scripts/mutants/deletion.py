@@ -358,4 +358,23 @@ MUTANTS = [
         "An empty source is held.",
         ("ops/test_snapshot_worst_day.py::test_an_empty_registry_is_held",),
     ),
+    Mutant(
+        "purge-opens",
+        "ops/purge.py",
+        "        return told | {place.digest for place in recover.members_of(vault.store, ref, vault.seal)}\n",
+        "        return told\n",
+        "A purge does not believe the catalog about what else lies in what it deletes.",
+        (
+            "ops/test_purge_catalog.py::"
+            "test_a_wrong_catalog_neither_costs_a_neighbour_nor_hides_the_content",
+        ),
+    ),
+    Mutant(
+        "claim-amendments",
+        "ops/claim.py",
+        "        vault.look_again()\n",
+        "",
+        "A reader learns what a purge deleted before it could see the claim.",
+        ("ops/test_purge_and_copy.py::test_a_reader_that_claims_looks_at_amendments_again",),
+    ),
 ]  # fmt: skip
