@@ -233,6 +233,7 @@ def info(vault: Vault, *, now: datetime) -> Info:
         _verification(each, failed.get(name), now)
     sizes, total, problems = stored_bytes(vault, roots)
     for each in result.registries:
+        _purged(vault, each)
         each.stored_bytes = sizes.get(each.name)
         each.issues += [_damaged(message) for message in problems.get(each.name, ())]
     result.stored_bytes = total
@@ -338,6 +339,28 @@ def _newest(each: RegistryInfo, now: datetime, *, waiting: bool) -> None:
                 "late",
                 f"the newest snapshot {root.name} is older than {LATE_FACTOR} usual intervals",
                 "Is the schedule running? Take one now: regvault snapshot SOURCE --vault VAULT",
+            )
+        )
+
+
+def _purged(vault: Vault, each: RegistryInfo) -> None:
+    """Note where the newest snapshot is older than a purge: perhaps images do not come back."""
+    root = each.newest
+    if root is None:
+        return
+    try:
+        purged = vault.purged(root) if vault.object_list(root).changes() else ()
+    except VaultDamagedError:
+        return  # it is said already that the list cannot be read
+    if purged:
+        contents = "1 content was" if len(purged) == 1 else f"{len(purged)} contents were"
+        each.issues.append(
+            Issue(
+                "warning",
+                "purged",
+                f"{contents} purged from the vault since {root.name}: images that need them do not "
+                "come back",
+                f"See which: regvault restore {root.name} --to oci:./new --dry-run",
             )
         )
 

@@ -6,6 +6,7 @@ on a vault that it cannot write.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from regvault.model.state import parse_line
 from regvault.oci.grammar import is_digest, is_tag
 from regvault.oci.media import INDEXES
 from regvault.ops.images import Images
+from regvault.ops.pin import active_pins, is_pinned
 from regvault.ops.selector import look, read_slots, registry_named, registry_names
 from regvault.vault.records import is_held
 
@@ -53,10 +55,12 @@ class SnapshotRow:
     Attributes:
         slot: where it is, its root, or why that cannot be read.
         held: it waits for `confirm`.
+        pinned: retention keeps it; None where a pin cannot be read.
     """
 
     slot: Slot
     held: bool
+    pinned: bool | None = None
 
     @property
     def state(self) -> str:
@@ -90,7 +94,8 @@ class SnapshotRow:
         `confirmed`, `held`, `incomplete` or `damaged`. Then, null where the root is damaged:
         `started`, `finished`: RFC 3339 UTC. `seconds`: between them. `complete`: all that was
         restorable at the source was captured. `held`: it waits for `confirm`. `held_reason`: why it
-        does, or did. `confirmed`: it was held and is confirmed. `repositories`, `tags`,
+        does, or did. `confirmed`: it was held and is confirmed. `pinned`: retention keeps it, null
+        where that cannot be known. `repositories`, `tags`,
         `revisions`, `blobs`, `bytes`: what it holds; blobs and bytes each counted once.
         `stored_bytes`: of the objects that it needs. `damage`: how many things at the source were
         damaged. `globs`: what the run was narrowed to. `source`: `kind` and `location`. `root`: hex
@@ -113,6 +118,7 @@ class SnapshotRow:
             "held": self.held if root else None,
             "held_reason": str(root.held.get("reason", "")) if root and root.held else None,
             "confirmed": (root.held is not None and not self.held) if root else None,
+            "pinned": self.pinned,
             "repositories": counts.repositories if counts else None,
             "tags": counts.tags if counts else None,
             "revisions": counts.revisions if counts else None,
@@ -136,11 +142,14 @@ def list_snapshots(vault: Vault, registry: str | None = None) -> Iterator[Snapsh
     names = registry_names(vault)
     if registry is not None:
         names = [registry_named(vault, registry, names)]
-    confirmations = vault.confirmations
+    confirmations, pins = vault.confirmations, None
+    with suppress(VaultDamagedError):  # `verify` names it
+        pins = active_pins(vault)
     for name in names:
         for slot in read_slots(vault, name, vault.slots(name)):
             if slot.root is not None:
-                yield SnapshotRow(slot, is_held(slot.root, confirmations))
+                pinned = None if pins is None else is_pinned(slot.root, pins)
+                yield SnapshotRow(slot, is_held(slot.root, confirmations), pinned)
             elif slot.error is not None:
                 yield SnapshotRow(slot, held=False)
 

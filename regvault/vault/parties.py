@@ -181,7 +181,7 @@ class Holding:
             except (PreconditionError, ObjectNotFoundError):
                 self._lost = (
                     f"this run's {self.what} {self.key} was ended by someone else"
-                    " (it had not been renewed for 15 minutes)"
+                    " (it had not been renewed for 15 minutes, or was ended by `regvault unlock`)"
                 )
                 self.check()
             self._body = body

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from test_copy import another
 from test_purge import RAW, SMALL, new_world, purged
-from world import Before, World, digest_of, noise
+from world import Before, World, digest_of, flip, noise
 
 from regvault.model.progress import NO_PROGRESS
 from regvault.ops.claim import claim
 from regvault.ops.copy import CopyOptions, copy
+from regvault.ops.info import info
+from regvault.ops.listing import list_snapshots
+from regvault.ops.pin import pin
 from regvault.vault.vault import Vault
 
 
@@ -68,3 +73,25 @@ def test_a_reader_that_claims_looks_at_amendments_again(made):
         now = {ref.key for ref in vault.object_list(root)}
     assert before - now
     assert all(made.keys(key) for key in now)
+
+
+def test_info_says_that_images_of_the_newest_snapshot_do_not_come_back(made):
+    def codes() -> set[str]:
+        found = info(made.vault(), now=datetime.now(UTC))
+        return {issue.code for each in found.registries for issue in each.issues}
+
+    assert "purged" not in codes()
+    purged(made, digest_of(SMALL))
+    assert "purged" in codes()
+    for key in [entry.key for entry in made.registry.list() if digest_of(SMALL)[7:] in entry.key]:
+        made.registry.delete(key)
+    made.snapshot()
+    assert "purged" not in codes()
+
+
+def test_a_list_of_snapshots_tells_pins(made):
+    pin(made.vault(), made.root(1), reason="audit")
+    assert [row.pinned for row in list_snapshots(made.vault())] == [True, False]
+    for key in made.keys("records/pins/"):
+        made.spoil(key, flip)
+    assert [row.to_json()["pinned"] for row in list_snapshots(made.vault())] == [None, None]

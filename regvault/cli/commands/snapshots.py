@@ -37,7 +37,8 @@ def snapshots(
     """List the snapshots in the vault, the newest of each registry last.
 
     State is complete, incomplete (something at the source was unreadable), held (the source had
-    shrunk: see `regvault confirm`), confirmed (it was held), or damaged (its root cannot be read).
+    shrunk: see `regvault confirm`), confirmed (it was held), or damaged (its root cannot be read);
+    and pinned, where `regvault pin` keeps it.
     Damage counts what was missing or wrong at the source: see `regvault ls SNAPSHOT`.
     """
     from regvault.assemble import open_vault
@@ -70,7 +71,7 @@ def _cells(app: App, row: SnapshotRow) -> tuple[object, ...]:
         root.name,
         app.console.time(root.started),
         took,
-        row.state,
+        f"{row.state}, pinned" if row.pinned else row.state,
         fmt.number(root.damage.entries if root.damage is not None else 0),
         fmt.number(root.counts.repositories),
         fmt.number(root.counts.tags),

@@ -68,8 +68,10 @@ def unlock(
         rows = [party.to_json() for party in found]
         app.console.document({"parties": rows, "ended": [], "dry_run": dry_run})
         _show(app, found)
-        if not dry_run:
-            app.console.say("None of them is dead." if found else "Nobody is at work.")
+        if not found:
+            app.console.say("Nobody is at work.")
+        elif not dry_run:
+            app.console.say("None of them is dead.")
         return 0
     _show(app, chosen)
     app.confirm(f"End {fmt.count(len(chosen), 'lease')}?", yes=yes)

@@ -110,6 +110,6 @@ class CopyResult:
         }
 
     def exit_code(self) -> int:
-        """Return 4 where a snapshot of the source is damaged, 3 where what was purged came again."""
+        """Return 4 where the source is damaged, 3 where purged contents came again, else 0."""
         returned = any(target.returned for target in self.targets)
         return 4 if self.problems else 3 if returned else 0
