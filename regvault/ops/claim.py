@@ -24,7 +24,8 @@ __all__ = ["claim"]
 def claim(vault: Vault, roots: Sequence[Root], progress: Progress) -> Iterator[None]:
     """Hold off prune from what `roots` need while the block runs.
 
-    On a vault that cannot be written there is no lease; that is said as a warning.
+    On a vault that cannot be written there is no lease; that is said as a warning. So is a lease
+    that someone ended meanwhile: what is then found missing is no damage of the vault.
 
     Raises:
         NotFoundError: a root is gone since it was read.
@@ -42,14 +43,27 @@ def claim(vault: Vault, roots: Sequence[Root], progress: Progress) -> Iterator[N
         )
         yield
         return
-    with lease:
-        for root in roots:
-            found = vault.read_slot(root.name, unopened=True)
-            if found is None or found.sha256 != root.sha256:
-                raise NotFoundError(
-                    f"snapshot {root.name} was forgotten just now", hint="See: regvault snapshots"
-                )
-        yield
+    try:
+        with lease:
+            _check_there(vault, roots)
+            yield
+    finally:
+        if lease.lost:
+            progress.warn(
+                f"this run's claim {lease.key} ended while it slept, or could not reach the vault: "
+                "it had not been renewed for 24 hours, so what it was to read may have been pruned",
+                hint="What is missing need not be damage. Run it again, on a snapshot that still "
+                "exists: regvault snapshots",
+            )
+
+
+def _check_there(vault: Vault, roots: Sequence[Root]) -> None:
+    for root in roots:
+        found = vault.read_slot(root.name, unopened=True)
+        if found is None or found.sha256 != root.sha256:
+            raise NotFoundError(
+                f"snapshot {root.name} was forgotten just now", hint="See: regvault snapshots"
+            )
 
 
 def _named(root: Root) -> dict[str, Any]:
