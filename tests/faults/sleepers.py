@@ -17,8 +17,8 @@ MINUTE = 60
 WHOLE = bool(os.environ.get("WHOLE"))
 #: Seconds that a process sleeps.
 NAPS = {"no time": 0, "25 hours": 25 * HOUR, "8 days": 8 * DAY}
-#: How long a reader sleeps, and whether its claim still counts.
-READS = {"23 hours": 23 * HOUR, "25 hours": 25 * HOUR, "8 days": 8 * DAY}
+#: Seconds that a reader sleeps: its claim counts for 24 hours.
+READS = {"8 days": 8 * DAY, "25 hours": 25 * HOUR, "23 hours": 23 * HOUR}
 #: Seconds that a clock is wrong by.
 JUMPS = (6 * MINUTE, 25 * HOUR, -25 * HOUR)
 if WHOLE:
@@ -38,11 +38,11 @@ def places(count: int, nap: str, share: int, naps: Iterable[str] = NAPS) -> list
     """
     if WHOLE:
         return list(range(1, count + 1))
-    # Not the very first ones, at which nothing has happened yet.
+    # Not the very first ones, at which nothing has happened yet, nor the last ones.
     every = list(naps)
     step = count / (share * len(every))
     numbers = range(1 + every.index(nap), 1 + share * len(every), len(every))
-    return [round(step * number) for number in numbers]
+    return [round(step * (number - 0.25)) for number in numbers]
 
 
 def sleeping_writer(trial: Trial, verb: str, nap: str, **sleep: Any) -> None:
