@@ -134,6 +134,8 @@ class Sleep:
 
 @dataclass
 class Counter:
+    """Counts the operations of a process, and stops it at the one that it is to sleep at."""
+
     sleep: Sleep
     done: int = 0
     awake: bool = False  # after it has slept

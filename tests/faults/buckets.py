@@ -70,6 +70,14 @@ def _serve() -> str:
     return f"http://127.0.0.1:{server.port}"
 
 
+@lru_cache
+def _contents(source: Path) -> dict[str, bytes]:
+    store = LocalStore(str(source))
+    found = tree(store)
+    store.close()
+    return found
+
+
 class OnS3:
     """Vaults in buckets."""
 
@@ -100,7 +108,7 @@ class OnS3:
         self._moto.create_bucket(bucket, _REGION)
         self._buckets.append(bucket)
         _Handler.timelines[bucket] = self._timeline
-        for key, data in tree(LocalStore(str(source))).items():
+        for key, data in _contents(source).items():
             self._moto.put_object(bucket, key, data)
         return f"s3://{bucket}"
 

@@ -104,9 +104,12 @@ def sleeping_reader(trial: Trial, verb: str, nap: str, **sleep: Any) -> None:
         assert code == 0 or "was forgotten just now" in said, (where, said)
     if claimed and code == 4:
         assert "ended while it slept" in said, (where, said)
+        assert not trial.records("verifications"), where
     assert code in {0, 4, 5, 6, 10}, (where, said)
     if verb == "restore":
-        found = tree(LocalStore(str(trial.root / "target"), create=True))
+        target = LocalStore(str(trial.root / "target"), create=True)
+        found = tree(target)
+        target.close()
         wanted = trial.held[1]
         assert found.items() <= wanted.items(), where
         assert code or found == wanted, where

@@ -201,6 +201,11 @@ class Trial:
             ]
         return sum((body["role"], body["state"]) == (role, "live") for body in bodies)
 
+    def records(self, kind: str) -> list[str]:
+        """Return the keys of the records of a kind."""
+        with self.place.copied("vault") as store:
+            return [entry.key for entry in store.list(f"records/{kind}/")]
+
     def check(self, where: object) -> dict[str, list[int]]:
         """Every committed snapshot restores byte for byte; return their numbers."""
         found: dict[str, list[int]] = {}
