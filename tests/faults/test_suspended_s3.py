@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -57,9 +57,10 @@ def trial(root: Path, verb: str) -> Trial:
 @lru_cache
 def requests(verb: str) -> int:
     """Return how many requests a command makes."""
-    counted = trial(Path(mkdtemp(prefix="counted-")) / "trial", verb)
-    count = counted.operations(getattr(counted, verb))
-    counted.remove()
+    with TemporaryDirectory() as root:
+        counted = trial(Path(root) / "trial", verb)
+        count = counted.operations(getattr(counted, verb))
+        counted.remove()
     return count
 
 
