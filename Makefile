@@ -57,7 +57,7 @@ test-faults: .venv/.installed ## Crash, fail, cut the power at every operation; 
 	  $(addprefix --ignore=,$(MANY)) tests/hostile/test_hostile_bounds.py $(ARGS)
 
 # Several at once: interleaved, suspended, with clocks that jump.
-MANY := tests/faults/test_suspended.py tests/faults/test_clocks.py
+MANY := $(addprefix tests/faults/,test_suspended.py test_suspended_s3.py test_clocks.py)
 
 .PHONY: test-interleavings
 test-interleavings: .venv/.installed ## Many at once: every order of their requests, suspended processes, clocks that jump

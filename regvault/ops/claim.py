@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from regvault.errors import CredentialError, NotFoundError, StoreAccessError
@@ -17,20 +18,33 @@ if TYPE_CHECKING:
     from regvault.vault.root import Root
     from regvault.vault.vault import Vault
 
-__all__ = ["claim"]
+__all__ = ["Claim", "claim"]
+
+
+@dataclass(slots=True)
+class Claim:
+    """A claim while its block runs, and after that.
+
+    Attributes:
+        lost: someone ended it meanwhile. Known when the block has ended.
+    """
+
+    lost: bool = False
 
 
 @contextlib.contextmanager
-def claim(vault: Vault, roots: Sequence[Root], progress: Progress) -> Iterator[None]:
+def claim(vault: Vault, roots: Sequence[Root], progress: Progress) -> Iterator[Claim]:
     """Hold off prune from what `roots` need while the block runs.
 
-    On a vault that cannot be written there is no lease; that is said as a warning.
+    On a vault that cannot be written there is no lease; that is said as a warning. So is a lease
+    that someone ended meanwhile: what is then found missing is no damage of the vault.
 
     Raises:
         NotFoundError: a root is gone since it was read.
     """
+    held = Claim()
     if is_past(vault.store):
-        yield  # no prune reaches it
+        yield held  # no prune reaches it
         return
     named = [_named(root) for root in roots]
     try:
@@ -40,18 +54,32 @@ def claim(vault: Vault, roots: Sequence[Root], progress: Progress) -> Iterator[N
             f"{vault.store.location} cannot be written, so no lease protects what is being read",
             hint="Do not prune this vault meanwhile.",
         )
-        yield
+        yield held
         return
-    with lease:
-        for root in roots:
-            found = vault.read_slot(root.name, unopened=True)
-            if found is None or found.sha256 != root.sha256:
-                raise NotFoundError(
-                    f"snapshot {root.name} was forgotten just now", hint="See: regvault snapshots"
-                )
-        # What a purge or a repair deleted before it could see the claim, amendments tell now.
-        vault.look_again()
-        yield
+    try:
+        with lease:
+            _check_there(vault, roots)
+            # What a purge or a repair deleted before it could see the claim, amendments tell now.
+            vault.look_again()
+            yield held
+    finally:
+        held.lost = lease.lost
+        if held.lost:
+            progress.warn(
+                f"this run's claim {lease.key} ended while it slept, or could not reach the vault: "
+                "it had not been renewed for 24 hours, so what it was to read may have been pruned",
+                hint="What is missing need not be damage. Run it again, on a snapshot that still "
+                "exists: regvault snapshots",
+            )
+
+
+def _check_there(vault: Vault, roots: Sequence[Root]) -> None:
+    for root in roots:
+        found = vault.read_slot(root.name, unopened=True)
+        if found is None or found.sha256 != root.sha256:
+            raise NotFoundError(
+                f"snapshot {root.name} was forgotten just now", hint="See: regvault snapshots"
+            )
 
 
 def _named(root: Root) -> dict[str, Any]:

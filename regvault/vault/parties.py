@@ -186,6 +186,11 @@ class Holding:
                 self.check()
             self._body = body
 
+    @property
+    def lost(self) -> bool:
+        """Whether it is known to have been ended by someone else."""
+        return self._lost is not None
+
     def check(self) -> None:
         """Raise LeaseLostError once it is known to be lost."""
         if self._lost is not None:

@@ -263,8 +263,8 @@ MUTANTS = [
     Mutant(
         "claim-looks-again",
         "ops/claim.py",
-        "            if found is None or found.sha256 != root.sha256:\n",
-        "            if False:\n",
+        "        if found is None or found.sha256 != root.sha256:\n",
+        "        if False:\n",
         "A reader looks, once its claim is written, whether its roots are still there.",
         (PRUNE + "TestWhoIsAtWork::test_a_claim_that_came_too_late_is_told_so", INTERLEAVED + "[reader-forget-prune-1-0-0]"),
     ),

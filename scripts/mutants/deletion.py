@@ -372,7 +372,7 @@ MUTANTS = [
     Mutant(
         "claim-amendments",
         "ops/claim.py",
-        "        vault.look_again()\n",
+        "            vault.look_again()\n",
         "",
         "A reader learns what a purge deleted before it could see the claim.",
         ("ops/test_purge_and_copy.py::test_a_reader_that_claims_looks_at_amendments_again",),

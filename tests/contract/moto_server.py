@@ -76,11 +76,16 @@ def _key_response(self: responses.S3Response, request: Any, *rest: Any) -> Any:
     return fault[1] if fault is not None and fault[0] == "after" else answer
 
 
-def start() -> tuple[str, Callable[[], None]]:
-    """Return the URL of a server, and what stops it."""
+def mend() -> None:
+    """Bring moto closer to S3, in this process."""
     responses.S3Response.put_object = _put
     responses.S3Response.key_response = _key_response
     models.FakeKey.dispose = lambda _self, _garbage=False: None  # whoever drops it last closes it
+
+
+def start() -> tuple[str, Callable[[], None]]:
+    """Return the URL of a server, and what stops it."""
+    mend()
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

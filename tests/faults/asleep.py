@@ -1,8 +1,9 @@
 """A process that runs one command of regvault and is stopped before one of its operations.
 
 It is forked from a server that has loaded regvault already, with a process id, a lease and file
-descriptors of its own. Before its n-th call on what lies below a directory it stops itself with
-SIGSTOP; whoever started it goes on with something else and wakes it with SIGCONT.
+descriptors of its own. Before its n-th call on what lies below a directory, or its n-th request for
+a bucket, it stops itself with SIGSTOP; whoever started it goes on with something else and wakes it
+with SIGCONT.
 
 Time passes in jumps that all processes see alike, by a file: what they read of the clocks, and
 what the file system says of when a file was written. (To move the clock alone would make every
@@ -106,7 +107,7 @@ class Sleep:
 
     Attributes:
         timeline: file of the time that it lives in.
-        below: directories whose operations count.
+        below: directory whose operations count, or `s3://BUCKET`, whose requests do.
         at: it stops before this one, counted from 1, or before the first call of this name below a
             directory of this name; 0 for none.
         notes: file that it writes down what it was about to do, or how many operations it did.
@@ -115,20 +116,26 @@ class Sleep:
         skew_s: seconds that its clock is ahead of that of the file system, from the moment on
             that it wakes up.
         late: threads that wait for a time do not see jumps: they come to run last of all.
+        answered: it stops after that request was done, before it looks at the answer.
+        environment: what it has besides that of the server that it is forked from.
     """
 
     timeline: Path
-    below: tuple[Path, ...]
+    below: str
     notes: Path
     at: int | tuple[str, str] = 0
     host: str = ""
     boot: str = ""
     skew_s: float = 0
     late: bool = False
+    answered: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
-class _Counter:
+class Counter:
+    """Counts the operations of a process, and stops it at the one that it is to sleep at."""
+
     sleep: Sleep
     done: int = 0
     awake: bool = False  # after it has slept
@@ -138,12 +145,20 @@ class _Counter:
         with suppress(OSError):
             path = os.readlink(f"/proc/self/fd/{where}") if isinstance(where, int) else where
             text = os.fsdecode(path)
-            return any(text == str(b) or text.startswith(f"{b}/") for b in self.sleep.below)
+            return text == self.sleep.below or text.startswith(f"{self.sleep.below}/")
         return False
 
     def before(self, call: str, where: Any, name: Any = "") -> None:
+        if self.counts(call, where, name):
+            self.stop()
+
+    def stop(self) -> None:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def counts(self, call: str, where: Any, name: Any = "") -> bool:
+        """Count an operation; return whether it is the one to stop at."""
         if not self._is_below(where):
-            return
+            return False
         with suppress(OSError):
             where = os.readlink(f"/proc/self/fd/{where}") if isinstance(where, int) else where
         with self.lock:
@@ -154,14 +169,14 @@ class _Counter:
                 if isinstance(at, int)
                 else call == at[0] and os.fsdecode(where).endswith(at[1])
             ):
-                return
+                return False
             what = {"call": call, "in": os.fsdecode(where), "name": os.fsdecode(name)}
             self.sleep.notes.write_text(json.dumps(what))
             self.awake = True
-        os.kill(os.getpid(), signal.SIGSTOP)
+        return True
 
 
-def _stand_between(counter: _Counter) -> None:
+def _stand_between(counter: Counter) -> None:
     """Count the calls of the kernel that LocalStore makes."""
 
     def named(call: str) -> Any:
@@ -199,7 +214,7 @@ def _stand_between(counter: _Counter) -> None:
     local_tree.syncfs = lambda fd: counter.before("syncfs", fd)  # type: ignore[assignment]
 
 
-def _live_in(timeline: Timeline, counter: _Counter) -> None:
+def _live_in(timeline: Timeline, counter: Counter) -> None:
     """Let clocks and times of files be those of the timeline."""
 
     def skew_ns() -> int:
@@ -250,12 +265,16 @@ def _waiting(real: Any) -> Any:
 
 def work(words: list[str], sleep: Sleep, said: Path) -> None:
     """Be the process."""
+    import s3_requests  # and botocore: the server has loaded them already
+
     fd = _REAL["open"](said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(fd, 1)
     os.dup2(fd, 2)
     sys.stdout, sys.stderr = (os.fdopen(os.dup(fd), "w", buffering=1) for _ in range(2))
-    counter = _Counter(sleep)
+    os.environ.update(sleep.environment)
+    counter = Counter(sleep)
     _stand_between(counter)
+    s3_requests.stand_between(counter)
     _live_in(Timeline(sleep.timeline), counter)
     if sleep.host:
         socket.gethostname = lambda: sleep.host
@@ -299,7 +318,7 @@ class Process:
         cls._begun = True
         before = os.environ.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        cls._context.set_forkserver_preload(["asleep"])
+        cls._context.set_forkserver_preload(["asleep", "s3_requests"])
         forkserver.ensure_running()
         if before is None:
             del os.environ["PYTHONPATH"]

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-# The worlds that the tests of the verbs act in.
+# The worlds that the tests of the verbs act in, and moto as S3.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "ops"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "contract"))
 
 import figures
 from inline import no_threads

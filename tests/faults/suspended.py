@@ -1,17 +1,16 @@
-"""Vaults on a disk that processes are suspended in, and what must be true of them afterwards."""
+"""Vaults that processes are suspended in, and what must be true of them afterwards."""
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, NamedTuple
 
 from asleep import Process, Sleep, Timeline
+from vault_places import OnDisk, Place
 from world import World, noise, tree
 
 from regvault.model.progress import NO_PROGRESS
@@ -95,18 +94,22 @@ class Trial:
     Args:
         root: an empty directory.
         vault: which of the template's vaults is the vault.
-        days: that pass before it begins, so that all that is there is old.
+        place: where it is.
+
+    Attributes:
+        time: that passes; three days before it begins, so that all that is there is old.
+        vault: what commands call it.
     """
 
-    def __init__(self, root: Path, vault: str = "vault", days: float = 3) -> None:
+    def __init__(self, root: Path, vault: str = "vault", place: type[Place] = OnDisk) -> None:
         self.root = root
         self.made = template()
         self.held = self.made.held
         root.mkdir(parents=True)
-        self.vault = root / "vault"
-        shutil.copytree(self.made.root / vault, self.vault)
         self.time = Timeline(root / "time.json")
-        self.time.jump(days * DAY)
+        self.place = place(root, self.time)
+        self.vault = self.place.fill("vault", self.made.root / vault)
+        self.time.jump(3 * DAY)
         self._number = 0
 
     @property
@@ -122,9 +125,9 @@ class Trial:
     def prune(self) -> tuple[object, ...]:
         return ("prune", "--vault", self.vault, "--yes", *ALONE)
 
-    @property
+    @cached_property
     def copy(self) -> tuple[object, ...]:
-        origin = self.made.root / "taken"
+        origin = self.place.fill("origin", self.made.root / "taken")
         return ("copy", "--from", origin, "--to", self.vault, *ALONE)
 
     @property
@@ -143,10 +146,17 @@ class Trial:
     def start(self, words: tuple[object, ...], host: str = "alpha", **more: Any) -> Process:
         """Begin a command on a host; see `Sleep` for what else may be done to it."""
         self._number += 1
-        notes = self.root / f"{self._number}.json"
-        os.environ["REGVAULT_CACHE"] = str(self.root / f"cache-{host}")
         sleep = Sleep(
-            self.root / "time.json", (self.vault,), notes, host=host, boot=HOSTS[host], **more
+            self.root / "time.json",
+            self.vault,
+            self.root / f"{self._number}.json",
+            host=host,
+            boot=HOSTS[host],
+            environment={
+                **self.place.environment,
+                "REGVAULT_CACHE": str(self.root / f"cache-{host}"),
+            },
+            **more,
         )
         return Process(words, sleep, self.root / f"{self._number}.txt")
 
@@ -173,50 +183,47 @@ class Trial:
         if not process.stopped():
             return process, "not stopped"
         what = json.loads(notes.read_text())
-        where = what["in"].removeprefix(str(self.vault))
+        where = what["in"].removeprefix(self.vault)
         return process, f"{what['call']} {where} {what['name']}"
 
     def locked(self) -> bool:
         """Say whether someone holds the lock of the file system that swaps are made under."""
-        try:
-            with (self.vault / ".regvault-lock").open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
-            return True
-        return False
+        return self.place.locked("vault")
 
     def live(self, role: str) -> int:
         """Return how many leases of writers, or of readers, are live."""
-        made = world(self.root, "vault")
-        id_ = made.vault().id
-        bodies = [
-            read_document(made.store.get(key), key, types=("lease",), vault=id_).body
-            for key in made.keys("leases/")
-        ]
-        made.store.close()
+        with self.place.copied("vault") as store:
+            made = World(store=store)
+            id_ = made.vault().id
+            bodies = [
+                read_document(store.get(key), key, types=("lease",), vault=id_).body
+                for key in made.keys("leases/")
+            ]
         return sum((body["role"], body["state"]) == (role, "live") for body in bodies)
+
+    def records(self, kind: str) -> list[str]:
+        """Return the keys of the records of a kind."""
+        with self.place.copied("vault") as store:
+            return [entry.key for entry in store.list(f"records/{kind}/")]
 
     def check(self, where: object) -> dict[str, list[int]]:
         """Every committed snapshot restores byte for byte; return their numbers."""
-        # In a copy: a verification writes a lease, by a clock that is not that of the trial.
-        shutil.copytree(self.vault, self.root / "looked-at")
-        made = world(self.root, "looked-at")
         found: dict[str, list[int]] = {}
-        for name in made.vault().registries():
-            for root in made.roots(name):
-                number = root.name.sequence
-                # Whatever came after the second, or is of another registry, has the same images.
-                wanted = self.held[min(number, 3) if name == NAME else 3]
-                assert made.restored(number, registry=name) == wanted, (where, root.name)
-                found.setdefault(name, []).append(number)
-        made.verified()
-        made.store.close()
-        shutil.rmtree(made.store.root)
+        # In a copy: a verification writes a lease, by a clock that is not that of the trial.
+        with self.place.copied("vault") as store:
+            made = World(store=store, name=NAME)
+            for name in made.vault().registries():
+                for root in made.roots(name):
+                    number = root.name.sequence
+                    # Whatever came after the second, or is of another registry, has the same.
+                    wanted = self.held[min(number, 3) if name == NAME else 3]
+                    assert made.restored(number, registry=name) == wanted, (where, root.name)
+                    found.setdefault(name, []).append(number)
+            made.verified()
         return found
 
     def remove(self) -> None:
+        self.place.remove()
         shutil.rmtree(self.root)
 
     def converge(self, where: object) -> None:

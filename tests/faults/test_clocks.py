@@ -1,26 +1,22 @@
 """A clock that jumps beside real processes: no live lease is ended, and nothing needed goes.
 
 Invariant 5, rule 1. One process is stopped by SIGSTOP for a moment, so that others surely find it
-at work; then a clock jumps.
+at work; then a clock jumps. (On S3: `test_suspended_s3.py`.)
 """
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 from asleep import Process
 from figures import tried
+from sleepers import JUMPS, MINUTE, wrong_client, wrong_pruner
 from suspended import DAY, HOUR, NAME, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MINUTE = 60
-JUMPS = (6 * MINUTE, 25 * HOUR, -25 * HOUR)
-if os.environ.get("WHOLE"):
-    JUMPS += (-6 * MINUTE, 8 * DAY)
 #: Shares of its operations after which a process is stopped.
 STOPS = (0.4, 0.8)
 
@@ -46,21 +42,8 @@ def test_a_client_whose_clock_is_not_that_of_the_store(jump_s, tmp_path):
     """A writer's clock jumps while it works, another's is wrong from the beginning."""
     counted = Trial(tmp_path / "count")
     for at in stops(counted, counted.snapshot):
-        trial = Trial(tmp_path / str(at))
-        sleeper, what = trial.sleeper(trial.snapshot, at, skew_s=jump_s)
-        where = (jump_s, at, what)
         tried("clocks of clients that jump")
-        trial.time.jump(MINUTE)  # else the other one takes part in the race of who came first
-        # By a wrong clock nothing is destroyed, and by a right one nothing that lives.
-        assert trial.run(trial.prune, "beta", skew_s=jump_s) == 5, where
-        assert trial.run(trial.snapshot, "beta", skew_s=jump_s) == 11, where
-        trial.must(trial.snapshot_of("lab"), "beta", skew_s=jump_s)
-        assert trial.run(trial.prune, "beta") == 11, where
-        assert trial.live("writer") == 1, where
-        sleeper.wake()
-        assert sleeper.ended() == 0, (where, sleeper.said.read_text())
-        assert trial.check(where) == {"lab": [1], NAME: [2, 3]}
-        trial.converge(where)
+        wrong_client(Trial(tmp_path / str(at)), jump_s, at=at)
 
 
 @pytest.mark.parametrize("jump_s", JUMPS)
@@ -68,14 +51,8 @@ def test_a_pruner_whose_clock_jumps(jump_s, tmp_path):
     """In the middle of a prune: it goes on by the time of the store, or stops."""
     counted = Trial(tmp_path / "count")
     for at in stops(counted, counted.prune):
-        trial = Trial(tmp_path / str(at))
-        trial.must(trial.snapshot_of("lab"))
-        sleeper, what = trial.sleeper(trial.prune, at, skew_s=jump_s)
-        where = (jump_s, at, what)
         tried("clocks of clients that jump")
-        sleeper.wake()
-        assert sleeper.ended() in {0, 5}, (where, sleeper.said.read_text())
-        trial.converge(where)
+        wrong_pruner(Trial(tmp_path / str(at)), jump_s, at=at)
 
 
 @pytest.mark.parametrize("jump_s", [jump for jump in JUMPS if jump < 2 * DAY])

@@ -248,6 +248,25 @@ class TestWhoIsAtWork:
         with pytest.raises(LeaseLostError):
             lease.renew()
 
+    def test_a_reader_whose_claim_ended_is_told_that_what_it_misses_is_no_damage(
+        self, made, monkeypatch
+    ):
+        """Rule 11: it slept for more than a day, so that a prune took it for dead."""
+        days(made, 2)
+        vault, listener = made.vault(), Listener()
+        first = made.root(1)
+        with claim(vault, [first], listener):
+            forget(made, 1)
+            monkeypatch.setattr("regvault.vault.certain.seen_dead", lambda _: True)
+            assert pruned(made).condemned[0] > 0
+            with pytest.raises(VaultDamagedError):
+                list(vault.object_list(first))
+        (said,) = listener.warnings
+        assert "ended while it slept" in said
+        with claim(vault, [made.root(2)], listener):
+            pass
+        assert listener.warnings == [said]
+
     def test_what_an_unfinished_run_stored_is_kept(self, made):
         """A first full that was interrupted goes on from where it was, for 7 days."""
         days(made, 2)

@@ -6,11 +6,12 @@ import contextlib
 from typing import Any
 
 import pytest
-from world import World, blob_key, current_key, digest_of, flip, noise, tree
+from world import Before, World, blob_key, current_key, digest_of, flip, noise, tree
 
 from regvault.errors import UsageError, VaultDamagedError
 from regvault.ops.sample import change_sample
 from regvault.ops.verify.data import parse_sample
+from regvault.vault.parties import end, read_held
 
 DEPTHS = ("quick", "metadata", "data")
 
@@ -197,6 +198,24 @@ def test_a_vault_that_cannot_be_written_is_verified_all_the_same(kept):
     assert not result.recorded
     assert kept.progress.warnings
     assert tree(kept.store) == before
+
+
+def test_what_a_prune_took_from_a_verify_that_slept_is_not_recorded_as_damage(kept):
+    """Invariant 9: its claim had ended, so what it misses may belong to no snapshot any more."""
+
+    def sleep() -> None:
+        vault = kept.vault()
+        key = kept.keys("leases/")[-1]
+        body, etag, _ = read_held(kept.store, vault.id, key)
+        assert body["role"] == "reader"
+        assert end(kept.store, vault.id, key, body, etag)
+        kept.lose(kept.some("blobs"))
+
+    result = kept.verify(store=Before(kept.store, "list", "blobs/", sleep))
+    assert result.exit_code() == 4
+    assert "ended while it slept" in kept.progress.warnings[-1]
+    assert not result.recorded
+    assert not kept.keys("records/verifications/")
 
 
 # -- restore -------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from regvault.errors import RegvaultError
 from regvault.model.progress import NO_PROGRESS
-from regvault.ops.claim import claim
+from regvault.ops.claim import Claim, claim
 from regvault.ops.verify.closures import check_closures
 from regvault.ops.verify.data import Sample, check_data, check_known
 from regvault.ops.verify.documents import check_chains, check_documents
@@ -64,7 +64,7 @@ class VerifyResult:
         snapshots: how many were verified.
         report: what was found.
         seconds: it took.
-        recorded: whether a record of it could be written into the vault.
+        recorded: whether a record of it was written into the vault.
     """
 
     depth: str
@@ -96,11 +96,13 @@ def verify(vault: Vault, options: VerifyOptions, *, progress: Progress) -> Verif
     depth = "quick" if options.quick else ("metadata" if data is None else "data")
     result = VerifyResult(depth)
     report = result.report
-    roots = _examine(vault, options, report, progress)
+    roots, held = _examine(vault, options, report, progress)
     result.snapshots = len(roots)
     result.seconds = (time.time_ns() - started) / 1e9
     if is_past(vault.store):
         return result  # nobody can write there what was found
+    if held.lost and report.count:
+        return result  # what was pruned meanwhile is not to be told others as damage
     try:
         write_record(
             vault.store,
@@ -136,12 +138,13 @@ def examine(
     Nothing is recorded.
     """
     report = Report()
-    return _examine(vault, options, report, progress), report
+    roots, _ = _examine(vault, options, report, progress)
+    return roots, report
 
 
 def _examine(
     vault: Vault, options: VerifyOptions, report: Report, progress: Progress
-) -> list[Root]:
+) -> tuple[list[Root], Claim]:
     registries = vault.registries()
     progress.phase("Reading roots", total_items=len(registries))
     roots: list[Root] = []
@@ -151,11 +154,11 @@ def _examine(
     # The local cache could be wrong too: all segments are read here anyway.
     catalog = Catalog(vault.store, None, vault.seal)
     try:
-        with claim(vault, roots, progress):
+        with claim(vault, roots, progress) as held:
             _check(vault, roots, catalog, options, report, progress)
     finally:
         catalog.close()
-    return roots
+    return roots, held
 
 
 def _check(
