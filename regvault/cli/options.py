@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from regvault.config import units
+from regvault.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,9 +138,19 @@ def vault_at_option(function: F) -> F:
 
 def endpoint_option(function: F) -> F:
     """Add `--endpoint-url` as `endpoint_url`."""
+
+    def check(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+        from regvault.model.location import endpoint_problem
+
+        problem = None if value is None else endpoint_problem(value)
+        if problem is not None:
+            raise UsageError(f"--endpoint-url: {problem[0]}", hint=problem[1])
+        return value
+
     return click.option(
         "--endpoint-url",
         metavar="URL",
+        callback=check,
         help="The S3 endpoint; else as configured, $AWS_ENDPOINT_URL_S3, $AWS_ENDPOINT_URL.",
     )(function)
 

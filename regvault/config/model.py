@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import UTC, tzinfo
 from functools import cached_property
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema
@@ -16,7 +15,7 @@ from regvault.config.rules import Check, RetentionRules, Settings, Span, text_of
 from regvault.config.secrets import SecretRef, parse_secret_ref
 from regvault.config.units import parse_rate
 from regvault.errors import UsageError
-from regvault.model.location import Location, Role, parse_location
+from regvault.model.location import Location, Role, endpoint_problem, parse_location
 from regvault.oci.grammar import InvalidNameError, glob_matcher
 from regvault.policy.rule321 import Declared, Rule
 from regvault.vault.keys import REGISTRY_NAME
@@ -66,18 +65,9 @@ def _glob(value: Any) -> str:
 
 def _url(value: Any) -> str:
     text = text_of(value)
-    try:
-        parts = urlsplit(text)
-        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good:
-        raise wrong("not the URL of a server", "One is written https://HOST or http://HOST:PORT.")
-    if parts.username is not None or parts.password is not None:
-        raise wrong(
-            "a URL must not have credentials in it",
-            "Name them by access_key_id and secret_access_key, or by profile.",
-        )
+    problem = endpoint_problem(text)
+    if problem is not None:
+        raise wrong(*problem)
     return text
 
 

@@ -19,10 +19,19 @@ import re
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 from regvault.errors import UsageError
 
-__all__ = ["Kind", "Location", "Role", "is_location", "parse_location", "redact"]
+__all__ = [
+    "Kind",
+    "Location",
+    "Role",
+    "endpoint_problem",
+    "is_location",
+    "parse_location",
+    "redact",
+]
 
 
 class Kind(StrEnum):
@@ -243,3 +252,20 @@ def _normal(path: str) -> str:
 
 def _below(outer: str, inner: str) -> bool:
     return not outer or inner == outer or inner.startswith(f"{outer}/")
+
+
+def endpoint_problem(text: str) -> tuple[str, str] | None:
+    """Return what is wrong with the URL of a server, and how one is written; None: nothing."""
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        return "not the URL of a server", "One is written https://HOST or http://HOST:PORT."
+    if parts.username is not None or parts.password is not None:
+        return (
+            "a URL must not have credentials in it",
+            "Name them by access_key_id and secret_access_key, or by profile.",
+        )
+    return None

@@ -72,7 +72,9 @@ def read_chain(vault: Vault, name: str, confirmations: list[dict[str, Any]]) -> 
         listed = ", ".join(map(str, first)) + (", ..." if count > 5 else "")
         chain.damage.append(
             Damage(
-                f"{count} slots of the chain are gone ({listed}): no slot is ever emptied",
+                f"of the chain {listed} "
+                + ("is gone" if count == 1 else f"are gone, {count} slots")
+                + ": no slot is ever emptied",
                 "Someone deleted them, or the store does not list all; compare with a second copy.",
             )
         )

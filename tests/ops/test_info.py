@@ -145,7 +145,7 @@ def test_damaged_and_missing_roots_make_exit_code_4(lab):
     assert (found.exit_code(), prod["status"], prod["snapshots"]) == (4, "error", 2)
     messages = " ".join(issue["message"] for issue in prod["issues"])
     assert "snapshots/prod/00000001.json is damaged" in messages
-    assert "1 slots of the chain are gone (3)" in messages
+    assert "of the chain 3 is gone" in messages
 
 
 def test_a_damaged_record_or_object_list_hides_nothing_else(lab):

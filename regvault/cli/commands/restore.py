@@ -280,11 +280,13 @@ def _show(app: App, plan: RestorePlan, result: RestoreResult | None, target: str
             f"kept {result.blobs_kept}, replaced {result.blobs_replaced}."
         )
         if result.links_written or result.tags_written:
-            console.note(
-                f"{fmt.count(result.links_written, 'link')} and "
-                f"{fmt.count(result.tags_written, 'tag')} are new. Restart a registry that serves "
-                "from there: it caches."
-            )
+            written = fmt.count(result.tags_written, "tag")
+            if result.links_written:
+                links = fmt.count(result.links_written, "link")
+                serves = "Restart a registry that serves from there: it caches."
+                console.note(f"{links} and {written} are new. {serves}")
+            else:
+                console.note(f"{written} are new.")
     _show_moved(app, plan, result)
     if plan.purged_count:
         console.note(f"Purged from the vault, and not restored ({plan.purged_count}):")
