@@ -85,7 +85,7 @@ class BlobReader:
         """Return whether an object of the snapshot's own list holds a blob, by its name."""
         objects = self._objects
         return objects is not None and (
-            any(objects.has(place.key) for place in self._catalog.find_name(name))
+            any(objects.holds(place.key) for place in self._catalog.find_name(name))
             or bool(objects.variants(blob_key(name)))
         )
 
@@ -94,7 +94,8 @@ class BlobReader:
         found = self._catalog.find(digest)
         objects = self._objects
         if objects is not None:
-            found = [place for place in found if not objects.replaced(place.key)]
+            here = ((place, objects.here(place.key)) for place in found)
+            found = list(dict.fromkeys(p._replace(key=key) for p, key in here if key is not None))
             if len(found) > 1:
                 found.sort(key=lambda place: not objects.has(place.key))
         return found

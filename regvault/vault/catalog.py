@@ -173,13 +173,17 @@ class Catalog:
         return self._with_cache(lambda cache: cache.end_of(key))
 
     def uncovered(self, objects: ObjectList) -> list[ObjectRef]:
-        """Return those packs and meta objects of a list of which no line tells the members."""
-        covered = self._covered()
+        """Return those packs and meta objects of a list of which no line tells the members.
+
+        What a copy has under another name, lines of its first name tell.
+        """
+        told = self._covered()
+        here = {objects.here(key) for key in objects.changes() if key in told}
         return [
             ref
             for prefix in recover.PREFIXES
             for ref in objects.with_prefix(prefix)
-            if ref.key not in covered
+            if ref.key not in told | here
         ]
 
     def objects(self) -> set[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from regvault.errors import VaultDamagedError
 from regvault.oci.grammar import parse_number
 from regvault.vault.fields import count, sha256, text
-from regvault.vault.keys import check_key
+from regvault.vault.keys import check_key, plain_key
 from regvault.vault.tree import ChunkRef, Tree, TreeBuilder, TreeRef
 
 if TYPE_CHECKING:
@@ -222,6 +222,23 @@ class ObjectList:
     def replaced(self, key: str) -> bool:
         """Return whether an amendment put another object in the place of `key`, or purged it."""
         return key in self._amendments and not self.has(key)
+
+    def here(self, key: str) -> str | None:
+        """Return the key that an object of a catalog line lies under here; None: it was replaced.
+
+        A copy may have a pack or a meta object under a renamed key: it has the same bytes, since
+        its name states their digest, and lines of the original name tell what lies in it.
+        """
+        if not self.replaced(key):
+            return key
+        ref = self._amended(key)
+        named = ref is not None and key.startswith(("meta/", "packs/"))
+        return ref.key if ref and named and plain_key(ref.key) == plain_key(key) else None
+
+    def holds(self, key: str) -> bool:
+        """Return whether the object that a catalog line names is in the list, as it lies here."""
+        here = self.here(key)
+        return here is not None and self.has(here)
 
     def brought_keys(self, *, but: Amendments) -> list[str]:
         """Return the keys that amendments put in the place of others, but some of these."""

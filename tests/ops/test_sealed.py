@@ -21,6 +21,7 @@ from regvault.errors import (
 )
 from regvault.model.progress import NO_PROGRESS
 from regvault.ops.check.record import _body
+from regvault.ops.confirm import confirm, plan_confirm
 from regvault.ops.copy import CopyOptions, copy
 from regvault.ops.find import find_digest
 from regvault.ops.forget import forget, plan_forget, plan_forget_named
@@ -41,7 +42,7 @@ from regvault.vault.catalog import Catalog
 from regvault.vault.create import Sealing, create_vault
 from regvault.vault.envelope import write_document
 from regvault.vault.keyring import key_records, write_key_record
-from regvault.vault.keys import KEY_RECORDS, VAULT_JSON, new_run_id
+from regvault.vault.keys import KEY_RECORDS, VAULT_JSON, new_run_id, plain_key
 from regvault.vault.objectlist import ObjectRef
 from regvault.vault.signing import Keys, SigningKey, UntrustedError
 from regvault.vault.vault import Vault
@@ -526,6 +527,34 @@ def test_a_first_copy_that_was_interrupted_goes_on(made, checksums, monkeypatch)
     assert checksums == (("open", max(left)) not in again.calls)
     assert_whole(target)
     assert_restores(target)
+
+
+def test_a_copy_is_whole_though_nobody_could_tell_what_lies_under_another_name(made):
+    """What was condemned in it came back in the original: the copier has no key for a segment."""
+    target = second(made)
+    copied(made, target)
+    doomed = {entry.key for entry in made.registry.list() if REPOSITORIES[1] in entry.key}
+    kept = {key: made.registry.get(key) for key in doomed}
+    for key in doomed:
+        made.registry.delete(key)
+    held = plan_confirm(opened(made, AS_HOST), made.snapshot().root)
+    confirm(opened(made, AS_HOST), held, by="me", reason="moved")
+    copied(made, target)
+    vault = opened(target, AS_NOBODY)
+    (chain,) = vault.registries()
+    (second_root,) = [root for root in vault.roots(chain) if root.name.sequence == 2]
+    forget(vault, plan_forget_named(vault, [second_root]), progress=NO_PROGRESS)
+    plan = plan_prune(vault, progress=NO_PROGRESS, threads=1, grace_s=-1)
+    prune(vault, plan, progress=NO_PROGRESS, threads=1, grace_s=-1)
+    plan.close()
+    for key, data in kept.items():
+        made.registry.put(key, data)
+    made.snapshot()
+    copied(made, target)
+    assert any(plain_key(key).count(".") < key.count(".") for key in target.keys("packs/"))
+    for keys in (AS_ALICE, AS_HOST, AS_NOBODY):
+        assert verified(target, keys).report.problems == []
+    assert restored(target, 4) == restored(made, 4)
 
 
 def test_new_recipients_of_the_original_are_known_in_the_copy(made):

@@ -108,7 +108,7 @@ def _remembering(catalog: Catalog, objects: ObjectList) -> Callable[[str], bool]
 
     @lru_cache(maxsize=_REMEMBERED)
     def listed(key: str) -> bool:
-        return objects.has(key)
+        return objects.holds(key)
 
     @lru_cache(maxsize=_REMEMBERED)
     def holds(digest: str) -> bool:
