@@ -178,12 +178,12 @@ class Catalog:
         What a copy has under another name, lines of its first name tell.
         """
         told = self._covered()
-        here = {objects.here(key) for key in objects.changes() if key in told}
+        told = told | {objects.here(key) or "" for key in objects.changes() if key in told}
         return [
             ref
             for prefix in recover.PREFIXES
             for ref in objects.with_prefix(prefix)
-            if ref.key not in told | here
+            if ref.key not in told
         ]
 
     def objects(self) -> set[str]:
