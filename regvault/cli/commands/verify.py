@@ -12,9 +12,12 @@ from regvault.cli.options import transfer_options, vault_at_option, vault_option
 from regvault.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from regvault.cli.app import App
     from regvault.ops.verify import VerifyResult
     from regvault.ops.verify.data import Sample
+    from regvault.ops.verify.report import Problem
 
 #: Problems, and images, that are listed.
 _SHOWN = 50
@@ -106,13 +109,15 @@ def _show(app: App, result: VerifyResult, sample: Sample | None) -> None:
     lines = (f"  {repository}{image} needs {digest}" for repository, image, digest in report.images)
     for line in fmt.first(lines, len(report.images), _SHOWN):
         console.say(line)
-    warning, hint = _advice({problem.key for problem in report.problems})
+    warning, hint = _advice(report.problems)
     console.warn(warning, hint=hint)
 
 
-def _advice(keys: set[str]) -> tuple[str, str]:
-    """Say what damage of these objects means, and what to do about it."""
+def _advice(problems: Iterable[Problem]) -> tuple[str, str]:
+    """Say what problems mean, and what to do about them."""
     from regvault.vault.keys import CATALOG, CONDEMNED, LEASES, LOCKS, RECORDS
+
+    keys = {CATALOG if p.what == "uncatalogued" else p.key for p in problems}
 
     if all(key.startswith(CATALOG) for key in keys):
         return (
