@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 
 from regvault.assemble.keys import keys_of
 from regvault.config.places import endpoint_of, refuse_overlap
-from regvault.errors import NotFoundError, ObjectNotFoundError, RefusedError, UsageError
+from regvault.errors import (
+    NotFoundError,
+    ObjectNotFoundError,
+    RefusedError,
+    StoreMissingError,
+    UsageError,
+)
 from regvault.model.location import Kind
 from regvault.vault.keys import VAULT_JSON
 
@@ -140,7 +146,11 @@ def open_vault(
 
     if beside is not None:
         refuse_overlap(place, beside)
-    store = _vault_store(place, limit_upload=limit_upload, limit_download=limit_download)
+    try:
+        store = _vault_store(place, limit_upload=limit_upload, limit_download=limit_download)
+    except StoreMissingError as error:
+        error.hint = f"{error.hint}; a new vault is made with: regvault init {place.location.path}"
+        raise
     try:
         return Vault(store, keys_of(place))
     except NotFoundError:

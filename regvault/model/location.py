@@ -229,7 +229,7 @@ def _s3(rest: str, text: str) -> Location:
 
 
 def _unknown(text: str, scheme: str, role: Role | None) -> UsageError:
-    close = get_close_matches(scheme, [*Kind, *_LATER], n=1, cutoff=0.5)
+    close = get_close_matches(scheme, list(Kind), n=1, cutoff=0.5)
     hint = f"Did you mean {close[0]}:? {_hint(role)}" if close else _hint(role)
     return UsageError(f"{redact(text)!r}: there is no kind of location {scheme}:", hint=hint)
 
