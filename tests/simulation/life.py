@@ -38,6 +38,7 @@ from regvault.ops.verify.data import Sample
 from regvault.policy.retention import Retention
 from regvault.storage.memory import MemoryStore
 from regvault.storage.wrappers import CrashError, FaultyStore
+from regvault.vault.root import RootName
 from regvault.vault.sealing import Identity
 from regvault.vault.signing import Keys, SigningKey
 from regvault.vault.vault import Sealing, Vault, create_vault
@@ -234,11 +235,11 @@ class Life:
         return [] if registry is None else vault.slots(registry)
 
     def _remember(self, world: World, now: dict[str, bytes], known: set[int]) -> None:
-        new = set(self._slots(world.name)) - known
         vault = self._vault()
-        for root in vault.roots(self._chains(vault)[world.name]):
-            if root.name.sequence in new:
-                self.held[world.name, root.name.sequence] = now
+        registry = self._chains(vault)[world.name]
+        for sequence in set(vault.slots(registry)) - known:
+            if vault.read_slot(RootName(registry, sequence)) is not None:
+                self.held[world.name, sequence] = now
 
     def _copy(self, store: ObjectStore) -> None:
         target = FaultyStore(self.second)

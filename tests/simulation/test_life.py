@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 
 import pytest
 from figures import tried
 from life import Life
+
+from regvault.vault.signing import PublicKey
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +26,12 @@ def small_parts(monkeypatch):
     monkeypatch.setattr("regvault.vault.pack.FRAME_BYTES", 1000)
     for kind in (PackWriter, MetaWriter):
         monkeypatch.setitem(kind.__init__.__kwdefaults__, "limit", 4000)
+
+
+@pytest.fixture(autouse=True)
+def verified_once(monkeypatch):
+    """A signature is as right as it was: that of each document is verified once in a life."""
+    monkeypatch.setattr(PublicKey, "verifies", lru_cache(maxsize=None)(PublicKey.verifies))
 
 
 @pytest.mark.timeout(3600)
