@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -107,8 +108,12 @@ def read_chain(vault: Vault, registry: str) -> Iterator[Filled]:
         yield Filled(name, entry.modified_ns, *parse_slot(data, name, vault.id))
 
 
-def _leases(vault: Vault) -> Iterator[tuple[Entry, dict[str, Any]]]:
+def _leases(
+    vault: Vault, touched_within_s: float = math.inf
+) -> Iterator[tuple[Entry, dict[str, Any]]]:
     for entry in vault.store.list(LEASES):
+        if (vault.store.now_ns() - entry.modified_ns) / 1e9 > touched_within_s:
+            continue
         try:
             data = fetch_document(vault.store, entry.key)
         except ObjectNotFoundError:
@@ -176,9 +181,8 @@ def unfinished_since(vault: Vault, committed: set[str]) -> int | None:
         nanoseconds since the epoch, less what clocks may differ; None where there is none.
     """
     since: int | None = None
-    for entry, body in _leases(vault):
-        idle_s = (vault.store.now_ns() - entry.modified_ns) / 1e9
-        if body.get("role") != "writer" or body.get("run") in committed or idle_s > RESUME_S:
+    for entry, body in _leases(vault, RESUME_S):
+        if body.get("role") != "writer" or body.get("run") in committed:
             continue
         try:
             created = int(from_time(body["created"]).timestamp() * 1e9)
