@@ -17,7 +17,8 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from world import BASE, World, blob_key, digest_of, flip, noise, tree
+from contents import linked, without
+from world import World, digest_of, flip, noise, tree
 
 from regvault.errors import (
     LeaseHeldError,
@@ -47,13 +48,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from regvault.model.store import ObjectStore
+    from regvault.vault.locks import LockPolicy
 
 _DAY_NS = 86_400_000_000_000
 _START_NS = 1_795_000_000_000_000_000
 _KEEP = Retention(daily=7, weekly=4, monthly=6)
 #: What may be damaged, and how.
 _OBJECTS = ("blobs/", "packs/", "meta/", "trees/", "catalog/")
-_DAMAGE: dict[str, Callable[[bytes], bytes | None]] = {
+DAMAGE: dict[str, Callable[[bytes], bytes | None]] = {
     "a flipped bit": flip,
     "cut off": lambda data: data[: len(data) // 2],
     "empty": lambda _: b"",
@@ -70,6 +72,9 @@ class Life:
         counts: what happened how often.
     """
 
+    #: How the vaults are locked.
+    lock: LockPolicy | None = None
+
     def __init__(self, seed: int, *, sealed: bool = False) -> None:
         self.seed = seed
         self.sealed = sealed
@@ -84,19 +89,23 @@ class Life:
         self._key = SigningKey.generate()
         self._trusted = [self._key.public]
         self._number = 0
-        self.store = MemoryStore("vault", clock_ns=self._clock_ns)
-        self.second = MemoryStore("second", clock_ns=self._clock_ns)
+        self.store = self._bucket("vault")
+        self.second = self._bucket("second")
         with self._time():
             sealing = Sealing((self._recipients[0].public,)) if sealed else None
-            create_vault(self.store, self._keys(), sealing=sealing)
+            create_vault(self.store, self._keys(), lock=self.lock, sealing=sealing)
             sealing = Sealing(copy_of=self._vault()) if sealed else None
-            create_vault(self.second, self._keys(), sealing=sealing)
+            create_vault(self.second, self._keys(), lock=self.lock, sealing=sealing)
         self.worlds = [
             World(MemoryStore(f"registry-{name}"), self.store, name=name)
             for name in ("edge", "lab", "prod")
         ]
         #: (registry, sequence) -> what it held; less what was purged since.
         self.held: dict[tuple[str, int], dict[str, bytes]] = {}
+
+    def _bucket(self, name: str) -> Any:
+        """Return an empty store for a vault."""
+        return MemoryStore(name, clock_ns=self._clock_ns)
 
     # -- the clock, the keys ----------------------------------------------------------------
 
@@ -217,6 +226,7 @@ class Life:
             raise
         assert not result.vault_damaged, (self.seed, self.day, world.progress.warnings[-5:])
         self._remember(world, now, known)
+        self._keep_locked(store)
         root = result.root
         if root.held is not None:
             self.counts["held"] += 1
@@ -252,6 +262,10 @@ class Life:
             progress=NO_PROGRESS,
         )
         assert result.exit_code() == 0, (self.seed, self.day, result.to_json())
+        self._keep_locked(target)
+
+    def _keep_locked(self, store: ObjectStore) -> None:
+        """Do what the commands do for locks when they are done."""
 
     def _forget(self, store: ObjectStore) -> None:
         for place in (store, self.second):
@@ -269,7 +283,14 @@ class Life:
             finally:
                 plan.close()
             assert not result.plan.needed, (self.seed, self.day)
+            self._let_go(result)
             self.counts["deleted"] += result.deleted[0]
+            self._keep_locked(place)
+
+    def _let_go(self, result: Any) -> None:
+        """See that what was condemned is gone."""
+        assert not result.locked, (self.seed, self.day, result.locked[:5])
+        assert result.exit_code() == 0, (self.seed, self.day, result.to_json())
 
     def _pin(self) -> None:
         """Pin a snapshot in both vaults: pins are not copied."""
@@ -291,28 +312,31 @@ class Life:
     def _damage_and_mend(self) -> None:
         """Something rots or vanishes; verify names it; the second vault has it still."""
         store, dice = self.store, self.dice
-        keys = [e.key for prefix in _OBJECTS for e in store.list(prefix)]
-        needed = self._needed()
+        keys = [e.key for prefix in _OBJECTS for e in store.list(prefix) if e.size]
+        needed = self._needed(store)
         keys = [key for key in keys if key in needed or key.startswith("catalog/")]
         doomed = dice.sample(keys, min(len(keys), dice.randint(1, 3)))
         for key in doomed:
-            what = dice.choice(list(_DAMAGE))
-            data = _DAMAGE[what](store.get(key))
+            what = dice.choice(list(DAMAGE))
+            data = DAMAGE[what](store.get(key))
             store.delete(key) if data is None else store.put(key, data)
             self.counts[f"damage: {what}"] += 1
         report = self._verify("data")
         named = {problem.key for problem in report.problems}
         unseen = {key for key in doomed if key not in named and not key.startswith("catalog/")}
         assert not unseen, (self.seed, self.day, unseen)
+        self._mend(self._vault(), VaultSpare(self._vault(self.second)))
+
+    def _mend(self, vault: Vault, spare: VaultSpare) -> None:
         options = VerifyOptions(read_data=Sample(), threads=1)
-        vault, spares = self._vault(), [VaultSpare(self._vault(self.second))]
-        plan = plan_repair(vault, spares, options=options, progress=NO_PROGRESS)
-        result = repair(vault, plan, spares, options=options, progress=NO_PROGRESS)
+        plan = plan_repair(vault, [spare], options=options, progress=NO_PROGRESS)
+        result = repair(vault, plan, [spare], options=options, progress=NO_PROGRESS)
         assert result.exit_code() == 0, (self.seed, self.day, result.to_json())
         self.counts["repair"] += 1
 
-    def _needed(self) -> set[str]:
-        vault = self._vault()
+    def _needed(self, store: ObjectStore) -> set[str]:
+        """Return the keys of the objects that the snapshots of a vault need."""
+        vault = self._vault(store)
         found: set[str] = set()
         for name in vault.registries():
             for root in vault.roots(name):
@@ -340,8 +364,7 @@ class Life:
         for store in (self.store, self.second):
             vault = self._vault(store)
             plan = plan_purge(vault, [digest], progress=NO_PROGRESS)
-            result = purge(vault, plan, progress=NO_PROGRESS, threads=1, reason="life")
-            assert result.exit_code() == 0, (self.seed, self.day, result.to_json())
+            self._let_go(purge(vault, plan, progress=NO_PROGRESS, threads=1, reason="life"))
         self.held = {name: without(held, digest) for name, held in self.held.items()}
         self.counts["purge"] += 1
 
@@ -421,41 +444,13 @@ class Life:
         for name, registry in self._chains(second).items():
             for root in second.roots(registry):
                 self._restore((name, root.name.sequence), self.second)
-        self._pass(9 * 86_400)
+        self._wait()
         self._prune(self.store)
         self._look("data")
-        needed = self._needed()
+        needed = self._needed(self.store)
         left = {e.key for prefix in _OBJECTS[:-1] for e in self.store.list(prefix)} - needed
         assert not left, (self.seed, sorted(left)[:5])
 
-
-def linked(registry: dict[str, bytes]) -> dict[str, bytes]:
-    """Return a registry without the blobs that no link names: a garbage collection takes these."""
-    named = {blob_key(data.decode()) for key, data in registry.items() if key.endswith("/link")}
-    return {k: v for k, v in registry.items() if not k.endswith("/data") or k in named}
-
-
-def without(held: dict[str, bytes], digest: str) -> dict[str, bytes]:
-    """Return what is left of a registry: less a content, and less every image that needs it."""
-    bad = {digest}
-    while True:
-        more = {
-            digest_of(data)
-            for key, data in held.items()
-            if key.endswith("/data")
-            and b"schemaVersion" in data
-            and any(each.encode() in data for each in bad)
-        } - bad
-        if not more:
-            break
-        bad |= more
-    hexes = [each.partition(":")[2] for each in bad]
-    kept = {}
-    for key, data in held.items():
-        content = data.decode("ascii", "replace")
-        named = any(each in key for each in hexes) or content in bad
-        if not named or ("/_layers/" in key and digest.partition(":")[2] not in key):
-            kept[key] = data
-    assert blob_key(digest) not in kept
-    assert all(key.startswith(BASE) for key in kept)
-    return kept
+    def _wait(self) -> None:
+        """Let so much time pass that a prune may delete all that nothing needs."""
+        self._pass(9 * 86_400)

@@ -8,6 +8,7 @@ from functools import lru_cache
 import pytest
 from figures import tried
 from life import Life
+from locked_life import LockedLife
 
 from regvault.vault.signing import PublicKey
 
@@ -35,12 +36,12 @@ def verified_once(monkeypatch):
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("sealed", [False, True], ids=["plain", "sealed"])
-def test_a_life(sealed):
+@pytest.mark.parametrize(("kind", "short"), [("plain", 25), ("sealed", 8), ("locked", 12)])
+def test_a_life(kind, short):
     """All invariants at once: every retained snapshot restores, and nothing is left over."""
     seed = int(os.environ.get("LIFE_SEED", "1"))
-    days = int(os.environ.get("LIFE_DAYS", "8" if sealed else "25"))
-    life = Life(seed, sealed=sealed)
+    days = int(os.environ.get("LIFE_DAYS", short))
+    life = LockedLife(seed) if kind == "locked" else Life(seed, sealed=kind == "sealed")
     life.live(days)
     print(f"seed {seed}, {days} days:", dict(sorted(life.counts.items())))
     assert life.counts["snapshot"] == 3 * days
