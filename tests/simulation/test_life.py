@@ -38,7 +38,11 @@ def verified_once(monkeypatch):
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("kind", "short"), [("plain", 25), ("sealed", 8), ("locked", 12)])
 def test_a_life(kind, short):
-    """All invariants at once: every retained snapshot restores, and nothing is left over."""
+    """All invariants at once: every retained snapshot restores, and nothing is left over.
+
+    Where vaults are locked, all that a snapshot reaches is locked every day (invariant 10), and
+    what is deleted or overwritten comes back from the past (rule 13).
+    """
     seed = int(os.environ.get("LIFE_SEED", "1"))
     days = int(os.environ.get("LIFE_DAYS", short))
     life = LockedLife(seed) if kind == "locked" else Life(seed, sealed=kind == "sealed")
