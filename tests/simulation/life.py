@@ -68,6 +68,8 @@ class Life(Vaults):
         with self._time():
             for _ in range(days):
                 self._one_day()
+                if self.day % 50 == 0:
+                    print(f"day {self.day}: {self.counts['restored']} restored", flush=True)
             self._last_look()
 
     def _one_day(self) -> None:
