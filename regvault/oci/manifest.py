@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regvault.oci import media
@@ -131,12 +133,13 @@ def parse_manifest(data: bytes, *, media_type: str = "") -> Manifest:
     )
 
 
-def load_json_object(data: bytes, *, digits: int = 20) -> dict[str, Any]:
+def load_json_object(data: bytes, *, digits: int = 20, finite: bool = False) -> dict[str, Any]:
     """Parse a JSON object strictly: UTF-8, no duplicate keys, no NaN, bounded depth and integers.
 
     Args:
         data: all bytes.
         digits: an integer of more is taken for infinite.
+        finite: refuse infinite numbers.
 
     Raises:
         InvalidManifestError: it is anything else, or larger than a manifest may be.
@@ -149,13 +152,7 @@ def load_json_object(data: bytes, *, digits: int = 20) -> dict[str, Any]:
         raise InvalidManifestError("not UTF-8") from error
     _check_depth(text)
     try:
-        body = json.loads(
-            text,
-            object_pairs_hook=_no_duplicates,
-            parse_constant=_refuse,
-            # Python refuses to parse thousands of digits, and takes a second for a million.
-            parse_int=lambda each: int(each) if len(each) <= digits else float("inf"),
-        )
+        body = _decoder(digits, finite).decode(text)
     except InvalidManifestError:
         raise
     except (ValueError, RecursionError) as error:
@@ -163,6 +160,18 @@ def load_json_object(data: bytes, *, digits: int = 20) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise InvalidManifestError("not a JSON object")
     return body
+
+
+@cache
+def _decoder(digits: int, finite: bool) -> json.JSONDecoder:
+    number = _finite if finite else float
+    return json.JSONDecoder(
+        object_pairs_hook=_no_duplicates,
+        parse_constant=_refuse,
+        parse_float=number,
+        # Python refuses to parse thousands of digits, and takes a second for a million.
+        parse_int=lambda each: int(each) if len(each) <= digits else number("inf"),
+    )
 
 
 #: A string, closed or not, or a bracket outside of strings.
@@ -187,6 +196,13 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise InvalidManifestError("an object names a key twice")
+    return found
+
+
+def _finite(number: str) -> float:
+    found = float(number)
+    if math.isinf(found):
+        raise InvalidManifestError("a number is infinite")
     return found
 
 

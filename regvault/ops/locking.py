@@ -20,12 +20,13 @@ from regvault.ops.bounded import in_order
 from regvault.vault.amendments import read_amendments
 from regvault.vault.condemned import read_condemned
 from regvault.vault.envelope import to_time
+from regvault.vault.fetch import fetch_document
 from regvault.vault.keys import CATALOG, LOCKED_BESIDE, RETENTIONS, new_run_id, root_key
 from regvault.vault.locks import read_known, record_known
 from regvault.vault.presence import list_objects
 from regvault.vault.reach import needed_keys
 from regvault.vault.root import RootName
-from regvault.vault.stub import parse_stub
+from regvault.vault.stub import parse_slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -215,10 +216,8 @@ def _root_in(vault: Vault, key: str) -> tuple[Root | None, bool]:
     """
     registry, number = key.split("/")[1], int(key.split("/")[2].partition(".")[0])
     name = RootName(registry, number)
-    root = vault.read_slot(name)
-    if root is not None:
-        return root, True
-    return None, parse_stub(vault.store.get(key), name, vault.id) is not None
+    root, stub = parse_slot(fetch_document(vault.store, key), name, vault.id, vault.seal)
+    return root, root is not None or stub is not None
 
 
 def _everything(

@@ -75,18 +75,20 @@ class Catalog:
                 if name is not None:
                     found[entry.key] = Segment(self._store, name, self.seal)
                     self._nbytes += entry.size
-            for segment in list(found.values()):
-                if segment.name.level > 0 and segment.name.key in found:
-                    for key in self._superseded(segment):
+            # From the top: what is superseded is no loss, damaged or not.
+            for segment in sorted(found.values(), key=lambda each: -each.name.level):
+                if segment.name.level > 0:
+                    for key in self._superseded(segment, of_use=segment.name.key in found):
                         found.pop(key, None)
             self._segments = [s for s in found.values() if s.name.key not in self.damaged]
         return self._segments
 
-    def _superseded(self, segment: Segment) -> list[str]:
+    def _superseded(self, segment: Segment, *, of_use: bool) -> list[str]:
         try:
             return segment.table().supersedes
         except VaultDamagedError as error:
-            self.damaged[segment.name.key] = error.message
+            if of_use:
+                self.damaged[segment.name.key] = error.message
             return []
 
     def _leave_out(self, damaged: dict[str, str]) -> None:

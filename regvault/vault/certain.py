@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,9 +11,9 @@ from regvault.vault.envelope import from_time, read_document
 from regvault.vault.fetch import fetch_document
 from regvault.vault.keys import LEASES, REGISTRY_NAME, SNAPSHOTS, root_key, sequence_of
 from regvault.vault.parties import end, idle_s, seen_dead
-from regvault.vault.root import RootName, parse_root
+from regvault.vault.root import RootName
 from regvault.vault.slots import filled
-from regvault.vault.stub import parse_stub
+from regvault.vault.stub import parse_slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,17 +105,15 @@ def read_chain(vault: Vault, registry: str) -> Iterator[Filled]:
                 )
         except ObjectNotFoundError:
             raise VaultDamagedError(f"{name.key} is gone since it was listed") from None
-        yield Filled(name, entry.modified_ns, *_parse(data, name, vault.id))
+        yield Filled(name, entry.modified_ns, *parse_slot(data, name, vault.id))
 
 
-def _parse(data: bytes, name: RootName, vault: str) -> tuple[Root | None, Stub | None]:
-    """Return the root or the stub that is in a slot; neither for a void."""
-    root = parse_root(data, name, vault)
-    return root, None if root is not None else parse_stub(data, name, vault)
-
-
-def _leases(vault: Vault) -> Iterator[tuple[Entry, dict[str, Any]]]:
+def _leases(
+    vault: Vault, touched_within_s: float = math.inf
+) -> Iterator[tuple[Entry, dict[str, Any]]]:
     for entry in vault.store.list(LEASES):
+        if (vault.store.now_ns() - entry.modified_ns) / 1e9 > touched_within_s:
+            continue
         try:
             data = fetch_document(vault.store, entry.key)
         except ObjectNotFoundError:
@@ -164,7 +163,7 @@ def _claimed(vault: Vault, key: str, body: dict[str, Any]) -> Iterator[ObjectLis
             data = fetch_document(vault.store, name.key)
         except ObjectNotFoundError:
             continue  # its reader finds that too, and stops
-        root, stub = _parse(data, name, vault.id)
+        root, stub = parse_slot(data, name, vault.id)
         if root is not None:
             yield vault.object_list(root)
         elif stub is not None:
@@ -182,9 +181,8 @@ def unfinished_since(vault: Vault, committed: set[str]) -> int | None:
         nanoseconds since the epoch, less what clocks may differ; None where there is none.
     """
     since: int | None = None
-    for entry, body in _leases(vault):
-        idle_s = (vault.store.now_ns() - entry.modified_ns) / 1e9
-        if body.get("role") != "writer" or body.get("run") in committed or idle_s > RESUME_S:
+    for entry, body in _leases(vault, RESUME_S):
+        if body.get("role") != "writer" or body.get("run") in committed:
             continue
         try:
             created = int(from_time(body["created"]).timestamp() * 1e9)

@@ -156,8 +156,9 @@ def load_object(line: bytes) -> dict[str, Any]:
         ValueError: it is none, or has what JSON cannot say or two readers would take for two
             things: a member twice, half of a surrogate pair, a number without bounds.
     """
-    body = load_json_object(line, digits=_MAX_DIGITS)
-    json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    body = load_json_object(line, digits=_MAX_DIGITS, finite=True)
+    if b"\\u" in line:  # else there can be no half of a pair
+        json.dumps(body, ensure_ascii=False).encode()
     return body
 
 

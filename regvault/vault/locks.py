@@ -11,7 +11,8 @@ import contextlib
 import math
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regvault.errors import (
     ObjectNotFoundError,
@@ -21,7 +22,9 @@ from regvault.errors import (
     VaultDamagedError,
 )
 from regvault.model.store import LockingStore, Retention
+from regvault.oci.grammar import MAX_NUMBER
 from regvault.vault.envelope import from_time, read_document, to_time, write_document
+from regvault.vault.fields import count
 from regvault.vault.keys import (
     FORMAT,
     LOCK_POLICY,
@@ -29,11 +32,12 @@ from regvault.vault.keys import (
     VAULT_JSON,
     is_locked_kind,
     retention_key,
+    sequence_of,
 )
 from regvault.vault.presence import KeySizes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
     from regvault.model.store import ObjectStore
 
@@ -174,13 +178,21 @@ def read_known(
     newest = sorted(store.list(RETENTIONS), key=lambda entry: entry.key)[-_RECORDS_READ:]
     for entry in reversed(newest):
         with contextlib.suppress(
-            VaultDamagedError, UnknownFormatError, ObjectNotFoundError, TypeError, ValueError
+            VaultDamagedError,
+            UnknownFormatError,
+            ObjectNotFoundError,
+            AttributeError,
+            KeyError,
+            TypeError,
+            ValueError,
         ):
             data = store.get(entry.key)
             body = read_document(data, entry.key, types=("retention",), vault=vault).body
             until_ns = math.floor(from_time(body["until"]).timestamp()) * SECOND_NS
             until_ns = min(until_ns, policy.from_now(entry.modified_ns).until_ns)
-            for key in body["roots"]:
+            # The first records had `roots`: each key by itself.
+            old = "roots" in body
+            for key in body["roots"] if old else _within(body["slots"], slots):
                 if key in slots:
                     known[key] = max(known.get(key, 0), until_ns)
         if len(known) == len(slots):
@@ -206,8 +218,38 @@ def record_known(
         "at": to_time(time.time_ns()),
         "mode": policy.mode,
         "until": to_time(until_ns),
-        "roots": sorted(roots),
+        "slots": _ranges(roots),
     }
     key = retention_key(run)
     store.put(key, write_document(body)[0], if_none_match=True)
     return key
+
+
+def _ranges(slots: Iterable[str]) -> dict[str, list[list[int]]]:
+    """Return slots as ranges of numbers by registry: each run writes all of them anew."""
+    found: dict[str, list[list[int]]] = {}
+    for key in sorted(slots):
+        registry, number = _slot(key)
+        ranges = found.setdefault(registry, [])
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return found
+
+
+def _within(ranges: Any, slots: Iterable[str]) -> Iterator[str]:
+    """Yield those slots that lie in ranges. Raises TypeError or ValueError where these are none."""
+    of = {registry: [(count(a), count(b)) for a, b in each] for registry, each in ranges.items()}
+    for key in slots:
+        registry, number = _slot(key)
+        each = of.get(registry, [])
+        at = bisect_right(each, (number, MAX_NUMBER)) - 1
+        if at >= 0 and number <= each[at][1]:
+            yield key
+
+
+def _slot(key: str) -> tuple[str, int]:
+    number = sequence_of(key)
+    assert number is not None
+    return key.split("/")[1], number

@@ -28,7 +28,19 @@ from regvault.vault.tree import ChunkRef, TreeRef
 if TYPE_CHECKING:
     from datetime import datetime
 
-__all__ = ["MAX_ROOT_BYTES", "Counts", "Root", "RootName", "open_root", "parse_root", "registry_of"]
+    from regvault.vault.envelope import Document
+
+__all__ = [
+    "MAX_ROOT_BYTES",
+    "Counts",
+    "Root",
+    "RootName",
+    "open_root",
+    "parse_root",
+    "read_slot",
+    "registry_of",
+    "root_of",
+]
 
 #: A root is at most this large; `scope` is shortened before it would be larger.
 MAX_ROOT_BYTES = 16 << 10
@@ -226,6 +238,17 @@ def parse_root(data: bytes, name: RootName, vault: str, seal: Seal = PLAIN) -> R
         VaultDamagedError: it is neither, or a root of another slot.
         UnknownFormatError: a newer regvault wrote it.
     """
+    document = read_slot(data, name, vault)
+    return root_of(document, name, seal) if document.body["type"] == "root" else None
+
+
+def read_slot(data: bytes, name: RootName, vault: str) -> Document:
+    """Check what is in a slot: the document of a root, a stub or a void.
+
+    Raises:
+        VaultDamagedError: it is none of these, or a stub or void of another slot.
+        UnknownFormatError: a newer regvault wrote it.
+    """
     document = read_document(data, name.key, types=("root", "void", "stub"), vault=vault)
     body = document.body
     if body["type"] == "void" and body.get("slot") != name.key:
@@ -237,9 +260,21 @@ def parse_root(data: bytes, name: RootName, vault: str, seal: Seal = PLAIN) -> R
             registry = ""
         if (registry, body.get("sequence")) != (name.registry, name.sequence):
             raise VaultDamagedError(f"{name.key} is the stub of another slot")
-    if body["type"] != "root":
-        return None
+    return document
 
+
+def root_of(document: Document, name: RootName, seal: Seal = PLAIN) -> Root:
+    """Return the root that a document of `read_slot` is.
+
+    Args:
+        document: of type `root`.
+        name: the slot.
+        seal: opens a sealed one, if it can.
+
+    Raises:
+        VaultDamagedError: it is a root of another slot, or none.
+    """
+    body = document.body
     sealed = SEALED in body.get("features", ())
     try:
         if (registry_of(body), body["sequence"]) != (name.registry, name.sequence):

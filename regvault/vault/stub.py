@@ -8,22 +8,23 @@ so that a reader that claimed the root is still protected until it is done.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regvault.errors import ObjectNotFoundError, PreconditionError, VaultDamagedError
 from regvault.vault.amendments import brought_along, changes_json, parse_changes
-from regvault.vault.envelope import SEALED, read_document, to_time, write_document
+from regvault.vault.envelope import SEALED, to_time, write_document
 from regvault.vault.fetch import fetch_document
 from regvault.vault.fields import text
 from regvault.vault.keys import FORMAT
 from regvault.vault.objectlist import Amendments, ListRef
-from regvault.vault.root import RootName, parse_root, registry_of
+from regvault.vault.root import RootName, parse_root, read_slot, root_of
+from regvault.vault.sealing import PLAIN, Seal
 
 if TYPE_CHECKING:
     from regvault.model.store import ObjectStore
     from regvault.vault.root import Root
 
-__all__ = ["Stub", "forget_root", "parse_stub", "stub_document"]
+__all__ = ["Stub", "forget_root", "parse_slot", "parse_stub", "stub_document"]
 
 
 class Stub(NamedTuple):
@@ -79,12 +80,36 @@ def parse_stub(data: bytes, name: RootName, vault: str) -> Stub | None:
         VaultDamagedError: it is none of these, or a stub of another slot.
         UnknownFormatError: a newer regvault wrote it.
     """
-    body = read_document(data, name.key, types=("root", "void", "stub"), vault=vault).body
-    if body["type"] != "stub":
-        return None
+    body = read_slot(data, name, vault).body
+    return _stub_of(body, name) if body["type"] == "stub" else None
+
+
+def parse_slot(
+    data: bytes, name: RootName, vault: str, seal: Seal = PLAIN
+) -> tuple[Root | None, Stub | None]:
+    """Parse what is in a slot, whatever it is; neither for a void.
+
+    Args:
+        data: the stored bytes.
+        name: the slot.
+        vault: the vault's id.
+        seal: opens a sealed root, if it can.
+
+    Raises:
+        VaultDamagedError: it is none of these, or of another slot.
+        UnknownFormatError: a newer regvault wrote it.
+    """
+    document = read_slot(data, name, vault)
+    kind = document.body["type"]
+    return (
+        root_of(document, name, seal) if kind == "root" else None,
+        _stub_of(document.body, name) if kind == "stub" else None,
+    )
+
+
+def _stub_of(body: dict[str, Any], name: RootName) -> Stub:
+    """Return the stub that a body is. Raises VaultDamagedError."""
     try:
-        if (registry_of(body), body["sequence"]) != (name.registry, name.sequence):
-            raise VaultDamagedError(f"{name.key} is the stub of another slot")
         return Stub(
             name,
             text(body["root"]),

@@ -137,9 +137,9 @@ MUTANTS = [
     Mutant(
         "prune-root-unreadable",
         "vault/certain.py",
-        "        yield Filled(name, entry.modified_ns, *_parse(data, name, vault.id))\n",
+        "        yield Filled(name, entry.modified_ns, *parse_slot(data, name, vault.id))\n",
         "        try:\n"
-        "            yield Filled(name, entry.modified_ns, *_parse(data, name, vault.id))\n"
+        "            yield Filled(name, entry.modified_ns, *parse_slot(data, name, vault.id))\n"
         "        except VaultDamagedError:\n"
         "            continue\n",
         "A root that cannot be read stops whoever destroys.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from typing import TYPE_CHECKING, Any
@@ -270,12 +271,46 @@ class TestExtension:
         body = {
             "type": "retention", "format": 1, "features": [], "vault": world.vault().id,
             "run": "f" * 24, "at": "2026-01-01T00:00:00.000Z", "mode": "governance",
-            "until": "2099-01-01T00:00:00.000Z", "roots": [root.name.key],
+            "until": "2099-01-01T00:00:00.000Z", "slots": {"prod": [[1, 1 << 62]]},
         }  # fmt: skip
         world.store.put(f"locks/retention/{'f' * 24}.json", write_document(body)[0])
         state = lock_state(world.vault())
         assert state.known[root.name.key] <= world.store.now_ns() + (SPAN + 1) * DAY
         assert extend(world).extended >= len(needs(world, root))
+        covered(world)
+
+    def test_a_record_of_the_first_form_is_read(self, world):
+        day(world, 0)
+        root = world.root()
+        (key,) = world.keys("locks/retention/")
+        body = json.loads(world.store.get(key).split(b"\n")[0])
+        known = lock_state(world.vault()).known
+        body["roots"] = [root.name.key]
+        del body["slots"]
+        world.store.delete(key)
+        world.store.put(key, write_document(body)[0])
+        assert lock_state(world.vault()).known[root.name.key] == known[root.name.key]
+
+    def test_a_record_of_many_snapshots_is_as_small_as_one_of_few(self, world):
+        """Each run writes one: as a list of slots they would be more than the vault one day."""
+        sizes = []
+        for number in range(12):
+            day(world, number)
+            sizes.append(world.store.head(world.keys("locks/retention/")[-1]).size)
+        assert max(sizes) - min(sizes) < 20
+        state = lock_state(world.vault())
+        assert state.known.keys() == {root.name.key for root in world.roots()}
+
+    @pytest.mark.parametrize(
+        "slots", [None, [], {"prod": 1}, {"prod": [1]}, {"prod": [[1]]}, {"prod": [["1", 9]]}]
+    )
+    def test_a_record_that_cannot_be_read_claims_nothing(self, world, slots):
+        day(world, 0)
+        [key] = world.keys("locks/retention/")
+        body = json.loads(world.store.get(key).split(b"\n")[0]) | {"slots": slots}
+        world.store.put(key, write_document(body)[0])
+        assert lock_state(world.vault()).known == {}
+        assert extend(world).record
         covered(world)
 
     def test_damage_stops_no_extension(self, world):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from unittest.mock import patch
 
 import pytest
 from world import Before, Listener, World, noise, tree
@@ -275,6 +276,16 @@ class TestWhoIsAtWork:
         lease = Lease(made.store, vault.id, new_run_id(), role="writer", registry="prod")
         lease.release(failed=True)
         assert pruned(made).condemned == (0, 0)
+
+    def test_leases_of_more_than_7_days_ago_are_read_once_for_a_plan(self, made):
+        """Each run leaves one: who backs up daily has thousands after a year."""
+        days(made, 2)
+        made.store.clock_ns += 8 * 86_400 * 10**9
+        leases = made.keys("leases/")
+        counting = CountingStore(made.store, record=True)
+        with patch("time.time_ns", made.store.now_ns):
+            plan_prune(Vault(counting), progress=NO_PROGRESS, threads=1).close()
+        assert [key for verb, key in counting.calls if key in leases and verb == "get"] == leases
 
     def test_a_writer_that_began_just_before_the_lock_was_taken_is_seen(self, made):
         """Rule 3: a pruner takes the lock, then reads the leases."""

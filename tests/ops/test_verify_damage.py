@@ -11,7 +11,10 @@ from world import Before, World, blob_key, current_key, digest_of, flip, noise, 
 from regvault.errors import UsageError, VaultDamagedError
 from regvault.ops.sample import change_sample
 from regvault.ops.verify.data import parse_sample
+from regvault.storage.wrappers import CountingStore
+from regvault.vault.keys import new_run_id
 from regvault.vault.parties import end, read_held
+from regvault.vault.stub import forget_root
 
 DEPTHS = ("quick", "metadata", "data")
 
@@ -150,6 +153,16 @@ def test_a_root_that_was_put_in_anothers_place_is_named(kept):
     kept.store.put("snapshots/prod/00000001.json", forged.store.get("snapshots/prod/00000001.json"))
     problems = {(p.key, p.what) for p in kept.verify("quick").report.problems}
     assert ("snapshots/prod/00000002.json", "chain") in problems
+
+
+def test_each_slot_is_read_once_and_what_is_retained_once_more_for_the_claim(kept):
+    """Most slots of an old vault are stubs: a second request for each is the longer half."""
+    kept.snapshot()
+    assert forget_root(kept.store, kept.vault().id, kept.roots()[0], new_run_id())
+    counting = CountingStore(kept.store, record=True)
+    assert kept.verify("quick", store=counting).exit_code() == 0
+    slots = [key for verb, key in counting.calls if verb == "get" and key.startswith("snapshots/")]
+    assert len(slots) == len(kept.keys("snapshots/")) + len(kept.roots())
 
 
 def test_the_newest_snapshot_verifies_though_an_older_one_is_lost(kept):

@@ -10,14 +10,13 @@ The seed says everything: the same one lives the same life.
 
 from __future__ import annotations
 
-import random
-from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
-from world import BASE, World, blob_key, digest_of, flip, noise, tree
+from contents import linked, without
+from vaults_in_time import START_NS, Vaults
+from world import World, digest_of, flip, noise, tree
 
 from regvault.errors import (
     LeaseHeldError,
@@ -36,24 +35,22 @@ from regvault.ops.repair import VaultSpare, plan_repair, repair
 from regvault.ops.verify import VerifyOptions
 from regvault.ops.verify.data import Sample
 from regvault.policy.retention import Retention
-from regvault.storage.memory import MemoryStore
 from regvault.storage.wrappers import CrashError, FaultyStore
 from regvault.vault.age import Identity
-from regvault.vault.create import Sealing, create_vault
-from regvault.vault.signing import Keys, SigningKey
-from regvault.vault.vault import Vault
+from regvault.vault.root import RootName
+from regvault.vault.signing import SigningKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from regvault.model.store import ObjectStore
+    from regvault.vault.vault import Vault
 
 _DAY_NS = 86_400_000_000_000
-_START_NS = 1_795_000_000_000_000_000
 _KEEP = Retention(daily=7, weekly=4, monthly=6)
 #: What may be damaged, and how.
 _OBJECTS = ("blobs/", "packs/", "meta/", "trees/", "catalog/")
-_DAMAGE: dict[str, Callable[[bytes], bytes | None]] = {
+DAMAGE: dict[str, Callable[[bytes], bytes | None]] = {
     "a flipped bit": flip,
     "cut off": lambda data: data[: len(data) // 2],
     "empty": lambda _: b"",
@@ -61,69 +58,8 @@ _DAMAGE: dict[str, Callable[[bytes], bytes | None]] = {
 }
 
 
-class Life:
-    """One life.
-
-    Attributes:
-        seed: which.
-        day: of it, from 1.
-        counts: what happened how often.
-    """
-
-    def __init__(self, seed: int, *, sealed: bool = False) -> None:
-        self.seed = seed
-        self.sealed = sealed
-        #: Of the host, the newest first, and of whoever restores.
-        self._hosts, self._recipients = [], []
-        if sealed:
-            self._hosts, self._recipients = [Identity.generate()], [Identity.generate()]
-        self.dice = random.Random(seed)
-        self.day = 0
-        self.counts: Counter[str] = Counter()
-        self._clock_ns = _START_NS
-        self._key = SigningKey.generate()
-        self._trusted = [self._key.public]
-        self._number = 0
-        self.store = MemoryStore("vault", clock_ns=self._clock_ns)
-        self.second = MemoryStore("second", clock_ns=self._clock_ns)
-        with self._time():
-            sealing = Sealing((self._recipients[0].public,)) if sealed else None
-            create_vault(self.store, self._keys(), sealing=sealing)
-            sealing = Sealing(copy_of=self._vault()) if sealed else None
-            create_vault(self.second, self._keys(), sealing=sealing)
-        self.worlds = [
-            World(MemoryStore(f"registry-{name}"), self.store, name=name)
-            for name in ("edge", "lab", "prod")
-        ]
-        #: (registry, sequence) -> what it held; less what was purged since.
-        self.held: dict[tuple[str, int], dict[str, bytes]] = {}
-
-    # -- the clock, the keys ----------------------------------------------------------------
-
-    @contextmanager
-    def _time(self) -> Iterator[None]:
-        """Let this process see the time of the simulation: the later of the stores' clocks."""
-
-        def now() -> int:
-            self._clock_ns = max(self._clock_ns, self.store.clock_ns, self.second.clock_ns)
-            return self._clock_ns
-
-        with (
-            patch("time.time_ns", now),
-            patch("regvault.vault.parties.uptime", lambda: now() / 1e9),
-        ):
-            yield
-
-    def _pass(self, seconds: float) -> None:
-        self._clock_ns += int(seconds * 1e9)
-        for store in (self.store, self.second, *(w.registry for w in getattr(self, "worlds", ()))):
-            store.clock_ns = self._clock_ns
-
-    def _keys(self) -> Keys:
-        return Keys(self._key, tuple(self._trusted), (*self._hosts, *self._recipients))
-
-    def _vault(self, store: ObjectStore | None = None) -> Vault:
-        return Vault(store or self.store, self._keys())
+class Life(Vaults):
+    """One life."""
 
     # -- a day --------------------------------------------------------------------------------
 
@@ -132,11 +68,13 @@ class Life:
         with self._time():
             for _ in range(days):
                 self._one_day()
+                if self.day % 50 == 0:
+                    print(f"day {self.day}: {self.counts['restored']} restored", flush=True)
             self._last_look()
 
     def _one_day(self) -> None:
         self.day += 1
-        self._clock_ns = _START_NS + self.day * _DAY_NS
+        self._clock_ns = START_NS + self.day * _DAY_NS
         self._pass(0)
         dice = self.dice
         for world in self.worlds:
@@ -217,6 +155,7 @@ class Life:
             raise
         assert not result.vault_damaged, (self.seed, self.day, world.progress.warnings[-5:])
         self._remember(world, now, known)
+        self._keep_locked(store)
         root = result.root
         if root.held is not None:
             self.counts["held"] += 1
@@ -224,22 +163,12 @@ class Life:
                 vault = self._vault()
                 confirm(vault, plan_confirm(vault, root), by="life", reason="meant")
 
-    @staticmethod
-    def _chains(vault: Vault) -> dict[str, str]:
-        """What the slots of each registry are named by."""
-        return {vault.title(registry): registry for registry in vault.registries()}
-
-    def _slots(self, name: str) -> list[int]:
-        vault = self._vault()
-        registry = self._chains(vault).get(name)
-        return [] if registry is None else vault.slots(registry)
-
     def _remember(self, world: World, now: dict[str, bytes], known: set[int]) -> None:
-        new = set(self._slots(world.name)) - known
         vault = self._vault()
-        for root in vault.roots(self._chains(vault)[world.name]):
-            if root.name.sequence in new:
-                self.held[world.name, root.name.sequence] = now
+        registry = self._chains(vault)[world.name]
+        for sequence in set(vault.slots(registry)) - known:
+            if vault.read_slot(RootName(registry, sequence)) is not None:
+                self.held[world.name, sequence] = now
 
     def _copy(self, store: ObjectStore) -> None:
         target = FaultyStore(self.second)
@@ -252,6 +181,10 @@ class Life:
             progress=NO_PROGRESS,
         )
         assert result.exit_code() == 0, (self.seed, self.day, result.to_json())
+        self._keep_locked(target)
+
+    def _keep_locked(self, store: ObjectStore) -> None:
+        """Do what the commands do for locks when they are done."""
 
     def _forget(self, store: ObjectStore) -> None:
         for place in (store, self.second):
@@ -269,7 +202,14 @@ class Life:
             finally:
                 plan.close()
             assert not result.plan.needed, (self.seed, self.day)
+            self._let_go(result)
             self.counts["deleted"] += result.deleted[0]
+            self._keep_locked(place)
+
+    def _let_go(self, result: Any) -> None:
+        """See that what was condemned is gone."""
+        assert not result.locked, (self.seed, self.day, result.locked[:5])
+        assert result.exit_code() == 0, (self.seed, self.day, result.to_json())
 
     def _pin(self) -> None:
         """Pin a snapshot in both vaults: pins are not copied."""
@@ -291,34 +231,27 @@ class Life:
     def _damage_and_mend(self) -> None:
         """Something rots or vanishes; verify names it; the second vault has it still."""
         store, dice = self.store, self.dice
-        keys = [e.key for prefix in _OBJECTS for e in store.list(prefix)]
-        needed = self._needed()
+        keys = [e.key for prefix in _OBJECTS for e in store.list(prefix) if e.size]
+        needed = self._needed(store)
         keys = [key for key in keys if key in needed or key.startswith("catalog/")]
         doomed = dice.sample(keys, min(len(keys), dice.randint(1, 3)))
         for key in doomed:
-            what = dice.choice(list(_DAMAGE))
-            data = _DAMAGE[what](store.get(key))
+            what = dice.choice(list(DAMAGE))
+            data = DAMAGE[what](store.get(key))
             store.delete(key) if data is None else store.put(key, data)
             self.counts[f"damage: {what}"] += 1
         report = self._verify("data")
         named = {problem.key for problem in report.problems}
         unseen = {key for key in doomed if key not in named and not key.startswith("catalog/")}
         assert not unseen, (self.seed, self.day, unseen)
+        self._mend(self._vault(), VaultSpare(self._vault(self.second)))
+
+    def _mend(self, vault: Vault, spare: VaultSpare) -> None:
         options = VerifyOptions(read_data=Sample(), threads=1)
-        vault, spares = self._vault(), [VaultSpare(self._vault(self.second))]
-        plan = plan_repair(vault, spares, options=options, progress=NO_PROGRESS)
-        result = repair(vault, plan, spares, options=options, progress=NO_PROGRESS)
+        plan = plan_repair(vault, [spare], options=options, progress=NO_PROGRESS)
+        result = repair(vault, plan, [spare], options=options, progress=NO_PROGRESS)
         assert result.exit_code() == 0, (self.seed, self.day, result.to_json())
         self.counts["repair"] += 1
-
-    def _needed(self) -> set[str]:
-        vault = self._vault()
-        found: set[str] = set()
-        for name in vault.registries():
-            for root in vault.roots(name):
-                objects = vault.object_list(root)
-                found |= {ref.key for ref in objects} | {c.key for c in objects.own_chunks()}
-        return found
 
     def _purge(self) -> None:
         """A layer turns out to hold a secret: it goes from the registries, and from both vaults."""
@@ -340,8 +273,7 @@ class Life:
         for store in (self.store, self.second):
             vault = self._vault(store)
             plan = plan_purge(vault, [digest], progress=NO_PROGRESS)
-            result = purge(vault, plan, progress=NO_PROGRESS, threads=1, reason="life")
-            assert result.exit_code() == 0, (self.seed, self.day, result.to_json())
+            self._let_go(purge(vault, plan, progress=NO_PROGRESS, threads=1, reason="life"))
         self.held = {name: without(held, digest) for name, held in self.held.items()}
         self.counts["purge"] += 1
 
@@ -365,53 +297,6 @@ class Life:
             self._recipients.append(recipient)
             change_recipients(self._vault(), remove=gone)
 
-    # -- looks ------------------------------------------------------------------------------
-
-    def _verify(self, depth: str, store: ObjectStore | None = None) -> Any:
-        look = World(self.worlds[0].registry, store or self.store)
-        look.trust = self._keys()
-        return look.verify(depth).report
-
-    def _look(self, depth: str) -> None:
-        for store in (self.store, self.second):
-            report = self._verify(depth, store)
-            assert not report.problems, (self.seed, self.day, store.location, report.problems[:5])
-        self.counts[f"verify {depth}"] += 1
-
-    def _alive(self) -> dict[tuple[str, int], dict[str, bytes]]:
-        """What the snapshots held that are there."""
-        vault = self._vault()
-        there = {
-            (name, root.name.sequence)
-            for name, registry in self._chains(vault).items()
-            for root in vault.roots(registry)
-        }
-        lost = there - self.held.keys()
-        assert not lost, (self.seed, self.day, lost)
-        return {name: self.held[name] for name in sorted(there)}
-
-    def _drill(self) -> None:
-        """Restore a snapshot from either vault, and compare every byte."""
-        name = self.dice.choice(sorted(self._alive()))
-        self._restore(name, self.store)
-        with suppress(StopIteration):
-            second = self._vault(self.second)
-            registry = self._chains(second).get(name[0])
-            if registry is not None:
-                sequences = [root.name.sequence for root in second.roots(registry)]
-                if sequences:
-                    self._restore((name[0], self.dice.choice(sequences)), self.second)
-        self.counts["drill"] += 1
-
-    def _restore(self, name: tuple[str, int], store: ObjectStore) -> None:
-        world = World(self.worlds[0].registry, store, name=name[0])
-        world.trust = self._keys()
-        got = world.restored(name[1])
-        held = self.held[name]
-        differ = sorted(key for key in got.keys() | held.keys() if got.get(key) != held.get(key))
-        assert not differ, (self.seed, self.day, name, store.location, differ[:5])
-        self.counts["restored"] += 1
-
     def _last_look(self) -> None:
         """Every retained snapshot of both vaults restores; nothing is there that nothing needs."""
         self._despite_faults("copy", self._copy)
@@ -421,41 +306,13 @@ class Life:
         for name, registry in self._chains(second).items():
             for root in second.roots(registry):
                 self._restore((name, root.name.sequence), self.second)
-        self._pass(9 * 86_400)
+        self._wait()
         self._prune(self.store)
         self._look("data")
-        needed = self._needed()
+        needed = self._needed(self.store)
         left = {e.key for prefix in _OBJECTS[:-1] for e in self.store.list(prefix)} - needed
         assert not left, (self.seed, sorted(left)[:5])
 
-
-def linked(registry: dict[str, bytes]) -> dict[str, bytes]:
-    """Return a registry without the blobs that no link names: a garbage collection takes these."""
-    named = {blob_key(data.decode()) for key, data in registry.items() if key.endswith("/link")}
-    return {k: v for k, v in registry.items() if not k.endswith("/data") or k in named}
-
-
-def without(held: dict[str, bytes], digest: str) -> dict[str, bytes]:
-    """Return what is left of a registry: less a content, and less every image that needs it."""
-    bad = {digest}
-    while True:
-        more = {
-            digest_of(data)
-            for key, data in held.items()
-            if key.endswith("/data")
-            and b"schemaVersion" in data
-            and any(each.encode() in data for each in bad)
-        } - bad
-        if not more:
-            break
-        bad |= more
-    hexes = [each.partition(":")[2] for each in bad]
-    kept = {}
-    for key, data in held.items():
-        content = data.decode("ascii", "replace")
-        named = any(each in key for each in hexes) or content in bad
-        if not named or ("/_layers/" in key and digest.partition(":")[2] not in key):
-            kept[key] = data
-    assert blob_key(digest) not in kept
-    assert all(key.startswith(BASE) for key in kept)
-    return kept
+    def _wait(self) -> None:
+        """Let so much time pass that a prune may delete all that nothing needs."""
+        self._pass(9 * 86_400)

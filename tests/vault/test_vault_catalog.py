@@ -307,6 +307,20 @@ def test_a_segment_that_was_merged_and_deleted_meanwhile_is_listed_again():
     assert catalog.find(SOME[0].digest) == [SOME[0]]
 
 
+@pytest.mark.parametrize("harm", [lambda _: b"", lambda data: data[:-9], lambda data: data[9:]])
+def test_a_damaged_segment_that_is_superseded_is_no_damage(harm):
+    """Where it is locked it stays for weeks, and nobody could mend the catalog until then."""
+    store = MemoryStore()
+    lowest = write(store, SOME).name.key
+    middle = write(store, SOME, level=1, supersedes=[lowest]).name.key
+    top = write(store, SOME, level=2, supersedes=[middle])
+    store.put(middle, harm(store.get(middle)))
+    catalog = Catalog(store, None)
+    assert top.name.key in [segment.name.key for segment in catalog.segments()]
+    assert middle not in [segment.name.key for segment in catalog.segments()]
+    assert catalog.damaged == {}
+
+
 def test_a_segments_key_says_what_it_holds():
     segment = write(MemoryStore(), SOME)
     assert parse_segment_key(segment.name.key) == segment.name

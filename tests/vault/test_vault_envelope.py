@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regvault.errors import UnknownFormatError, VaultDamagedError
-from regvault.vault.envelope import from_time, read_document, to_time, write_document
+from regvault.vault.envelope import (
+    from_time,
+    load_object,
+    read_document,
+    to_time,
+    write_document,
+)
 
 VAULT, OTHER = "a" * 32, "b" * 32
 KEY = "snapshots/r/00000001.json"
@@ -105,6 +111,26 @@ def test_a_copied_root_belongs_where_its_amendment_says():
         read(copied(vault=OTHER), "root")
     with pytest.raises(VaultDamagedError, match="another slot"):
         read(copied(slot="snapshots/r/00000002.json"), "root")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        rb'{"a":"\ud800"}',
+        rb'{"a":["\uDC00\uD800"]}',
+        rb'{"\ud83d":1}',
+        b'{"a":NaN}',
+        b'{"a":-Infinity}',
+        b'{"a":1e999}',
+        b'{"a":-1e999}',
+        b'{"a":%s}' % (b"9" * 101),
+        b'{"a":1,"a":1}',
+    ],
+)
+def test_what_cannot_be_written_again_is_refused(line):
+    with pytest.raises(ValueError, match=r"surrogate|JSON|infinite|twice"):
+        load_object(line)
+    assert load_object(rb'{"a":"\ud83d\ude00","b":1e9}') == {"a": "\U0001f600", "b": 1e9}
 
 
 @given(st.integers(0, 4_000_000_000_000))

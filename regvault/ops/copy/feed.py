@@ -36,7 +36,7 @@ from regvault.vault.presence import Presence, list_objects
 from regvault.vault.root import RootName, parse_root
 from regvault.vault.segment import Location
 from regvault.vault.slots import holds
-from regvault.vault.stub import parse_stub
+from regvault.vault.stub import parse_slot
 from regvault.vault.writer import ObjectWriter
 
 if TYPE_CHECKING:
@@ -367,12 +367,11 @@ def _in_slot(vault: Vault, name: RootName) -> str | None:
     """Return the SHA-256 of the root that is, or was, in a slot; None: void, empty or damaged."""
     try:
         data = fetch_document(vault.store, name.key)
-        root = parse_root(data, name, vault.id)
-        if root is not None:
-            return root.sha256
-        stub = parse_stub(data, name, vault.id)
+        root, stub = parse_slot(data, name, vault.id)
     except (ObjectNotFoundError, VaultDamagedError):
         return None
+    if root is not None:
+        return root.sha256
     return None if stub is None else stub.root
 
 

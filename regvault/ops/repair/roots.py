@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from regvault.errors import ObjectNotFoundError, PreconditionError, RegvaultError
 from regvault.vault.keys import SNAPSHOTS, sequence_of
 from regvault.vault.root import RootName, parse_root
-from regvault.vault.stub import parse_stub
+from regvault.vault.stub import parse_slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -86,10 +86,9 @@ def _of(vault: Vault, name: RootName, spare: VaultSpare) -> LostRoot | None:
 
 def _links(vault: Vault, name: RootName, data: bytes) -> tuple[str, str | None] | None:
     """Return the digests of the root that is, or was, in a slot, and of the one before it."""
-    root = parse_root(data, name, vault.id)
+    root, stub = parse_slot(data, name, vault.id)
     if root is not None:
         return root.sha256, root.previous
-    stub = parse_stub(data, name, vault.id)
     return None if stub is None else (stub.root, stub.previous)
 
 

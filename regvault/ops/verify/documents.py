@@ -29,10 +29,10 @@ from regvault.vault.keys import (
     sequence_of,
 )
 from regvault.vault.parties import is_slot
-from regvault.vault.root import RootName, parse_root
+from regvault.vault.root import RootName
 from regvault.vault.sealing import AgeSeal, SealedToOthersError
 from regvault.vault.signing import UntrustedError
-from regvault.vault.stub import parse_stub
+from regvault.vault.stub import parse_slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from regvault.ops.verify.report import Report
     from regvault.vault.root import Root
+    from regvault.vault.stub import Stub
     from regvault.vault.vault import Vault
 
 __all__ = ["check_chains", "check_documents"]
@@ -55,7 +56,7 @@ def check_chains(vault: Vault, registry: str, report: Report) -> list[Root]:
     for sequence in slots:
         name = RootName(registry, sequence)
         try:
-            root = _read(vault, name, report)
+            root, stub = _read(vault, name, report)
         except UnknownFormatError:
             raise
         except RegvaultError as error:
@@ -64,7 +65,7 @@ def check_chains(vault: Vault, registry: str, report: Report) -> list[Root]:
             continue
         if root is None:
             # A stub does not tell its predecessor's digest again; in a copy a void may be one too.
-            broken = broken or _is_stub(vault, name) or previous is None or bool(previous.amendment)
+            broken = broken or bool(stub) or previous is None or bool(previous.amendment)
             continue
         if not broken and previous is not None and root.previous != previous.sha256:
             report.add(
@@ -75,26 +76,19 @@ def check_chains(vault: Vault, registry: str, report: Report) -> list[Root]:
     return roots
 
 
-def _read(vault: Vault, name: RootName, report: Report) -> Root | None:
+def _read(vault: Vault, name: RootName, report: Report) -> tuple[Root | None, Stub | None]:
     """Return what is in a slot; a root that is sealed to others unopened, since it is proven."""
+    data = fetch_document(vault.store, name.key)
     try:
-        return vault.read_slot(name)
+        return parse_slot(data, name, vault.id, vault.seal)
     except SealedToOthersError:
         report.add_unopened()
-        return vault.read_slot(name, unopened=True)
+        return parse_slot(data, name, vault.id)
 
 
 def _what(error: RegvaultError) -> str:
     """Return how a report calls what is wrong with a document."""
     return "untrusted" if isinstance(error, UntrustedError) else "damaged"
-
-
-def _is_stub(vault: Vault, name: RootName) -> bool:
-    """Return whether a slot without a root has a stub, not a void: anyone can write a void."""
-    try:
-        return parse_stub(vault.store.get(name.key), name, vault.id) is not None
-    except (ObjectNotFoundError, VaultDamagedError):
-        return True  # nothing can be said of what follows it
 
 
 def check_documents(vault: Vault, report: Report) -> None:
@@ -178,9 +172,7 @@ def _check_named(vault: Vault, named: dict[RootName, str], report: Report) -> No
             newest[name.registry] = name
     for name in newest.values():
         try:
-            data = vault.store.get(name.key)
-            gone = parse_root(data, name, vault.id) is None
-            gone = gone and parse_stub(data, name, vault.id) is None
+            gone = parse_slot(vault.store.get(name.key), name, vault.id) == (None, None)
         except ObjectNotFoundError:
             gone = True
         except VaultDamagedError:
