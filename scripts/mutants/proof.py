@@ -332,8 +332,8 @@ MUTANTS = [
     Mutant(
         "amended-blob",
         "vault/blobs.py",
-        "            found = [place for place in found if not objects.replaced(place.key)]\n",
-        "",
+        "            here = ((place, objects.here(place.key)) for place in found)\n",
+        "            here = ((place, place.key) for place in found)\n",
         "And take nothing from a key that was replaced, though it may still be there.",
         ("ops/test_purge.py::test_nobody_gets_what_was_purged_though_it_is_still_there",),
     ),
