@@ -239,6 +239,7 @@ class Openings(NamedTuple):
         contents: likewise of manifests and configs.
         reads_contents: one of them is, or was, a recipient, as the vault says.
         writes: what is written from now on is sealed to one of them.
+        host_reads: the host that takes snapshots is a recipient itself, as the vault says.
     """
 
     given: int
@@ -248,6 +249,7 @@ class Openings(NamedTuple):
     contents: tuple[bool, ...] = ()
     reads_contents: bool = False
     writes: bool = False
+    host_reads: bool = False
 
 
 class Signing(NamedTuple):

@@ -14,6 +14,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from regvault.errors import CredentialError, UsageError, VaultDamagedError
+from regvault.vault.extra import not_installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -245,8 +246,5 @@ def _library() -> Any:
     try:
         from cryptography.hazmat.primitives.asymmetric import ed25519
     except ImportError:
-        raise CredentialError(
-            "signatures need a library that is not installed",
-            hint="pip install 'regvault[crypto]'",
-        ) from None
+        raise not_installed("signatures") from None
     return ed25519

@@ -70,6 +70,7 @@ def try_identities(
         contents=tuple(contents),
         reads_contents=seal.opens_contents,
         writes=not public.isdisjoint((*seal.recipients, seal.writer)),
+        host_reads=seal.writer in seal.recipients,
     )
 
 
