@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FINDING",
+    "Above",
     "Asked",
     "BucketFacts",
     "BucketTrials",
@@ -179,6 +180,20 @@ class DiskFacts:
     mode: int
     closed_above: bool
     read_only: bool
+
+
+class Above(NamedTuple):
+    """The nearest directory that exists above one that is to be made.
+
+    Attributes:
+        path: of it.
+        disk: what its file system says of it.
+        writable: a directory can be made in it.
+    """
+
+    path: str
+    disk: DiskFacts
+    writable: bool
 
 
 @dataclass(frozen=True, slots=True)
