@@ -220,3 +220,11 @@ def test_a_vault_without_signatures_shows_no_empty_table(base):
     _, said = call(list_, "--vault", "./vault")
     assert "snapshots  count" not in said
     assert "what it opens" in said
+    assert f"{HOST.public}  takes snapshots; opens names only" in said
+
+
+def test_a_host_that_is_a_recipient_is_listed_as_one(base):
+    (base / "host.txt").write_text(f"{HOST.secret()}\n")
+    call(init, "./vault", "--recipient", HOST.public, "--identity", "file:host.txt")
+    _, said = call(list_, "--vault", "./vault")
+    assert f"{HOST.public}  takes snapshots; and is a recipient too" in said

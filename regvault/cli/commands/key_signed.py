@@ -72,6 +72,7 @@ def _say_public(app: App, signer: SigningKey | None, trusted: Sequence[PublicKey
         rows.append((str(public), public.id, ", ".join(words)))
     if rows:
         app.console.table(("public key", "key", "here"), rows)
+        app.console.say()
 
 
 def _say_uses(app: App, uses: Sequence[KeyUse], *, trusting: bool) -> None:
