@@ -122,11 +122,12 @@ def _say_wrong(app: App, uses: Sequence[KeyUse], *, trusting: bool) -> int:
 @click.option("--dry-run", is_flag=True, help="Write nothing; say what would be signed.")
 @click.pass_obj
 def countersign_(app: App, vault: str | None, endpoint_url: str | None, dry_run: bool) -> int:
-    """Sign everything that a trusted key has signed with the key of this host too.
+    """Sign everything that a trusted key has signed.
 
-    After it who trusts the new key alone reads the whole vault, so the old one can be taken out of
-    trusted_keys everywhere. Until then both must be trusted. What no trusted key has signed is
-    left as it is, and named (exit code 4).
+    The signature of this host's key (sign_key) comes beside those that are there. After it who
+    trusts this key alone reads the whole vault, so the old one can be taken out of trusted_keys
+    everywhere. Until then both must be trusted. What no trusted key has signed is left as it is,
+    and named (exit code 4).
 
     What is countersigned is vouched for. Where the old key was stolen, see first that nothing was
     forged with it: docs/keys.md.
