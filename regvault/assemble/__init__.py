@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from regvault.assemble.keys import keys_of
+from regvault.assemble.roots import attributes_of, make_root
 from regvault.config.places import endpoint_of, refuse_overlap
 from regvault.errors import (
     NotFoundError,
@@ -20,6 +21,7 @@ from regvault.errors import (
 )
 from regvault.model.location import Kind
 from regvault.vault.keys import VAULT_JSON
+from regvault.vault.signing import NO_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from regvault.storage.s3 import S3Store
     from regvault.vault.create import Sealing
     from regvault.vault.locks import LockPolicy
+    from regvault.vault.signing import Keys
     from regvault.vault.vault import Vault
 
 __all__ = [
@@ -99,7 +102,8 @@ def _vault_store(
     else:
         from regvault.storage.local import LocalStore
 
-        store = LocalStore(place.location.path, create=create)
+        # Whoever reads the directory reads every image: nobody else, until its owner lets them.
+        store = LocalStore(place.location.path, create=create, root_mode=0o700)
     if place.as_of_ns is not None:
         store = _as_of(store, place.as_of_ns)
     upload = place.limit_upload if limit_upload is None else limit_upload
@@ -196,17 +200,22 @@ def _holds_registry(store: ObjectStore) -> bool:
 
 
 def create_vault(
-    place: VaultPlace, lock: LockPolicy | None = None, sealing: Sealing | None = None
+    place: VaultPlace,
+    keys: Keys = NO_KEYS,
+    *,
+    lock: LockPolicy | None = None,
+    sealing: Sealing | None = None,
 ) -> str:
-    """Make a vault; return its id. Its directory is made, a bucket is not.
+    """Make a vault; return its id. Its directory is made, closed to others; a bucket is not.
 
     Args:
-        place: where. With a `sign_key` it is one whose documents are signed.
+        place: where.
+        keys: see `keys_of`. With a key to sign with it is one whose documents are signed.
         lock: how its objects are locked; None: not at all.
         sealing: to whom it is sealed; None: to nobody, everything can be read.
 
     Raises:
-        CredentialError: the key to sign with, or an identity, is not where it should be.
+        CredentialError: it is to be sealed, and no identity is given.
         RefusedError: there is one, or the store cannot hold one safely.
         UsageError: there is a registry at this place.
     """
@@ -225,7 +234,7 @@ def create_vault(
             f"there is a registry at {place.location}",
             hint="A vault needs a place of its own, beside the registry.",
         )
-    return create.create_vault(store, keys_of(place), lock=lock, sealing=sealing)
+    return create.create_vault(store, keys, lock=lock, sealing=sealing)
 
 
 def _refuse_inside(path: str, what: str) -> None:
@@ -345,8 +354,8 @@ def open_target(
             from regvault.storage.memory import MemoryStore
 
             return DistributionTarget(MemoryStore()), ()
-        _make_root(place.location.path, owner, modes)
-        owner, modes = _attributes(place.location.path, owner, modes)
+        make_root(place.location.path, owner, modes)
+        owner, modes = attributes_of(place.location.path, owner, modes)
     store = open_registry_store(place, follow=False, owner=owner, modes=modes)
     _refuse_vault(store)
     if place.location.kind is Kind.OCI:
@@ -371,35 +380,3 @@ def open_directory(path: str) -> ObjectStore:
     from regvault.storage.local import LocalStore
 
     return LocalStore(path, create=True)
-
-
-def _make_root(path: str, owner: tuple[int, int] | None, modes: tuple[int, int] | None) -> None:
-    """Make the directory to restore into, with owner and mode as asked; leave one that is there."""
-    try:
-        os.makedirs(path)
-        if modes is not None:
-            os.chmod(path, modes[1])
-        if owner is not None:
-            os.chown(path, *owner)
-    except OSError:
-        return  # it is there; or it cannot be made, which opening it says better
-
-
-def _attributes(
-    path: str, owner: tuple[int, int] | None, modes: tuple[int, int] | None
-) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
-    """Return owner and modes for what is restored: as asked, else like the target's root."""
-    try:
-        root = os.stat(path)
-    except OSError:
-        return owner, modes
-    mode = root.st_mode & 0o2777
-    if owner is None and os.geteuid() == 0:
-        owner = root.st_uid, root.st_gid
-    if owner == (os.geteuid(), os.getegid()):
-        owner = None  # what this process makes is its own anyway
-    umask = os.umask(0)
-    os.umask(umask)
-    if modes is None and mode != 0o777 & ~umask:
-        modes = mode & 0o666, mode
-    return owner, modes

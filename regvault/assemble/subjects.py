@@ -15,7 +15,8 @@ from regvault.assemble import (
 )
 from regvault.assemble.keys import identities_of, signing_keys
 from regvault.config.places import endpoint_of, overlap
-from regvault.errors import NotFoundError
+from regvault.errors import NotFoundError, StoreError
+from regvault.model.doctor import Asked, unasked
 from regvault.model.location import Kind
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def _lock(store: ObjectStore, key: str | None, now: datetime) -> Lock:
 def vault_subject(place: VaultPlace) -> VaultSubject:
     """Return a place of a vault for doctor, which opens it."""
     from regvault.ops.doctor import VaultSubject
+    from regvault.storage.local_probe import look_above
 
     def opened(writable: bool) -> tuple[ObjectStore, StoreProbe]:
         if place.location.kind is Kind.S3:
@@ -106,15 +108,19 @@ def vault_subject(place: VaultPlace) -> VaultSubject:
         threads_for(place),
         identities=lambda: identities_of(place),
         signing=lambda: signing_keys(place),
+        above=lambda: look_above(place.location.path),
     )
 
 
-def source_subject(place: RegistryPlace, vaults: Sequence[VaultPlace]) -> SourceSubject:
+def source_subject(
+    place: RegistryPlace, vaults: Sequence[VaultPlace], *, new: bool = False
+) -> SourceSubject:
     """Return a registry for doctor, which opens it.
 
     Args:
         place: of the registry.
         vaults: those that doctor looks at too.
+        new: those that are not there are to be made.
     """
     from regvault.ops.doctor import SourceSubject
 
@@ -131,19 +137,24 @@ def source_subject(place: RegistryPlace, vaults: Sequence[VaultPlace]) -> Source
         opened,
         tuple(str(vault.location) for vault in vaults),
         tuple(str(vault.location) for vault in vaults if overlap(vault, place)),
-        tuple((what, str(v.location)) for v in vaults if (what := _shared(v, place))),
+        tuple((str(vault.location), _shared(vault, place, new=new)) for vault in vaults),
     )
 
 
-def _shared(vault: VaultPlace, registry: RegistryPlace) -> str:
+def _shared(vault: VaultPlace, registry: RegistryPlace, *, new: bool) -> Asked[str]:
     """Return what a vault and a registry are lost with together, for people, or ""."""
     if vault.location.is_local != registry.location.is_local:
-        return ""
+        return Asked("")
     if not vault.location.is_local:
         same = endpoint_of(vault.s3) == endpoint_of(registry.s3)
-        return "bucket" if same and vault.location.bucket == registry.location.bucket else ""
+        same = same and vault.location.bucket == registry.location.bucket
+        return Asked("bucket" if same else "")
+    from regvault.storage.local_probe import nearest
+
+    path = vault.location.path
     try:
-        devices = {os.stat(place.location.path).st_dev for place in (vault, registry)}
-    except OSError:
-        return ""  # that one of them is not there is told elsewhere
-    return "file system" if len(devices) == 1 else ""
+        devices = {os.stat(nearest(path) if new else path).st_dev}
+        devices.add(os.stat(registry.location.path).st_dev)
+    except (OSError, StoreError):
+        return unasked("the vault or the registry is not there to be looked at")
+    return Asked("file system" if len(devices) == 1 else "")

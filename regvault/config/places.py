@@ -176,9 +176,28 @@ def _with_keys(place: VaultPlace) -> VaultPlace:
     trusted = place.trusted_keys
     sign_key = place.sign_key or _named_by(SIGN_KEY)
     identity = place.identity or _named_by(IDENTITY)
-    if not trusted and (listed := os.environ.get(TRUSTED_KEYS)):
-        trusted = tuple(str(parse_public_key(each)) for each in re.split(r"[,\s]+", listed.strip()))
+    if not trusted:
+        trusted = _trusted_by(TRUSTED_KEYS)
     return replace(place, sign_key=sign_key, trusted_keys=trusted, identity=identity)
+
+
+def _trusted_by(variable: str) -> tuple[str, ...]:
+    """Return the public keys that a variable of the environment lists; () where it is not set.
+
+    Raises:
+        UsageError: one of them is none; or there is none, and whoever set it meant to trust some.
+    """
+    listed = os.environ.get(variable, "")
+    parts = [part for part in re.split(r"[,\s]+", listed) if part]
+    if listed and not parts:
+        raise UsageError(
+            f"${variable} is set, and names no public key",
+            hint="ed25519:BASE64, with commas between several. Unset it to trust everybody.",
+        )
+    try:
+        return tuple(str(parse_public_key(part)) for part in parts)
+    except UsageError as error:
+        raise UsageError(f"${variable}: {error.message}", hint=error.hint) from None
 
 
 def _named_by(variable: str) -> SecretRef | None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FINDING",
+    "Above",
     "Asked",
     "BucketFacts",
     "BucketTrials",
@@ -181,6 +182,20 @@ class DiskFacts:
     read_only: bool
 
 
+class Above(NamedTuple):
+    """The nearest directory that exists above one that is to be made.
+
+    Attributes:
+        path: of it.
+        disk: what its file system says of it.
+        writable: a directory can be made in it.
+    """
+
+    path: str
+    disk: DiskFacts
+    writable: bool
+
+
 @dataclass(frozen=True, slots=True)
 class BucketTrials:
     """What became of writes that only a bucket knows.
@@ -239,6 +254,7 @@ class Openings(NamedTuple):
         contents: likewise of manifests and configs.
         reads_contents: one of them is, or was, a recipient, as the vault says.
         writes: what is written from now on is sealed to one of them.
+        host_reads: the host that takes snapshots is a recipient itself, as the vault says.
     """
 
     given: int
@@ -248,6 +264,7 @@ class Openings(NamedTuple):
     contents: tuple[bool, ...] = ()
     reads_contents: bool = False
     writes: bool = False
+    host_reads: bool = False
 
 
 class Signing(NamedTuple):

@@ -15,14 +15,21 @@ from regvault.errors import (
 from regvault.vault.envelope import read_document
 from regvault.vault.fetch import fetch_document
 from regvault.vault.keyring import key_records, write_key_record
-from regvault.vault.keys import new_run_id
+from regvault.vault.keys import VAULT_JSON, new_run_id
 from regvault.vault.root import RootName
 from regvault.vault.sealing import AgeSeal
-from regvault.vault.signing import UntrustedError, check_signatures, require_key
+from regvault.vault.signing import (
+    Keys,
+    UntrustedError,
+    VaultId,
+    check_signatures,
+    require_key,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from regvault.vault.signing import PublicKey
     from regvault.vault.vault import Vault
 
 __all__ = [
@@ -39,25 +46,28 @@ UNSIGNED = ""
 
 @dataclass(slots=True)
 class KeyUse:
-    """The snapshots that one key signed.
+    """What one key signed.
 
     Attributes:
         key: its id; "" of what is not signed.
         trusted: what it signed is taken. (Where no keys are trusted, everything is.)
+        vault: it signed `vault.json`.
         snapshots: (registry, first, last, how many), forgotten ones too.
         wrong: slots with a signature of this key that is not right.
     """
 
     key: str
     trusted: bool
+    vault: bool = False
     snapshots: list[tuple[str, int, int, int]] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document: `key` (null: not signed), `trusted`, `snapshots`, `wrong`."""
+        """Return `key` (null: not signed), `trusted`, `vault`, `snapshots` and `wrong`."""
         return {
             "key": self.key or None,
             "trusted": self.trusted,
+            "vault": self.vault,
             "snapshots": [
                 {"registry": name, "first": first, "last": last, "count": count}
                 for name, first, last, count in self.snapshots
@@ -66,16 +76,30 @@ class KeyUse:
         }
 
 
-def list_keys(vault: Vault) -> list[KeyUse]:
-    """Return who signed the snapshots of a vault, in the order of their first ones."""
-    known = {public.id for public in vault.id.keys.trusted}
+def list_keys(vault: Vault, trusted: Sequence[PublicKey]) -> list[KeyUse]:
+    """Return who signed `vault.json` and the snapshots, in the order of their first ones.
+
+    Args:
+        vault: it; it need not be opened with keys.
+        trusted: whose signatures count; (): everyone's.
+    """
+    known = {public.id for public in trusted}
+    judge = VaultId(str(vault.id), Keys(trusted=tuple(trusted)))
     uses: dict[str, KeyUse] = {}
+
+    def of(key: str) -> KeyUse:
+        return uses.setdefault(key, KeyUse(key, not known or key in known))
+
+    for key, right in _signers(vault, judge, VAULT_JSON, ("vault",)):
+        if key != UNSIGNED:
+            of(key).vault = right
+            of(key).wrong += [] if right else [VAULT_JSON]
     for registry in vault.registries():
         seen: dict[str, list[int]] = {}
         for sequence in vault.slots(registry):
             name = RootName(registry, sequence)
-            for key, right in _signers(vault, name):
-                use = uses.setdefault(key, KeyUse(key, not known or key in known))
+            for key, right in _signers(vault, judge, name.key, ("root", "stub", "void")):
+                use = of(key)
                 if right:
                     seen.setdefault(key, []).append(sequence)
                 else:
@@ -85,29 +109,29 @@ def list_keys(vault: Vault) -> list[KeyUse]:
     return list(uses.values())
 
 
-def _signers(vault: Vault, name: RootName) -> list[tuple[str, bool]]:
-    """Return who signed what is in a slot, and whether that signature is right, if it is known."""
+def _signers(
+    vault: Vault, judge: VaultId, key: str, types: tuple[str, ...]
+) -> list[tuple[str, bool]]:
+    """Return who signed a document, and whether that signature is right, if it is known."""
     try:
-        data = fetch_document(vault.store, name.key)
+        data = fetch_document(vault.store, key)
         # As a plain id: an untrusted signature is listed, not refused.
-        document = read_document(
-            data, name.key, types=("root", "stub", "void"), vault=str.__str__(vault.id)
-        )
+        document = read_document(data, key, types=types, vault=str.__str__(vault.id))
     except (ObjectNotFoundError, VaultDamagedError):
         return []
     if document.body["type"] == "void":
         return []
-    known = {public.id for public in vault.id.keys.trusted}
+    known = {public.id for public in judge.keys.trusted}
     found: list[tuple[str, bool]] = []
     for each in document.signatures:
-        key = str(each.get("key", ""))
+        signer = str(each.get("key", ""))
         right = True
-        if key in known:
+        if signer in known:
             try:
-                check_signatures(vault.id, name.key, data.split(b"\n", 1)[0], [each])
+                check_signatures(judge, key, data.split(b"\n", 1)[0], [each])
             except UntrustedError:
                 right = False
-        found.append((key, right))
+        found.append((signer, right))
     return found or [(UNSIGNED, True)]
 
 

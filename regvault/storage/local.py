@@ -69,6 +69,7 @@ class LocalStore:
             never an object, and a key that leads through one is refused.
         file_mode: permissions of new files; None: as the umask says.
         dir_mode: permissions of new directories; None: as the umask says.
+        root_mode: permissions of the root, where it is made; None: as `dir_mode` says.
         owner: user id and group id of what is new; None: the process's.
         writable: False refuses every write before it reaches the file system.
 
@@ -84,6 +85,7 @@ class LocalStore:
         follow_symlinks: bool = False,
         file_mode: int | None = None,
         dir_mode: int | None = None,
+        root_mode: int | None = None,
         owner: tuple[int, int] | None = None,
         writable: bool = True,
     ) -> None:
@@ -97,6 +99,7 @@ class LocalStore:
             create=create and writable,
             follow=follow_symlinks,
             dir_mode=dir_mode,
+            root_mode=dir_mode if root_mode is None else root_mode,
             owner=owner,
         )
 

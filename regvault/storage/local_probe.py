@@ -7,7 +7,8 @@ import re
 import stat
 from typing import TYPE_CHECKING
 
-from regvault.model.doctor import Asked, DiskFacts
+from regvault.errors import StoreMissingError
+from regvault.model.doctor import Above, Asked, DiskFacts
 from regvault.storage.local_errors import translated
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from regvault.storage.local import LocalStore
 
-__all__ = ["DirectoryProbe", "file_system_type"]
+__all__ = ["DirectoryProbe", "file_system_type", "look_above", "nearest"]
 
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 
@@ -33,26 +34,53 @@ class DirectoryProbe:
 
     def look(self) -> DiskFacts:
         """Ask for space, inodes, permissions, and what kind of file system it is."""
-        root = os.path.realpath(self._store.root)
-        with translated("look at", self._store.location):
-            status = os.statvfs(root)
-            mode = stat.S_IMODE(os.stat(root).st_mode)
-        return DiskFacts(
-            free_bytes=status.f_bavail * status.f_frsize,
-            total_bytes=status.f_blocks * status.f_frsize,
-            free_inodes=status.f_favail if status.f_files else None,
-            total_inodes=status.f_files or None,
-            kind=file_system_type(root),
-            mode=mode,
-            closed_above=_closed_above(root),
-            read_only=bool(status.f_flag & os.ST_RDONLY),
-        )
+        return _facts(self._store.root, self._store.location)
 
     def try_writes(self, key: Callable[[], str]) -> None:
         """Do nothing: a file system has no more than what every store has."""
 
     def sweep(self, keys: Iterable[str]) -> None:
         """Do nothing: what is deleted is gone."""
+
+
+def look_above(path: str) -> Above:
+    """Look at where a directory is to be made. Raises StoreMissingError; see `nearest`."""
+    found = nearest(path)
+    writable = os.access(found, os.W_OK | os.X_OK, effective_ids=True)
+    return Above(found, _facts(found, f"file://{found}"), writable)
+
+
+def nearest(path: str) -> str:
+    """Return the nearest directory that exists, at a path or above it.
+
+    Raises:
+        StoreMissingError: something that is no directory is in the way.
+    """
+    found = os.path.abspath(path)
+    while not os.path.isdir(found):
+        if os.path.lexists(found):
+            raise StoreMissingError(
+                f"file://{found} is not a directory", hint="Name another place, or move it away."
+            )
+        found = os.path.dirname(found)
+    return found
+
+
+def _facts(path: str, location: str) -> DiskFacts:
+    root = os.path.realpath(path)
+    with translated("look at", location):
+        status = os.statvfs(root)
+        mode = stat.S_IMODE(os.stat(root).st_mode)
+    return DiskFacts(
+        free_bytes=status.f_bavail * status.f_frsize,
+        total_bytes=status.f_blocks * status.f_frsize,
+        free_inodes=status.f_favail if status.f_files else None,
+        total_inodes=status.f_files or None,
+        kind=file_system_type(root),
+        mode=mode,
+        closed_above=_closed_above(root),
+        read_only=bool(status.f_flag & os.ST_RDONLY),
+    )
 
 
 def _closed_above(path: str) -> bool:

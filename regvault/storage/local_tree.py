@@ -55,6 +55,7 @@ class Tree:
         create: bool,
         follow: bool,
         dir_mode: int | None,
+        root_mode: int | None,
         owner: tuple[int, int] | None,
     ) -> None:
         self.location = location
@@ -68,16 +69,14 @@ class Tree:
         # (directory, name) of temporary files that were seen; those of killed writers stay.
         self.seen_temporary: set[tuple[str, str]] = set()
         self._made = 0
-        self.fd = self._open_root(root, create=create)
+        self.fd = self._open_root(root, 0o777 if root_mode is None else root_mode, create=create)
         # One descriptor for each file system that was written to below the root.
         self._devices = {os.fstat(self.fd).st_dev: self.fd}
 
-    def _open_root(self, root: str, *, create: bool) -> int:
+    def _open_root(self, root: str, mode: int, *, create: bool) -> int:
         try:
             if create:
-                os.makedirs(
-                    root, mode=0o777 if self._dir_mode is None else self._dir_mode, exist_ok=True
-                )
+                os.makedirs(root, mode=mode, exist_ok=True)
             return os.open(root, _DIRECTORY)
         except (FileNotFoundError, NotADirectoryError, FileExistsError) as error:
             raise StoreMissingError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from regvault.errors import CredentialError, UsageError
+from regvault.vault.extra import not_installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -177,8 +178,5 @@ def library() -> Any:
     try:
         import pyrage
     except ImportError:
-        raise CredentialError(
-            "sealed vaults need a library that is not installed",
-            hint="pip install 'regvault[crypto]'",
-        ) from None
+        raise not_installed("sealed vaults") from None
     return pyrage

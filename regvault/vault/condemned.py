@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from regvault.errors import TemporaryError, UnknownFormatError, VaultDamagedError
 from regvault.vault.envelope import MAX_DOCUMENT_BYTES, load_object, read_document, to_time
 from regvault.vault.fetch import read_at_most
-from regvault.vault.frames import HEADER_BYTES, compress, lines_of
+from regvault.vault.frames import HEADER_BYTES, compress, decompress, lines_of
 from regvault.vault.keys import (
     CONDEMNED,
     FORMAT,
@@ -25,7 +25,7 @@ from regvault.vault.keys import (
     parse_segment_key,
     sequence_of,
 )
-from regvault.vault.signing import VaultId, check_signatures, signatures_of
+from regvault.vault.signing import VaultId, check_signatures, countersigned, signatures_of
 from regvault.vault.slots import fill_next, filled_after, numbers
 
 if TYPE_CHECKING:
@@ -35,9 +35,11 @@ if TYPE_CHECKING:
     from regvault.vault.prune_lock import PruneLock
 
 __all__ = [
+    "MAX_BYTES",
     "REPEAT_EVERY",
     "commit_condemned",
     "condemned_document",
+    "countersign_condemned",
     "parse_condemned",
     "read_condemned",
     "read_condemned_to",
@@ -47,7 +49,7 @@ __all__ = [
 
 REPEAT_EVERY = 100
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-_MAX_BYTES = 1 << 30
+MAX_BYTES = 1 << 30
 _MAX_LINE = 8 << 10
 
 
@@ -99,6 +101,26 @@ def parse_condemned(data: bytes, number: int, vault: str) -> list[str] | None:
     return _parse(BytesIO(data), number, vault)
 
 
+def countersign_condemned(data: bytes, number: int, vault: VaultId) -> bytes:
+    """Return a list with one more signature, that of the vault's key to sign with; a void as it is.
+
+    Raises:
+        VaultDamagedError: it is not list `number` of this vault.
+        UntrustedError: it is not signed by whom is trusted.
+        CredentialError: there is no key to sign with.
+    """
+    if parse_condemned(data, number, vault) is None:
+        return data
+    content, _, last = decompress(data, condemned_key(number), MAX_BYTES)[:-1].rpartition(b"\n")
+    content += b"\n"
+    seal = load_object(last)
+    signatures = countersigned(vault, content, _signatures(seal))
+    if signatures == _signatures(seal):
+        return data
+    seal = {**seal, "signatures": signatures}
+    return compress(content + json.dumps(seal, separators=(",", ":")).encode() + b"\n")
+
+
 def _parse(reader: ByteReader | BytesIO, number: int, vault: str) -> list[str] | None:
     key = condemned_key(number)
     head = b""
@@ -108,7 +130,7 @@ def _parse(reader: ByteReader | BytesIO, number: int, vault: str) -> list[str] |
         data = head + read_at_most(reader, MAX_DOCUMENT_BYTES)
         read_document(data, key, types=("void",), vault=vault)
         return None
-    lines = lines_of(reader, head, key, _MAX_BYTES, longest=_MAX_LINE)
+    lines = lines_of(reader, head, key, MAX_BYTES, longest=_MAX_LINE)
     header, keys, good = _read_lines(lines, key, vault)
     try:
         kind, version, slot, owner = (header[k] for k in ("type", "format", "slot", "vault"))

@@ -33,7 +33,7 @@ from regvault.vault.keys import (
     new_run_id,
     probe_key,
 )
-from regvault.vault.locks import LockPolicy, Locks, lock_vault
+from regvault.vault.locks import LockPolicy, Locks, lock_vault, require_same_lock
 from regvault.vault.signing import NO_KEYS, Keys, VaultId
 from regvault.vault.vault import LOST_VAULT_JSON, Vault
 
@@ -111,17 +111,30 @@ def create_vault(
     try:
         store.put(VAULT_JSON, write_document(body)[0], if_none_match=True)
     except PreconditionError:
-        there = Vault(store, keys) if lock is not None else None
-        if there is None or there.locks.policy is not None:
-            raise RefusedError(
-                f"there is a vault at {store.location} already",
-                hint="Use it as it is: regvault snapshot SOURCE --vault VAULT",
-            ) from None
-        identity = there.id
+        identity = _without_a_lock(store, keys, lock)
     if lock is not None:
         lock_vault(store, identity, lock)
     store.barrier()
     return identity
+
+
+def _without_a_lock(store: ObjectStore, keys: Keys, lock: LockPolicy | None) -> str:
+    """Return the id of a vault that is there, and that is to be locked from now on.
+
+    Raises:
+        RefusedError: it is not to be locked, or is locked already.
+    """
+    said = ""
+    if lock is not None:
+        there = Vault(store, keys)
+        if there.locks.policy is None:
+            return there.id
+        require_same_lock(store.location, there.locks.policy, lock)
+        said = ", locked as asked for"
+    raise RefusedError(
+        f"there is a vault at {store.location} already{said}",
+        hint="Use it as it is: regvault snapshot SOURCE --vault VAULT",
+    )
 
 
 def _write_keys(store: ObjectStore, vault: str, keys: Keys, sealing: Sealing) -> str:

@@ -16,11 +16,18 @@ from typing import Any, NamedTuple
 from regvault.errors import UnknownFormatError, VaultDamagedError
 from regvault.oci.manifest import load_json_object
 from regvault.vault.keys import FORMAT
-from regvault.vault.signing import SIGNED_TYPES, VaultId, check_signatures, signatures_of
+from regvault.vault.signing import (
+    SIGNED_TYPES,
+    VaultId,
+    check_signatures,
+    countersigned,
+    signatures_of,
+)
 
 __all__ = [
     "SEALED",
     "Document",
+    "countersign_document",
     "from_time",
     "load_object",
     "read_document",
@@ -113,6 +120,39 @@ def read_document(data: bytes, key: str, *, types: tuple[str, ...], vault: str |
             hint="Someone put an object of another vault here; compare with a second copy.",
         )
     return Document(body, digest, signatures, amendment)
+
+
+def countersign_document(data: bytes, key: str, *, types: tuple[str, ...], vault: VaultId) -> bytes:
+    """Return a document with one more signature, that of the vault's key to sign with.
+
+    Its body stays, and so does what names it. A document of a type that nobody signs, and one
+    that has the signature, are returned as they are.
+
+    Args:
+        data: the stored bytes.
+        key: where they are.
+        types: the values of `type` that are acceptable here.
+        vault: the vault's id.
+
+    Raises:
+        VaultDamagedError: the bytes are not what was written.
+        UntrustedError: they are not signed by whom is trusted.
+        UnknownFormatError: a newer regvault wrote them.
+        CredentialError: there is no key to sign with.
+    """
+    # A key record may be of the vault that this one is a copy of.
+    owner = None if "keys" in types else vault
+    if read_document(data, key, types=types, vault=owner).body["type"] not in SIGNED_TYPES:
+        return data
+    lines = data.split(b"\n")
+    for at in range(0, len(lines) - 1, 2):  # of a copied root, and of its amendment
+        seal = load_object(lines[at + 1])
+        check_signatures(vault, key, lines[at], seal["signatures"])
+        signatures = countersigned(vault, lines[at], seal["signatures"])
+        if signatures != seal["signatures"]:
+            seal = {**seal, "signatures": signatures}
+            lines[at + 1] = json.dumps(seal, separators=(",", ":")).encode()
+    return b"\n".join(lines)
 
 
 def _read_lines(

@@ -41,7 +41,15 @@ if TYPE_CHECKING:
 
     from regvault.model.store import ObjectStore
 
-__all__ = ["MODES", "LockPolicy", "Locks", "lock_vault", "read_known", "record_known"]
+__all__ = [
+    "MODES",
+    "LockPolicy",
+    "Locks",
+    "lock_vault",
+    "read_known",
+    "record_known",
+    "require_same_lock",
+]
 
 MODES = ("governance", "compliance")
 #: So many of the newest records are read: more than runs that end at the same time.
@@ -59,6 +67,12 @@ class LockPolicy(NamedTuple):
 
     mode: str
     seconds: int
+
+    def __str__(self) -> str:
+        for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
+            if self.seconds % length == 0:
+                return f"{self.mode} for {self.seconds // length}{unit}"
+        return f"{self.mode} for {self.seconds}s"
 
     def from_now(self, now_ns: int) -> Retention:
         """Return what is locked now gets: whole seconds, as stores keep them."""
@@ -155,12 +169,21 @@ def lock_vault(store: ObjectStore, vault: str, policy: LockPolicy) -> None:
     try:
         store.put(LOCK_POLICY, write_document(body)[0], if_none_match=True)
     except PreconditionError:
-        there = _read_policy(store, vault)
-        if there != policy:
-            raise RefusedError(
-                f"the vault at {store.location} is locked already: {there}",
-                hint="How a vault is locked does not change.",
-            ) from None
+        require_same_lock(store.location, _read_policy(store, vault), policy)
+
+
+def require_same_lock(location: str, there: LockPolicy | None, wanted: LockPolicy) -> None:
+    """Refuse to lock a vault in another way than it is locked.
+
+    Raises:
+        RefusedError: it is.
+    """
+    if there != wanted:
+        raise RefusedError(
+            f"the vault at {location} is locked already, {there}, and that does not change",
+            hint=f"To lock {wanted}, make a new vault and copy to it: regvault copy --from VAULT "
+            "--to NEW",
+        )
 
 
 def read_known(

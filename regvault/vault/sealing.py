@@ -178,7 +178,11 @@ class LockedSeal(_OfAge):
 
 
 class AgeSeal(_OfAge):
-    """That of a sealed vault whose naming key is known."""
+    """That of a sealed vault whose naming key is known.
+
+    Attributes:
+        opens_new: what is written from now on is sealed to one of the identities.
+    """
 
     def __init__(
         self,
@@ -202,6 +206,8 @@ class AgeSeal(_OfAge):
         self.recipients = tuple(recipients)
         self.writer = writer
         self.opens_contents = opens_contents
+        mine = {identity.public for identity in identities}
+        self.opens_new = not mine.isdisjoint((*self.recipients, writer))
         self._identities = identities
         self._keys = [identity.key for identity in identities]
         self._content_to = recipients_of(self.recipients)

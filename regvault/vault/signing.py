@@ -14,9 +14,10 @@ import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from regvault.errors import CredentialError, UsageError, VaultDamagedError
+from regvault.vault.extra import not_installed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -31,6 +32,7 @@ __all__ = [
     "UntrustedError",
     "VaultId",
     "check_signatures",
+    "countersigned",
     "parse_public_key",
     "require_key",
     "signatures_of",
@@ -39,6 +41,9 @@ __all__ = [
 #: Types of documents that are signed. (Condemned lists are too.)
 SIGNED_TYPES = frozenset({"vault", "root", "stub", "amendment", "keys"})
 
+_NAME_IT = (
+    "Name it by sign_key in the configuration, or $REGVAULT_SIGN_KEY: file:/PATH or env:NAME."
+)
 _ALGORITHM = "ed25519"
 _PREFIX = "ed25519:"
 
@@ -205,8 +210,7 @@ def require_key(vault: str) -> None:
     if isinstance(vault, VaultId) and vault.signed and vault.keys.signer is None:
         raise CredentialError(
             f"what is written into vault {vault} is signed, and no key to sign with is given",
-            hint="Name it by sign_key in the configuration, or $REGVAULT_SIGN_KEY: file:/PATH or "
-            "env:NAME.",
+            hint=_NAME_IT,
         )
 
 
@@ -240,13 +244,25 @@ def check_signatures(
     raise UntrustedError(f"{key} is not signed by a key that is trusted")
 
 
+def countersigned(
+    vault: VaultId, data: bytes, signatures: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return signatures of some bytes, and among them that of the key to sign with.
+
+    Raises:
+        CredentialError: there is no such key.
+    """
+    own = signatures_of(vault, data)
+    if not own:
+        raise CredentialError("there is no key to sign with", hint=_NAME_IT)
+    # Ed25519 signs alike every time.
+    return [*signatures, *(each for each in own if each not in signatures)]
+
+
 def _library() -> Any:
     """Return the part of `cryptography` that is used; an extra, since few need it."""
     try:
         from cryptography.hazmat.primitives.asymmetric import ed25519
     except ImportError:
-        raise CredentialError(
-            "signatures need a library that is not installed",
-            hint="pip install 'regvault[crypto]'",
-        ) from None
+        raise not_installed("signatures") from None
     return ed25519

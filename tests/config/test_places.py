@@ -1,3 +1,4 @@
+import base64
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,19 @@ def test_the_only_vault_need_not_be_named() -> None:
         resolve_vault(None, CONFIG)
     with pytest.raises(UsageError, match="no vault is named"):
         resolve_vault("", None)
+
+
+def test_trusted_keys_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that a script put together may have gaps; what is wrong in it says where it is."""
+    key = f"ed25519:{base64.b64encode(bytes(32)).decode()}"
+    monkeypatch.setenv("REGVAULT_TRUSTED_KEYS", f",{key}, ")
+    assert resolve_vault("/vault", None).trusted_keys == (key,)
+    for wrong, why in ((f"{key},ed25519:AA", "is no public key"), (" , ", "names no public key")):
+        monkeypatch.setenv("REGVAULT_TRUSTED_KEYS", wrong)
+        with pytest.raises(UsageError, match=rf"\$REGVAULT_TRUSTED_KEYS.* {why}"):
+            resolve_vault("/vault", None)
+    monkeypatch.setenv("REGVAULT_TRUSTED_KEYS", "")
+    assert resolve_vault("/vault", None).trusted_keys == ()
 
 
 def test_an_unknown_name_is_not_made_a_directory() -> None:

@@ -148,8 +148,52 @@ def test_no_directory(base):
     code, document = run("--vault", "./none")
     assert (code, states(document)) == (10, {"reachable": "error"})
     assert "mounted" in check(document, "reachable")["hint"]
-    assert run("--vault", "./none", "--new")[0] == 0
+    code, document = run("--vault", "./none/deep", "--new", "--fail-on", "error")
+    assert code == 0
+    assert states(document)["permission-write"] == "ok"
+    assert str(base) in check(document, "permission-write")["found"]
+    assert {"space", "inodes", "file-system"} <= set(states(document))
+    assert states(document)["create-only"] == "skipped"
     assert not (base / "none").exists()
+
+
+def test_where_init_would_fail_is_said_before(base):
+    """All was "ok" where init could not make the directory."""
+    (base / "closed").mkdir(mode=0o555)
+    done = subprocess.run(
+        [sys.executable, "-m", "regvault", "doctor", "--vault", "./closed/v", "--new", "--json"],
+        cwd=base, preexec_fn=without_rights_of_root if os.geteuid() == 0 else None,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 12, done.stderr
+    found = check(json.loads(done.stdout), "permission-write")
+    assert found["state"] == "error"
+    assert str(base / "closed") in found["found"]
+
+
+@pytest.mark.parametrize("place", ["./file", "./file/below"])
+def test_a_file_in_the_way_of_a_new_vault_is_found(base, place):
+    (base / "file").write_text("x")
+    code, document = run("--vault", place, "--new")
+    assert (code, states(document)) == (10, {"reachable": "error"})
+    assert "is not a directory" in check(document, "reachable")["found"]
+
+
+@pytest.mark.parametrize(
+    ("args", "state"),
+    [
+        (("fs:registry", "--vault", "./vault"), "warning"),
+        (("fs:registry", "--vault", "./none/deep", "--new"), "warning"),
+        (("fs:registry", "--vault", "./none"), "skipped"),  # a mount may be missing
+        (("fs:none", "--vault", "./vault"), "skipped"),
+        (("fs:registry", "--vault", "s3://bucket/vault"), "ok"),
+    ],
+)
+def test_what_a_new_vault_shares_with_its_source(base, monkeypatch, args, state):
+    """It was called a second copy before init, and none after it."""
+    monkeypatch.setattr("regvault.ops.doctor.run.examine_vault", lambda *_: ())
+    _, document = run(*args)
+    assert states(document, "source")["second-copy"] == state
 
 
 def test_an_empty_directory_may_be_a_disk_that_is_not_mounted_so_nothing_is_written(base):

@@ -183,6 +183,15 @@ def test_the_newest_root_of_every_registry_is_tried():
     assert found("identity", "writer", BOB, HOST) == ("ok", 0)
 
 
+@pytest.mark.parametrize("snapshot", [True, False], ids=["tried", "nothing yet"])
+def test_a_host_that_is_a_recipient_itself_is_found(snapshot):
+    """`init --recipient` with the host's own: the host reads what sealing should keep from it."""
+    made(Keys(identities=(HOST,)), Sealing((ALICE.public, HOST.public)), snapshot=snapshot)
+    for role, state in {"any": "warning", "writer": "warning", "reader": "ok"}.items():
+        assert found("identity", role, HOST) == (state, 0), role
+        assert ("is a recipient itself" in said) is (state == "warning")
+
+
 @pytest.mark.parametrize("kind", ["trees/", "meta/", "records/keys/"])
 def test_damage_is_no_wrong_key(kind):
     world = sealed()
@@ -221,7 +230,7 @@ def signing(monkeypatch, key=None, trusted=()):
 
 
 SIGNS = {
-    "none": ({}, {"any": "warning", "writer": "error", "reader": "ok", "pruner": "error"}),
+    "none": ({}, {"any": "warning", "writer": "error", "reader": "warning", "pruner": "error"}),
     "its own": ({"key": MINE}, dict.fromkeys(ROLES, "ok") | {"reader": "warning"}),
     "trusted too": (
         {"key": MINE, "trusted": [MINE]}, dict.fromkeys(ROLES, "ok") | {"reader": "warning"},

@@ -176,8 +176,13 @@ class TestInit:
         found = extend(made)
         assert found.extended >= len(needs(made, made.root()))
         covered(made)
-        for policy in (POLICY, LockPolicy("compliance", 5)):
-            with pytest.raises(RefusedError, match="already"):
+        for policy, said in (
+            (None, "there is a vault at .* already$"),
+            (POLICY, "already, locked as asked for"),
+            (LockPolicy("compliance", 5), "locked already, governance for 30d, and that does not"),
+            (LockPolicy("governance", 5), "locked already, governance for 30d, and that does not"),
+        ):
+            with pytest.raises(RefusedError, match=said):
                 create_vault(store, lock=policy)
         assert Vault(store).locks.policy == POLICY
 

@@ -195,9 +195,9 @@ def test_keys_rotate(made):
         as_reader(made, OTHER)  # the vault itself was made with the old one
     reader = as_reader(made, KEY, OTHER)
     assert len(list(reader.roots("prod"))) == 4
-    uses = {use.key: use.snapshots for use in list_keys(reader)}
+    uses = {use.key: use.snapshots for use in list_keys(reader, reader.id.keys.trusted)}
     assert uses == {KEY.public.id: [("prod", 1, 3, 3)], OTHER.public.id: [("prod", 4, 4, 1)]}
-    assert [use.trusted for use in list_keys(Vault(made.store, READER))] == [True, False]
+    assert [use.trusted for use in list_keys(reader, [KEY.public])] == [True, False]
 
 
 def test_a_copy_keeps_the_original_signatures(made):
@@ -251,7 +251,7 @@ def test_an_unsigned_vault_is_as_it_was(tmp_path):
     later.trust = WRITER
     later.push.image("app", "v2", layers=(noise(900, 2),))
     later.snapshot()
-    uses = [(use.key, use.snapshots) for use in list_keys(later.vault())]
+    uses = [(use.key, use.snapshots) for use in list_keys(later.vault(), ())]
     assert uses == [("", [("prod", 1, 1, 1)]), (KEY.public.id, [("prod", 2, 2, 1)])]
 
 

@@ -13,6 +13,7 @@ from regvault.errors import (
     StoreUnavailableError,
 )
 from regvault.model.doctor import (
+    Above,
     Asked,
     BucketFacts,
     BucketTrials,
@@ -272,6 +273,25 @@ def test_packs_wait_for_their_upload_on_the_local_disk(free, expected):
 DISK = DiskFacts(100 * GIB, 200 * GIB, 10**6, 10**7, "ext4", 0o700, False, False)
 
 
+@pytest.mark.parametrize(
+    ("words", "writable", "check", "expected"),
+    [
+        ({}, True, "permission-write", "ok"),
+        ({}, False, "permission-write", "error"),
+        ({"read_only": True}, False, "permission-write", "error"),
+        ({"free_bytes": 10}, True, "space", "error"),
+        ({"free_inodes": 10}, True, "inodes", "error"),
+        ({"kind": "tmpfs"}, True, "file-system", "warning"),
+        ({"mode": 0o777}, True, "file-modes", "ok"),
+    ],
+)
+def test_where_a_new_vault_is_to_be_made(words, writable, check, expected):
+    """What is wrong with the disk is so before init as well."""
+    found = states(disk.judge_above(Above("/backup", replace(DISK, **words), writable)))
+    assert found.pop(check) == expected
+    assert set(found.values()) == {"ok"}
+
+
 def on_disk(newest=None, **words):
     return states(disk.judge_disk(replace(DISK, **words), newest_bytes=newest))
 
@@ -350,8 +370,11 @@ def test_what_cannot_be_read_is_named():
 def test_a_vault_in_the_registry_and_one_beside_it_on_the_same_disk():
     assert state(contents.judge_overlap(["/v"])) == "error"
     assert state(contents.judge_overlap([])) == "ok"
-    assert state(contents.judge_apart([("file system", "/v")])) == "warning"
-    assert state(contents.judge_apart([])) == "ok"
+    nothing, disk_of_it = ("/u", Asked("")), ("/v", Asked("file system"))
+    assert state(contents.judge_apart([nothing, disk_of_it])) == "warning"
+    assert state(contents.judge_apart([nothing])) == "ok"
+    assert state(contents.judge_apart([nothing, ("/w", unasked("gone"))])) == "skipped"
+    assert state(contents.judge_apart([disk_of_it, ("/w", unasked("gone"))])) == "warning"
 
 
 def test_what_was_skipped_is_no_finding():

@@ -83,7 +83,7 @@ def doctor(
     with app.progress() as progress:
         result = diagnose(
             [vault_subject(place) for place in vaults],
-            [source_subject(place, vaults) for place in registries],
+            [source_subject(place, vaults, new=new) for place in registries],
             options,
             progress=progress,
         )

@@ -21,6 +21,11 @@ from regvault.errors import UsageError
 if TYPE_CHECKING:
     from regvault.cli.app import App
     from regvault.vault.create import Sealing
+    from regvault.vault.locks import LockPolicy
+    from regvault.vault.signing import Keys
+
+#: A lock of so many seconds or less ends before most people notice anything: a week.
+_SHORT_LOCK = 7 * 86_400
 
 
 @command(
@@ -101,6 +106,7 @@ def init(
     from math import ceil
 
     from regvault.assemble import create_vault
+    from regvault.assemble.keys import keys_of
     from regvault.vault.locks import LockPolicy
 
     if (lock is None) != (not lock_for):
@@ -113,39 +119,63 @@ def init(
     if sign_key is not None:
         place = replace(place, sign_key=secret_ref("--sign-key", sign_key))
     sealing = _sealing(app, recipients, sealed_as)
-    identity = create_vault(place, policy, sealing)
+    keys = keys_of(place)
+    public = None if keys.signer is None else str(keys.signer.public)
+    identity = create_vault(place, keys, lock=policy, sealing=sealing)
     locked = None if policy is None else policy._asdict()
-    signed = place.sign_key is not None
     app.console.document(
         {
             "vault": identity,
             "location": str(place.location),
             "format": 1,
             "lock": locked,
-            "signed": signed,
+            "signed": public is not None,
+            "public_key": public,
             "sealed": sealing is not None,
             "recipients": list(sealing.recipients) if sealing is not None else [],
         }
     )
     app.console.say(f"Made vault {identity} at {place.location}.")
     if policy is not None:
-        app.console.say(f"What is stored is locked for {_span(policy.seconds)} ({policy.mode}).")
-    if signed:
+        _say_lock(app, policy)
+    if public is not None:
+        app.console.say(f"Its snapshots are signed; for trusted_keys of who reads them: {public}")
         app.console.note(
-            f"Its snapshots are signed: give the key to whoever takes them ($REGVAULT_SIGN_KEY="
-            f"{place.sign_key}), and its public key to whoever reads them ($REGVAULT_TRUSTED_KEYS)."
+            f"Give the private key to whoever takes snapshots ($REGVAULT_SIGN_KEY={place.sign_key}"
+            "), and the public one to whoever reads them ($REGVAULT_TRUSTED_KEYS)."
         )
     if sealing is not None and recipients:
-        app.console.say(f"It is sealed to {fmt.count(len(recipients), 'recipient')}.")
-        app.console.note(
-            "Keep each recipient's identity apart from the vault and from this host: without one "
-            "nothing can be restored. To take snapshots, give the identity that you gave here."
-        )
+        _say_sealing(app, sealing, keys)
     app.console.note(f"Next: regvault snapshot SOURCE --vault {place.location}")
 
 
-def _span(seconds: int) -> str:
-    return fmt.duration(float(seconds))
+def _say_lock(app: App, policy: LockPolicy) -> None:
+    span = fmt.duration(float(policy.seconds))
+    app.console.say(f"What is stored is locked for {span} ({policy.mode}).")
+    if policy.seconds <= _SHORT_LOCK:
+        app.console.warn(
+            f"{span} protect little: what someone overwrites or deletes may be gone for good "
+            "before anybody notices",
+            hint="The time must be longer than it takes you to notice; 30d are a good beginning. "
+            "How a vault is locked does not change: make another one (docs/immutability.md).",
+        )
+
+
+def _say_sealing(app: App, sealing: Sealing, keys: Keys) -> None:
+    app.console.say(f"It is sealed to {fmt.count(len(sealing.recipients), 'recipient')}.")
+    app.console.note(
+        "Keep each recipient's identity apart from the vault and from this host: without one "
+        "nothing can be restored. To take snapshots, give the identity that you gave here."
+    )
+    # The first is that of the host that takes snapshots.
+    writer = keys.identities[0].public
+    if writer in sealing.recipients:
+        app.console.warn(
+            f"the identity of this host is that of a recipient, {writer}: this host can read "
+            "everything, and so can whoever takes it over",
+            hint="Make another vault, with an identity of the host's own: regvault key generate "
+            "--identity FILE, and --identity file:FILE beside --recipient (docs/sealed.md).",
+        )
 
 
 def _sealing(app: App, recipients: tuple[str, ...], sealed_as: str | None) -> Sealing | None:

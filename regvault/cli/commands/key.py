@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from regvault.cli import text as fmt
 from regvault.cli.group import LazyCommand, command, group
-from regvault.cli.options import vault_option
 from regvault.errors import UsageError
 
 if TYPE_CHECKING:
     from regvault.cli.app import App
 
 _HERE = "regvault.cli.commands.key"
+_SIGNED = "regvault.cli.commands.key_signed"
 _SEALED = "regvault.cli.commands.key_sealed"
 
 
@@ -27,8 +26,11 @@ _SEALED = "regvault.cli.commands.key_sealed"
             "Make a key pair to sign snapshots with, or to open a sealed vault with.",
         ),
         "list": LazyCommand(
-            f"{_HERE}:list_",
+            f"{_SIGNED}:list_",
             "Show who signed the snapshots of the vault, and who can open it, if it is sealed.",
+        ),
+        "countersign": LazyCommand(
+            f"{_SIGNED}:countersign_", "Sign everything that a trusted key has signed."
         ),
         "add-recipient": LazyCommand(
             f"{_SEALED}:add_recipient", "Seal what is written from now on to one more recipient."
@@ -112,47 +114,3 @@ def write_secret(file: str, text: str) -> None:
         out.write(text)
         out.flush()
         os.fsync(out.fileno())
-
-
-@command(
-    "list",
-    examples=[("Who signed what?", "regvault key list --vault /backup/vault")],
-    exit_codes=(0, 1, 2, 4, 6, 10, 12),
-)
-@vault_option
-@click.pass_obj
-def list_(app: App, vault: str | None, endpoint_url: str | None) -> int:
-    """Show who signed the snapshots of the vault, and who can open it, if it is sealed.
-
-    Each key is shown with what it signed, and whether it is trusted.
-
-    Which ones are says trusted_keys of the configuration, or $REGVAULT_TRUSTED_KEYS; where neither
-    does, everything is taken.
-    """
-    from regvault.assemble import open_vault
-    from regvault.cli.commands.key_sealed import say_sealing
-    from regvault.ops.keys import describe_sealing, list_keys
-
-    opened = open_vault(app.vault(vault, endpoint_url=endpoint_url))
-    uses = list_keys(opened)
-    trusted = [str(public) for public in opened.id.keys.trusted]
-    sealing = None if opened.sealing_key is None else describe_sealing(opened)
-    app.console.document(
-        {"trusted_keys": trusted, "keys": [use.to_json() for use in uses], "sealing": sealing}
-    )
-    rows = []
-    for use in uses:
-        for registry, first, last, count in use.snapshots:
-            which = f"{registry}@{first}" + (f" to {last}" if count > 1 else "")
-            state = "trusted" if use.trusted else "NOT TRUSTED"
-            rows.append((use.key or "(not signed)", state if trusted else "-", which, count))
-    app.console.table(("key", "trusted", "snapshots", "count"), rows, align="lllr")
-    if sealing is not None:
-        say_sealing(app, sealing)
-    wrong = [slot for use in uses for slot in use.wrong]
-    if wrong:
-        app.console.warn(
-            f"{fmt.count(len(wrong), 'signature')} is wrong: {', '.join(wrong[:5])}",
-            hint="Someone altered them. See what else: regvault verify",
-        )
-    return 4 if wrong else 0

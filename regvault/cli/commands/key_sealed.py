@@ -121,5 +121,7 @@ def say_sealing(app: App, sealing: dict[str, Any]) -> None:
     rows = [(each, "opens everything written from now on") for each in sealing["recipients"]]
     rows += [(each, "opens what was written before") for each in sealing["before"]]
     if sealing["writer"] is not None:
-        rows.append((sealing["writer"], "takes snapshots; opens names only"))
+        reads = sealing["writer"] in (*sealing["recipients"], *sealing["before"])
+        opens = "and is a recipient too" if reads else "opens names only"
+        rows.append((sealing["writer"], f"takes snapshots; {opens}"))
     app.console.table(("key", "what it opens"), rows)

@@ -56,7 +56,6 @@ def try_identities(
     except CredentialError:
         return Openings(len(identities), vault=False)
     assert isinstance(seal, AgeSeal)
-    public = {identity.public for identity in identities}
     root = max(roots, key=lambda each: each.started, default=None)
     # Of every registry: a snapshot that cannot open the newest root of a chain is refused.
     names = [_opened(r.sealed, r.name.key, identities) is not None for r in roots if r.sealed]
@@ -69,7 +68,8 @@ def try_identities(
         names=tuple(names),
         contents=tuple(contents),
         reads_contents=seal.opens_contents,
-        writes=not public.isdisjoint((*seal.recipients, seal.writer)),
+        writes=seal.opens_new,
+        host_reads=seal.writer in seal.recipients,
     )
 
 

@@ -10,7 +10,7 @@ from regvault.model.doctor import Credentials
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from regvault.model.doctor import StoreProbe
+    from regvault.model.doctor import Above, Asked, StoreProbe
     from regvault.model.registry import RegistrySource
     from regvault.model.store import ObjectStore
     from regvault.vault.age import Identity
@@ -46,6 +46,7 @@ class VaultSubject:
         threads: that a snapshot has.
         identities: reads what a sealed vault is opened with; raises CredentialError.
         signing: reads the key to sign with, and whose signatures count; raises likewise.
+        above: looks at where its directory, which is missing, would be made; raises StoreError.
     """
 
     location: str
@@ -53,6 +54,7 @@ class VaultSubject:
     threads: int
     identities: Callable[[], tuple[Identity, ...]]
     signing: Callable[[], Keys]
+    above: Callable[[], Above]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +66,11 @@ class SourceSubject:
         open: opens it; raises RegvaultError.
         vaults: locations of the vaults that are looked at too.
         overlapping: those that lie inside it, or it inside them.
-        shared: (file system or bucket, vault) of those that are lost together with it.
+        shared: (vault, the file system or bucket that it is lost together with; "": none).
     """
 
     location: str
     open: Callable[[], tuple[ObjectStore, RegistrySource]]
     vaults: tuple[str, ...] = ()
     overlapping: tuple[str, ...] = ()
-    shared: tuple[tuple[str, str], ...] = ()
+    shared: tuple[tuple[str, Asked[str]], ...] = ()

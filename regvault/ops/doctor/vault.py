@@ -18,7 +18,7 @@ from regvault.ops.unlock import parties
 from regvault.policy.doctor import access, contents, keys
 from regvault.policy.doctor.bucket import judge_bucket, judge_bucket_trials, judge_spool
 from regvault.policy.doctor.check import Check, error, failed, ok, skipped
-from regvault.policy.doctor.disk import judge_disk
+from regvault.policy.doctor.disk import judge_above, judge_disk
 from regvault.vault.certain import MAX_SKEW_S
 from regvault.vault.keys import (
     CATALOG,
@@ -60,6 +60,16 @@ _NAMES = (
     "audit/",
     "evidence/",
 )
+#: What only a directory that is there shows.
+_TRIED = (
+    "clock",
+    "permission-delete",
+    "create-only",
+    "compare-and-swap",
+    "read-after-write",
+    "range-read",
+    "durable",
+)
 #: What only restores read.
 _COLD = ("blobs/", "packs/")
 #: Each run leaves its lease, and reading one takes three requests.
@@ -71,7 +81,7 @@ def examine_vault(subject: VaultSubject, options: DoctorOptions) -> Iterator[Che
     try:
         store, probe = subject.open(options.write)
     except StoreMissingError as missing:
-        yield _missing(missing, options)
+        yield from _missing(subject, missing, options)
         return
     except RegvaultError as problem:
         yield _unreachable(problem)
@@ -82,11 +92,22 @@ def examine_vault(subject: VaultSubject, options: DoctorOptions) -> Iterator[Che
         store.close()
 
 
-def _missing(missing: StoreMissingError, options: DoctorOptions) -> Check:
-    if options.new:
-        return ok("reachable", f"{missing.message}: regvault init makes it")
-    hint = f"{missing.hint}. Before the first run: regvault init, or look with --new."
-    return error("reachable", missing.message, hint, missing.exit_code)
+def _missing(
+    subject: VaultSubject, missing: StoreMissingError, options: DoctorOptions
+) -> Iterator[Check]:
+    """Yield the checks of a vault whose directory is not there."""
+    if not options.new:
+        hint = f"{missing.hint}. Before the first run: regvault init, or look with --new."
+        yield error("reachable", missing.message, hint, missing.exit_code)
+        return
+    above = ask(subject.above)
+    if above.value is None:
+        yield failed("reachable", above)
+        return
+    yield ok("reachable", f"{missing.message}: regvault init makes it")
+    yield from judge_above(above.value)
+    for check in _TRIED:
+        yield skipped(check, "there is no directory yet to try it in: after init, look again")
 
 
 def _unreachable(problem: RegvaultError) -> Check:

@@ -7,9 +7,9 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from regvault.errors import VaultDamagedError
+from regvault.ops.snapshot.choose import choose_registry
 from regvault.ops.snapshot.session import (
     check_source,
-    choose_registry,
 )
 from regvault.ops.snapshot.take import Run
 from regvault.ops.writing import writing

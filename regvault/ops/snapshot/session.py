@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import (
-    CredentialError,
     NotFoundError,
-    ObjectNotFoundError,
     RefusedError,
     SourceUnavailableError,
-    UsageError,
     VaultDamagedError,
 )
 from regvault.model.store import HierarchicalStore
 from regvault.oci.grammar import is_digest, is_repository, parse_number
-from regvault.ops.snapshot.scope import is_from, place_text
-from regvault.vault.age import open_sealed
 from regvault.vault.blobs import BlobReader
 from regvault.vault.catalog import Catalog, vault_cache
 from regvault.vault.condemned import read_condemned_to
-from regvault.vault.fetch import fetch_document
-from regvault.vault.keys import REGISTRY_NAME, new_run_id
 from regvault.vault.presence import Presence, list_objects
 from regvault.vault.records import is_held, known_damage
-from regvault.vault.root import RootName, parse_root
+from regvault.vault.root import RootName
 from regvault.vault.writer import ObjectWriter
 
 if TYPE_CHECKING:
@@ -34,11 +26,12 @@ if TYPE_CHECKING:
 
     from regvault.model.progress import Progress
     from regvault.model.registry import RegistrySource
+    from regvault.ops.snapshot.choose import Chosen
     from regvault.vault.objectlist import ObjectList
     from regvault.vault.root import Root
     from regvault.vault.vault import Vault
 
-__all__ = ["Chosen", "RepositoryEntry", "Session", "choose_registry", "parse_entry"]
+__all__ = ["RepositoryEntry", "Session", "parse_entry"]
 
 #: (repository, kind, subject, image) -> the sequence that first had it.
 Damage = dict[tuple[str, str, str, str], int]
@@ -75,108 +68,6 @@ def parse_entry(line: bytes) -> RepositoryEntry:
     if not is_repository(name) or not is_digest(state) or not fingerprint:
         raise VaultDamagedError(f"a repository list has a line that is none: {line[:300]!r}")
     return RepositoryEntry(name, state, "" if fingerprint == "-" else fingerprint)
-
-
-class Chosen(NamedTuple):
-    """The registry to snapshot.
-
-    Attributes:
-        registry: what its slots are named by: its name; in a sealed vault its id.
-        title: its name.
-        known: whether the vault has slots of it.
-    """
-
-    registry: str
-    title: str
-    known: bool
-
-
-def choose_registry(vault: Vault, source: RegistrySource, name: str | None) -> Chosen:
-    """Return the registry to snapshot.
-
-    A name given must be one; else the registry that was last read from this place is meant, else a
-    name is made from the place.
-
-    Raises:
-        UsageError: the name given is none; or the name made is that of another registry.
-        CredentialError: the vault is sealed, and what would be gone on from does not open.
-    """
-    if vault.sealing_key is not None:
-        vault.seal.name("")  # whoever cannot open names is told so now
-    registries = vault.registries()
-    chosen = _choose(vault, source, name, registries)
-    if vault.sealing_key is not None:
-        _require_open(vault, [chosen.registry] if chosen.known else registries)
-    return chosen
-
-
-def _choose(
-    vault: Vault, source: RegistrySource, name: str | None, registries: list[str]
-) -> Chosen:
-    if name is not None:
-        if not REGISTRY_NAME.fullmatch(name):
-            raise UsageError(
-                f"{name!r} is no name for a registry",
-                hint="Use 1 to 64 of a-z, 0-9, '.', '_' and '-', with a letter or digit at both "
-                "ends.",
-            )
-        return _named(vault, name, registries)
-    for registry in registries:
-        newest = next(vault.roots(registry, damaged=_ignore), None)
-        if newest is not None and is_from(newest, source):
-            return Chosen(registry, vault.title(registry), known=True)
-    made = re.sub(r"[^a-z0-9]+", "-", source.location.partition(":")[2].lower()).strip("-")
-    made = made[-64:].strip("-") or "registry"
-    found = _named(vault, made, registries)
-    newest = next(vault.roots(found.registry, damaged=_ignore), None) if found.known else None
-    if newest is not None:
-        raise UsageError(
-            f"the vault has a registry {made} already, of {place_text(newest.source)}",
-            hint=f"If it is the same, say so with --registry {made}; else give this one a name.",
-        )
-    return found
-
-
-def _named(vault: Vault, name: str, registries: list[str]) -> Chosen:
-    """Return the registry of this name; in a sealed vault a new one gets an id."""
-    if vault.sealing_key is None:
-        return Chosen(name, name, name in registries)
-    for registry, title in vault.titles().items():
-        if title == name:
-            return Chosen(registry, name, known=True)
-    return Chosen(new_run_id(), name, known=False)
-
-
-def _require_open(vault: Vault, registries: list[str]) -> None:
-    """Refuse where the newest root of one of these is whole, and sealed to others.
-
-    Its registry may be the one that is meant: it would get a second chain of the same name, which
-    nothing is held against, and `latest` of which is another.
-
-    Raises:
-        CredentialError: it is.
-    """
-    for registry in registries:
-        for sequence in reversed(vault.slots(registry)):
-            name = RootName(registry, sequence)
-            try:
-                root = parse_root(fetch_document(vault.store, name.key), name, vault.id)
-                if root is None:
-                    continue
-                closed = open_sealed(root.sealed or b"", vault.id.keys.identities) is None
-            except (VaultDamagedError, ObjectNotFoundError, ValueError):
-                continue  # who reads its chain says so
-            if closed:
-                raise CredentialError(
-                    f"no identity that was given opens {name.key}",
-                    hint="After `regvault key rotate` the host needs the whole file that it made: "
-                    "the older identity in it opens what was stored before.",
-                )
-            break
-
-
-def _ignore(_error: VaultDamagedError) -> None:
-    """Pass over a damaged root: who reads its chain says so."""
 
 
 def check_source(source: RegistrySource, registry: str, *, known: bool) -> None:

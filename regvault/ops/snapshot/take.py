@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
     from regvault.model.progress import Progress
     from regvault.model.registry import RegistrySource
+    from regvault.ops.snapshot.choose import Chosen
     from regvault.ops.snapshot.plan import Plan
-    from regvault.ops.snapshot.session import Chosen
     from regvault.vault.lease import Lease
     from regvault.vault.objectlist import ObjectRef
     from regvault.vault.tree import TreeRef

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from regvault.policy.doctor.check import Check, error, ok, warning
+from regvault.policy.doctor.check import Check, error, ok, skipped, warning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from regvault.model.doctor import Sample
+    from regvault.model.doctor import Asked, Sample
 
 __all__ = ["judge_apart", "judge_leases", "judge_overlap", "judge_prune_lock", "judge_sample"]
 
@@ -101,18 +101,21 @@ def judge_overlap(vaults: Sequence[str]) -> Check:
     return ok(check, "it and the vault lie beside each other")
 
 
-def judge_apart(shared: Sequence[tuple[str, str]]) -> Check:
+def judge_apart(shared: Sequence[tuple[str, Asked[str]]]) -> Check:
     """Judge whether a vault is a second copy of a source, or lost together with it.
 
     Args:
-        shared: (what they share, vault).
+        shared: (vault, what it shares with the source; "": nothing).
     """
     check = "second-copy"
-    if not shared:
-        return ok(check, "no file system and no bucket is shared with the vault")
-    what = ", ".join(f"the {thing} of {vault}" for thing, vault in shared)
-    return warning(
-        check,
-        f"it is in {what}: what destroys the one destroys the other",
-        "Keep the vault elsewhere, or a copy of it: regvault copy --from VAULT --to VAULT",
-    )
+    what = ", ".join(f"the {asked.value} of {vault}" for vault, asked in shared if asked.value)
+    if what:
+        return warning(
+            check,
+            f"it is in {what}: what destroys the one destroys the other",
+            "Keep the vault elsewhere, or a copy of it: regvault copy --from VAULT --to VAULT",
+        )
+    unknown = next((asked.why for _, asked in shared if asked.value is None), "")
+    if unknown:
+        return skipped(check, unknown)
+    return ok(check, "no file system and no bucket is shared with the vault")

@@ -9,9 +9,9 @@ from regvault.policy.doctor.check import Check, error, ok, size, warning
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from regvault.model.doctor import DiskFacts
+    from regvault.model.doctor import Above, DiskFacts
 
-__all__ = ["judge_disk"]
+__all__ = ["judge_above", "judge_disk"]
 
 #: Less than this and not even one more object is sure to fit.
 FULL_BYTES = 256 << 20
@@ -36,6 +36,25 @@ def judge_disk(facts: DiskFacts, *, newest_bytes: int | None) -> Iterator[Check]
     yield _judge_inodes(facts)
     yield _judge_kind(facts)
     yield _judge_modes(facts)
+
+
+def judge_above(above: Above) -> Iterator[Check]:
+    """Judge where the directory of a new vault is to be made."""
+    if above.writable:
+        yield ok("permission-write", f"{above.path} can be written: the directory is made there")
+    else:
+        why = "it is mounted read-only" if above.disk.read_only else "its mode or owner forbids it"
+        yield error(
+            "permission-write",
+            f"no directory can be made in {above.path}: {why}",
+            "Make the directory as a user who may, and give it to the one who runs the backup "
+            "(chown, mode 0700); or name another place.",
+            12,
+        )
+    yield _judge_space(above.disk, None)
+    yield _judge_inodes(above.disk)
+    yield _judge_kind(above.disk)
+    yield ok("file-modes", "regvault init makes the directory with mode 0700")
 
 
 def _judge_space(facts: DiskFacts, newest_bytes: int | None) -> Check:

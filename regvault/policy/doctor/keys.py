@@ -97,6 +97,14 @@ def _contents(found: Openings, role: Credentials) -> Check:
     check = "identity"
     tried = found.contents or (found.reads_contents,)
     if all(tried):
+        if found.host_reads and role is not Credentials.READER:
+            return warning(
+                check,
+                f"{_opened(found)}: the host that takes snapshots is a recipient itself, so who "
+                "takes it over reads every image, which sealing is there to prevent",
+                "Begin a new vault, whose host has an identity of its own: what is stored here "
+                f"stays open to this one. {_LIST}",
+            )
         if role is Credentials.WRITER:
             return warning(
                 check,
@@ -185,7 +193,12 @@ def _no_signer(found: Signing, role: Credentials) -> Check:
         return error(check, f"{what}: nothing can be committed", hint, _KEYS)
     if role is Credentials.ANY:
         return warning(check, f"{what}: a backup fails; a restore works", hint)
-    trusts = "what the trusted keys signed is taken"
     if not found.trusts:
-        trusts = "everything is taken, since no trusted keys are given"
-    return ok(check, f"signed; {trusts}")
+        return warning(
+            check,
+            "signed, and no trusted keys are given: signatures are passed over, and what anybody "
+            "has forged is taken",
+            "Name the public keys that count: `trusted_keys` in the configuration, or "
+            "$REGVAULT_TRUSTED_KEYS. Ask whoever signs for them, not the vault.",
+        )
+    return ok(check, "signed; what the trusted keys signed is taken")

@@ -1,0 +1,39 @@
+"""Owner and modes of the directory that is restored into, and of what is written there."""
+
+from __future__ import annotations
+
+import os
+
+__all__ = ["attributes_of", "make_root"]
+
+
+def make_root(path: str, owner: tuple[int, int] | None, modes: tuple[int, int] | None) -> None:
+    """Make the directory to restore into, with owner and mode as asked; leave one that is there."""
+    try:
+        os.makedirs(path)
+        if modes is not None:
+            os.chmod(path, modes[1])
+        if owner is not None:
+            os.chown(path, *owner)
+    except OSError:
+        return  # it is there; or it cannot be made, which opening it says better
+
+
+def attributes_of(
+    path: str, owner: tuple[int, int] | None, modes: tuple[int, int] | None
+) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+    """Return owner and modes for what is restored: as asked, else like the target's root."""
+    try:
+        root = os.stat(path)
+    except OSError:
+        return owner, modes
+    mode = root.st_mode & 0o2777
+    if owner is None and os.geteuid() == 0:
+        owner = root.st_uid, root.st_gid
+    if owner == (os.geteuid(), os.getegid()):
+        owner = None  # what this process makes is its own anyway
+    umask = os.umask(0)
+    os.umask(umask)
+    if modes is None and mode != 0o777 & ~umask:
+        modes = mode & 0o666, mode
+    return owner, modes
