@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from regvault.model.location import Location
     from regvault.model.registry import RegistrySource, RegistryTarget
     from regvault.model.store import ObjectStore
-    from regvault.ops.repair.past import Recovered
     from regvault.storage.s3 import S3Store
     from regvault.vault.create import Sealing
     from regvault.vault.locks import LockPolicy
@@ -157,8 +156,10 @@ def recover_vault(
     *,
     limit_upload: float | None = None,
     limit_download: float | None = None,
-) -> tuple[Recovered, Vault]:
+) -> tuple[Vault, Vault]:
     """Open a vault that may have lost anything, completed from its past; and that past.
+
+    The store of the first is a `Recovered`.
 
     Args:
         place: where it is, with the time to go back to.
@@ -173,12 +174,13 @@ def recover_vault(
     from dataclasses import replace
 
     from regvault.ops.repair.past import recover_documents
+    from regvault.vault.vault import Vault
 
     past = open_vault(place, limit_download=limit_download)
     present = _vault_store(
         replace(place, as_of_ns=None), limit_upload=limit_upload, limit_download=limit_download
     )
-    return recover_documents(present, past.store, past.id), past
+    return Vault(recover_documents(present, past.store, past.id), keys_of(place)), past
 
 
 def _holds_registry(store: ObjectStore) -> bool:

@@ -290,6 +290,28 @@ MUTANTS = [
         ("ops/test_repair.py::test_a_root_that_does_not_fit_its_chain_is_not_put_back",),
     ),
     Mutant(
+        "past-void",
+        "ops/repair/past.py",
+        '        return then.kind == "void"\n',
+        "        return True\n",
+        "A void that took the place of a root is no reason to leave it there.",
+        (
+            "ops/test_repair_from_the_past.py::TestWhatCanBeRead::"
+            "test_what_nobody_writes_by_right_gives_way[voids]",
+        ),
+    ),
+    Mutant(
+        "past-unknown",
+        "ops/repair/past.py",
+        '        return then.kind in ("", "unknown", "lease", "lock")\n',
+        "        return True\n",
+        "Nor is a format that nobody knows.",
+        (
+            "ops/test_repair_from_the_past.py::TestWhatCanBeRead::"
+            "test_what_nobody_writes_by_right_gives_way[newer]",
+        ),
+    ),
+    Mutant(
         "confirmed-root",
         "vault/records.py",
         "    return named == (name.registry, name.sequence, root.sha256)\n",

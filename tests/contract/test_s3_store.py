@@ -324,7 +324,6 @@ class TestCopies:
         with pytest.raises(ObjectNotFoundError, match="'none'"):
             target.copy_in(target, "none", "k", **want)
 
-
     def test_a_copy_that_the_server_does_not_make_with_locks_is_left_to_the_caller(self, make_s3):
         """moto takes no locks with a copy that brings no checksum of its own."""
         store = make_s3(object_lock=True)

@@ -60,7 +60,8 @@ _SHOWN = 50
 @click.option(
     "--drop-lost",
     is_flag=True,
-    help="Take what nobody has any more out of the snapshots that need it, for ever.",
+    help="Take what nobody has any more out of the snapshots that need it, for ever; give up "
+    "snapshots whose roots nobody has.",
 )
 @click.option(
     "--vault-at",
@@ -100,15 +101,15 @@ def repair(
     overwritten it: first roots and records, then the objects that they need. What is good stays as
     it is, whatever it was then, and what was condemned stays gone.
 
-    Without --drop-lost nothing is given up: what nobody has today may turn up tomorrow. At the end
-    it verifies again; exit code 4 means that something is still damaged.
+    Without --drop-lost nothing is given up: what nobody has today may turn up tomorrow. With it, a
+    snapshot whose root nobody has counts as forgotten: what only it needed goes with the next
+    prune. At the end it verifies again; exit code 4 means that something is still damaged.
     """
     from regvault.assemble import open_vault, recover_vault, threads_for
     from regvault.ops.repair import VaultSpare, plan_repair
     from regvault.ops.repair import repair as execute
     from regvault.ops.verify import VerifyOptions
     from regvault.ops.verify.data import Sample
-    from regvault.vault.vault import Vault
 
     place = app.vault(vault, endpoint_url=endpoint_url, at=vault_at)
     count = threads_for(place, asked=threads)
@@ -116,10 +117,7 @@ def repair(
     if vault_at is None:
         opened = open_vault(place, limit_upload=limit_upload, limit_download=limit_download)
     else:
-        recovered, was = recover_vault(
-            place, limit_upload=limit_upload, limit_download=limit_download
-        )
-        opened = Vault(recovered)
+        opened, was = recover_vault(place, limit_upload=limit_upload, limit_download=limit_download)
         past = [VaultSpare(was, f"the vault at {vault_at}")]
     options = VerifyOptions(read_data=Sample() if read_data else None, threads=count)
     sources = [*past, *(_spare(app, text, endpoint_url, count, opened.id) for text in spares)]
@@ -180,6 +178,7 @@ def _show_plan(app: App, plan: RepairPlan) -> None:
     console = app.console
     if not plan.problems and not plan.documents:
         console.say("The vault is whole.")
+        _show_rest(app, plan)
         return
     if plan.documents:
         count = fmt.count(len(plan.documents), "document")
@@ -196,7 +195,11 @@ def _show_plan(app: App, plan: RepairPlan) -> None:
     for line in fmt.first((), len(plan.actions) - _SHOWN, 0):
         console.say(line)
     for lost in plan.roots[:_SHOWN]:
-        console.say(f"Snapshot {lost.name}: its root is put back, from {lost.source}")
+        what = (
+            "it was forgotten, and its stub is made again" if lost.stub else "its root is put back"
+        )
+        console.say(f"Snapshot {lost.name}: {what}, from {lost.source}")
+    _show_given_up(app, plan)
     if plan.catalog:
         console.say("The catalog is written anew.")
     beyond = sorted({digest for action in plan.actions for digest in action.lost})
@@ -209,14 +212,45 @@ def _show_plan(app: App, plan: RepairPlan) -> None:
             if not plan.lost_allowed
             else "They are taken out of the snapshots that need them.",
         )
+    _show_rest(app, plan)
+
+
+def _show_given_up(app: App, plan: RepairPlan) -> None:
+    """Tell of the roots that nobody has, and what it means to give them up."""
+    if not plan.given_up:
+        return
+    names = ", ".join(str(lost.name) for lost in plan.given_up[:5])
+    more = ", ..." if len(plan.given_up) > 5 else ""
+    meaning = (
+        "given up for ever: they cannot be restored any more, and what only they needed goes with "
+        "the next prune."
+    )
+    app.console.warn(
+        f"{fmt.count(len(plan.given_up), 'snapshot')} whose roots are lost, and no place has them: "
+        f"{names}{more}",
+        hint=f"They are {meaning}"
+        if plan.lost_allowed
+        else "Name a copy of this vault with --from; a `regvault copy` from another vault is fed "
+        f"again by that. With --drop-lost they are {meaning}",
+    )
+
+
+def _show_rest(app: App, plan: RepairPlan) -> None:
     for key, what, detail in plan.others[:_SHOWN]:
-        console.warn(f"{key}: {what}, {detail}", hint=_hint(key))
+        app.console.warn(f"{key}: {what}, {detail}", hint=_hint(key, what))
 
 
-def _hint(key: str) -> str | None:
+def _hint(key: str, what: str) -> str | None:
     """Say what may help where `repair` does not."""
+    if what == "unconfirmed":
+        return "If nobody meant to, it can be read as it was: regvault restore --vault-at TIME"
+    if what == "untrusted":
+        return "See whose signatures count: regvault key list"
     if key.startswith("snapshots/"):
-        return "A copy of this vault may have it: --from VAULT."
+        return (
+            "A copy of this vault may have it: --from VAULT. Where no snapshot of the registry is "
+            "left, take one; then --drop-lost gives up what is lost."
+        )
     if key.startswith(("leases/", "locks/")):
         return "See who is at work: regvault unlock --dry-run"
     return "Nothing else depends on it. Keep it for the record, or delete it by hand."
@@ -234,6 +268,8 @@ def _show(app: App, result: RepairResult) -> None:
     if result.segment:
         done.append("the catalog written anew")
     console.say(", ".join(done) + ".")
+    if result.given_up:
+        console.say(f"{fmt.count(len(result.given_up), 'snapshot')} given up.")
     if result.dropped:
         console.say(f"{fmt.count(len(result.dropped), 'blob')} dropped from all snapshots.")
     for key, why in result.failed[:_SHOWN]:

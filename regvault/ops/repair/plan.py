@@ -16,7 +16,7 @@ from regvault.ops.repair.members import (
     salvage,
 )
 from regvault.ops.repair.past import Recovered
-from regvault.ops.repair.roots import LostRoot, find_roots
+from regvault.ops.repair.roots import LostRoot, find_roots, give_up, suspects
 from regvault.ops.repair.spares import OwnSpare, VaultSpare
 from regvault.ops.verify.run import VerifyOptions, examine
 from regvault.vault.catalog import Catalog
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Action", "RepairPlan", "plan_repair"]
 
 _SLOT_PROBLEMS = ("damaged", "gap", "untrusted", "chain")
+_UNCONFIRMED = "its snapshot was forgotten since then, and no record says by whom"
 _CATALOG_PROBLEMS = ("uncatalogued", "untrue")
 
 
@@ -89,7 +90,8 @@ class RepairPlan:
             lines are written anew.
         bad_segments: the keys of those segments.
         others: (key, what, detail) of problems that `repair` has no remedy for.
-        roots: of snapshots, that another vault has, and that are damaged or gone here.
+        roots: of snapshots, or their stubs, that are damaged or gone here, and can be put back.
+        given_up: stubs for the slots of roots that nobody has; written where `lost_allowed`.
         homeless: blobs that snapshots need and no object has.
         unknown: keys of the objects that they must have lain in.
         problems: how many the verification found.
@@ -103,6 +105,7 @@ class RepairPlan:
     bad_segments: list[str] = field(default_factory=list)
     others: list[tuple[str, str, str]] = field(default_factory=list)
     roots: list[LostRoot] = field(default_factory=list)
+    given_up: list[LostRoot] = field(default_factory=list)
     homeless: set[str] = field(default_factory=set)
     unknown: list[str] = field(default_factory=list)
     problems: int = 0
@@ -115,10 +118,14 @@ class RepairPlan:
         hows = {"fetch", "store", "rebuild", "gather"} | ({"drop"} if self.lost_allowed else set())
         return [action for action in self.actions if action.how in hows]
 
+    def filling(self) -> list[LostRoot]:
+        """Return what slots of chains are filled with."""
+        return [*self.roots, *(self.given_up if self.lost_allowed else ())]
+
     @property
     def nothing_to_do(self) -> bool:
         """Whether nothing is carried out."""
-        return not (self.doing() or self.catalog or self.roots or self.documents)
+        return not (self.doing() or self.catalog or self.filling() or self.documents)
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that `--dry-run --json` prints.
@@ -126,16 +133,20 @@ class RepairPlan:
         `problem_count`: of the verification. `actions`: one for each object: `object`, `problem`,
         `action` (`fetch`, `store`, `rebuild`, `gather`, `drop`, `none`), `sources`, `lost` (digests
         that nobody has). `catalog`: it is written anew. `roots`: of snapshots, that are put back:
-        `snapshot`, `source`. `documents`: keys of what comes back from the vault's past beside
-        objects (roots, records, lists, segments). `no_remedy`: problems of another kind: `key`,
-        `what`, `detail`.
+        `snapshot`, `source`, `stub` (the snapshot was forgotten: its stub is). `roots_lost`: of
+        snapshots, that nobody has; with `--drop-lost` they are given up. `documents`: keys of what
+        comes back from the vault's past beside objects (roots, records, lists, segments).
+        `no_remedy`: problems of another kind: `key`, `what`, `detail`.
         """
         return {
             "problem_count": self.problems,
             "actions": [action.to_json() for action in self.actions],
             "catalog": self.catalog,
             "documents": self.documents,
-            "roots": [{"snapshot": str(r.name), "source": r.source} for r in self.roots],
+            "roots": [
+                {"snapshot": str(r.name), "source": r.source, "stub": r.stub} for r in self.roots
+            ],
+            "roots_lost": [str(r.name) for r in self.given_up],
             "no_remedy": [
                 dict(zip(("key", "what", "detail"), o, strict=True)) for o in self.others
             ],
@@ -168,6 +179,7 @@ def plan_repair(
     plan = RepairPlan(problems=report.count, lost_allowed=drop_lost)
     if isinstance(vault.store, Recovered):
         plan.documents = sorted(vault.store.lost)
+        plan.others += [(key, "unconfirmed", _UNCONFIRMED) for key in vault.store.unconfirmed]
     catalog = Catalog(vault.store, None, vault.seal)
     try:
         catalog.prepare(1 << 30)
@@ -188,8 +200,11 @@ def plan_repair(
             elif problem.what != "closure":  # that follows from damage of trees
                 plan.others.append((problem.key, problem.what, problem.detail))
         vaults = [spare for spare in spares if isinstance(spare, VaultSpare)]
-        plan.roots, lost = find_roots(vault, slots, vaults)
-        plan.others += [slots[key] for key in lost]
+        slots = suspects(vault, slots)
+        plan.roots, lost = find_roots(vault, slots, vaults, condemned)
+        plan.given_up = give_up(vault, lost)
+        without = {each.name.key for each in plan.given_up}
+        plan.others += [slots[key] for key in lost if key not in without]
         plan.bad_segments += _untrue_segments(catalog, report)
         progress.phase("Looking for good bytes", total_items=len(damaged))
         known = _refs(vault, roots, damaged)
