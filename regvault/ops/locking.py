@@ -20,6 +20,7 @@ from regvault.ops.bounded import in_order
 from regvault.vault.amendments import read_amendments
 from regvault.vault.condemned import read_condemned
 from regvault.vault.envelope import to_time
+from regvault.vault.fetch import fetch_document
 from regvault.vault.keys import CATALOG, LOCKED_BESIDE, RETENTIONS, new_run_id, root_key
 from regvault.vault.locks import read_known, record_known
 from regvault.vault.presence import list_objects
@@ -218,7 +219,7 @@ def _root_in(vault: Vault, key: str) -> tuple[Root | None, bool]:
     root = vault.read_slot(name)
     if root is not None:
         return root, True
-    return None, parse_stub(vault.store.get(key), name, vault.id) is not None
+    return None, parse_stub(fetch_document(vault.store, key), name, vault.id) is not None
 
 
 def _everything(

@@ -53,6 +53,10 @@ if TYPE_CHECKING:
 __all__ = ["Recovered", "recover_documents"]
 
 
+#: No document, and no condemned list, is larger.
+_MOST_BYTES = 1 << 30
+
+
 class Recovered(Wrapper):
     """The present of a vault, completed by what its past had and the present has lost.
 
@@ -86,7 +90,7 @@ class Recovered(Wrapper):
             with self._past.open(key) as reader:
                 self.inner.put_stream(key, reader, size=reader.size, sha256=segment.sha256)
             return
-        data = self._past.get(key)
+        data = self._past.get(key, length=_MOST_BYTES)
         try:
             # Damaged bytes are replaced only where they are still what was looked at.
             etag = self.inner.head(key).etag

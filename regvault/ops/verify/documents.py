@@ -92,7 +92,7 @@ def _what(error: RegvaultError) -> str:
 def _is_stub(vault: Vault, name: RootName) -> bool:
     """Return whether a slot without a root has a stub, not a void: anyone can write a void."""
     try:
-        return parse_stub(vault.store.get(name.key), name, vault.id) is not None
+        return parse_stub(fetch_document(vault.store, name.key), name, vault.id) is not None
     except (ObjectNotFoundError, VaultDamagedError):
         return True  # nothing can be said of what follows it
 
@@ -178,7 +178,7 @@ def _check_named(vault: Vault, named: dict[RootName, str], report: Report) -> No
             newest[name.registry] = name
     for name in newest.values():
         try:
-            data = vault.store.get(name.key)
+            data = fetch_document(vault.store, name.key)
             gone = parse_root(data, name, vault.id) is None
             gone = gone and parse_stub(data, name, vault.id) is None
         except ObjectNotFoundError:
