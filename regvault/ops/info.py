@@ -190,8 +190,9 @@ class Info:
         `stored_bytes`: of all its snapshots; `verified`: the newest verification that saw it, null
         for never: `depth` (`quick`, `metadata`, `data`), `sample`, `at`, `problems`, `seconds`,
         `bytes_read`, `through` (the newest sequence that could be read, or 0), `record`;
-        `verified_by_depth`: the newest of each; `restore`: `bytes` of the latest snapshot, `bytes_per_second` as measured by
-        a verification that read data, and `seconds` at that rate, null where it is not known;
+        `verified_by_depth`: the newest of each; `restore`: `bytes` of the latest snapshot,
+        `bytes_per_second` as measured by a verification that read data, and `seconds` at that rate,
+        null where it is not known;
         `issues`: `severity` (`warning`, `error`), `code`, `message`, `hint`.
         """
         return {

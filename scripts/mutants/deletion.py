@@ -421,4 +421,15 @@ MUTANTS = [
             "test_what_only_the_wrong_key_makes_unreadable_is_never_given_up",
         ),
     ),
+    Mutant(
+        "strangers-certain",
+        "ops/repair/plan.py",
+        "        if strangers and all_own(vault):\n",
+        "        if strangers:\n",
+        "Records are removed only where no snapshot is of another vault.",
+        (
+            "ops/test_repair_identity.py::"
+            "test_nothing_is_removed_where_it_is_not_certain_which_vault_this_is",
+        ),
+    ),
 ]  # fmt: skip

@@ -312,6 +312,28 @@ MUTANTS = [
         ),
     ),
     Mutant(
+        "own-vault",
+        "assemble/__init__.py",
+        "    require_own(vault)\n",
+        "",
+        "A vault that has the `vault.json` of another one is not written to.",
+        (
+            "ops/test_repair_identity.py::"
+            "test_the_vault_json_of_another_vault_is_said_at_once[verify]",
+        ),
+    ),
+    Mutant(
+        "identity-signed",
+        "vault/identity.py",
+        "        check_signatures(trust, key, line, signatures)\n",
+        "",
+        "And what nobody signed gives a signed vault no other name.",
+        (
+            "ops/test_repair_identity.py::TestIdentify::"
+            "test_what_nobody_signed_does_not_count_in_a_signed_vault",
+        ),
+    ),
+    Mutant(
         "confirmed-root",
         "vault/records.py",
         "    return named == (name.registry, name.sequence, root.sha256)\n",

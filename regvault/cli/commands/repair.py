@@ -21,6 +21,7 @@ from regvault.errors import NotFoundError, UsageError
 if TYPE_CHECKING:
     from regvault.cli.app import App
     from regvault.ops.repair import RepairPlan, RepairResult, Spare
+    from regvault.vault.identity import Identity
 
 #: So many lines of one kind are shown.
 _SHOWN = 50
@@ -105,7 +106,8 @@ def repair(
     snapshot whose root nobody has counts as forgotten: what only it needed goes with the next
     prune. At the end it verifies again; exit code 4 means that something is still damaged.
     """
-    from regvault.assemble import open_vault, recover_vault, threads_for
+    from regvault.assemble import threads_for
+    from regvault.assemble.mending import open_to_repair, recover_vault
     from regvault.ops.repair import VaultSpare, plan_repair
     from regvault.ops.repair import repair as execute
     from regvault.ops.verify import VerifyOptions
@@ -115,7 +117,10 @@ def repair(
     count = threads_for(place, asked=threads)
     past = []
     if vault_at is None:
-        opened = open_vault(place, limit_upload=limit_upload, limit_download=limit_download)
+        opened, made_again = open_to_repair(
+            place, limit_upload=limit_upload, limit_download=limit_download
+        )
+        _show_identity(app, made_again)
     else:
         opened, was = recover_vault(place, limit_upload=limit_upload, limit_download=limit_download)
         past = [VaultSpare(was, f"the vault at {vault_at}")]
@@ -174,6 +179,17 @@ _HOW = {
 }
 
 
+def _show_identity(app: App, made_again: Identity | None) -> None:
+    """Say what `vault.json` is made again of."""
+    if made_again is not None:
+        words = ["sealed"] * (made_again.sealing_key is not None) + ["signed"] * made_again.signed
+        app.console.say(
+            f"vault.json is made again, as the snapshots say: vault {made_again.id}"
+            + "".join(f", {word}" for word in words)
+            + f"; its oldest snapshot is of {app.console.time(made_again.created)}."
+        )
+
+
 def _show_plan(app: App, plan: RepairPlan) -> None:
     console = app.console
     if not plan.problems and not plan.documents:
@@ -182,7 +198,7 @@ def _show_plan(app: App, plan: RepairPlan) -> None:
         return
     if plan.documents:
         count = fmt.count(len(plan.documents), "document")
-        console.say(f"{count} of the vault (roots, records, lists) come back as they were.")
+        console.say(f"Put back of the vault's own: {count} (roots, records, lists).")
     console.say(f"The vault has {fmt.count(plan.problems, 'problem')}.")
     if plan.actions:
         console.table(
@@ -200,6 +216,9 @@ def _show_plan(app: App, plan: RepairPlan) -> None:
         )
         console.say(f"Snapshot {lost.name}: {what}, from {lost.source}")
     _show_given_up(app, plan)
+    if plan.strangers:
+        count = fmt.count(len(plan.strangers), "document")
+        console.say(f"{count} of another vault (leases, records) removed.")
     if plan.catalog:
         console.say("The catalog is written anew.")
     beyond = sorted({digest for action in plan.actions for digest in action.lost})
@@ -252,7 +271,10 @@ def _hint(key: str, what: str) -> str | None:
             "left, take one; then --drop-lost gives up what is lost."
         )
     if key.startswith(("leases/", "locks/")):
-        return "See who is at work: regvault unlock --dry-run"
+        return (
+            "Nobody can tell whose it is. If no regvault is at work in this vault, on any host, "
+            "delete it by hand."
+        )
     return "Nothing else depends on it. Keep it for the record, or delete it by hand."
 
 
@@ -267,6 +289,8 @@ def _show(app: App, result: RepairResult) -> None:
         done.append(f"{fmt.count(len(result.roots), 'root')} put back")
     if result.segment:
         done.append("the catalog written anew")
+    if result.removed:
+        done.append(f"{fmt.count(len(result.removed), 'document')} of another vault removed")
     console.say(", ".join(done) + ".")
     if result.given_up:
         console.say(f"{fmt.count(len(result.given_up), 'snapshot')} given up.")

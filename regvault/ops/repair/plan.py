@@ -18,9 +18,11 @@ from regvault.ops.repair.members import (
 from regvault.ops.repair.past import Recovered
 from regvault.ops.repair.roots import LostRoot, find_roots, give_up, suspects
 from regvault.ops.repair.spares import OwnSpare, VaultSpare
+from regvault.ops.repair.strangers import is_stranger
 from regvault.ops.verify.run import VerifyOptions, examine
 from regvault.vault.catalog import Catalog
 from regvault.vault.condemned import read_condemned
+from regvault.vault.identity import all_own
 from regvault.vault.keys import (
     CATALOG,
     SNAPSHOTS,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     from regvault.model.progress import Progress
     from regvault.ops.repair.spares import Spare
-    from regvault.ops.verify.report import Report
+    from regvault.ops.verify.report import Problem, Report
     from regvault.vault.objectlist import ObjectRef
     from regvault.vault.root import Root
     from regvault.vault.vault import Vault
@@ -98,6 +100,7 @@ class RepairPlan:
         lost_allowed: `drop` is carried out.
         digests: of a sealed vault, what the names in damaged objects stand for.
         documents: roots, records and what else is no object, that come back from the vault's past.
+        strangers: keys of leases and records of another vault: they are removed.
     """
 
     actions: list[Action] = field(default_factory=list)
@@ -112,6 +115,7 @@ class RepairPlan:
     lost_allowed: bool = False
     digests: dict[str, str] = field(default_factory=dict)
     documents: list[str] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
 
     def doing(self) -> list[Action]:
         """Return the actions that are carried out."""
@@ -125,7 +129,8 @@ class RepairPlan:
     @property
     def nothing_to_do(self) -> bool:
         """Whether nothing is carried out."""
-        return not (self.doing() or self.catalog or self.filling() or self.documents)
+        others = self.filling() or self.documents or self.strangers
+        return not (self.doing() or self.catalog or others)
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that `--dry-run --json` prints.
@@ -136,6 +141,7 @@ class RepairPlan:
         `snapshot`, `source`, `stub` (the snapshot was forgotten: its stub is). `roots_lost`: of
         snapshots, that nobody has; with `--drop-lost` they are given up. `documents`: keys of what
         comes back from the vault's past beside objects (roots, records, lists, segments).
+        `strangers`: leases and records of another vault, that are removed.
         `no_remedy`: problems of another kind: `key`, `what`, `detail`.
         """
         return {
@@ -147,6 +153,7 @@ class RepairPlan:
                 {"snapshot": str(r.name), "source": r.source, "stub": r.stub} for r in self.roots
             ],
             "roots_lost": [str(r.name) for r in self.given_up],
+            "strangers": self.strangers,
             "no_remedy": [
                 dict(zip(("key", "what", "detail"), o, strict=True)) for o in self.others
             ],
@@ -185,6 +192,7 @@ def plan_repair(
         catalog.prepare(1 << 30)
         damaged: dict[str, str] = {}
         slots: dict[str, tuple[str, str, str]] = {}
+        strangers: list[Problem] = []
         for problem in report.problems:
             if problem.key.startswith(CATALOG):
                 plan.bad_segments.append(problem.key)
@@ -197,8 +205,14 @@ def plan_repair(
                 slots[problem.key] = problem[:3]
             elif problem.what == "closure" and is_digest(problem.key):
                 plan.homeless.add(problem.key)
+            elif is_stranger(vault, problem.key):
+                strangers.append(problem)
             elif problem.what != "closure":  # that follows from damage of trees
                 plan.others.append((problem.key, problem.what, problem.detail))
+        if strangers and all_own(vault):
+            plan.strangers = [problem.key for problem in strangers]
+        else:
+            plan.others += [problem[:3] for problem in strangers]
         vaults = [spare for spare in spares if isinstance(spare, VaultSpare)]
         slots = suspects(vault, slots)
         plan.roots, lost = find_roots(vault, slots, vaults, condemned)
