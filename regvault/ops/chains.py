@@ -73,7 +73,8 @@ def read_chain(vault: Vault, name: str, confirmations: list[dict[str, Any]]) -> 
         chain.damage.append(
             Damage(
                 f"{count} slots of the chain are gone ({listed}): no slot is ever emptied",
-                "Someone deleted them, or the store does not list all; compare with a second copy.",
+                "Someone deleted them, or LIST does not show all. Back from a copy, or given up: "
+                "regvault repair --dry-run",
             )
         )
     before: Slot | None = None

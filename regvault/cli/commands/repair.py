@@ -99,8 +99,12 @@ def repair(
     amendment in the vault says so; no root is rewritten.
 
     With --vault-at it also takes what the vault itself was then, after someone has deleted or
-    overwritten it: first roots and records, then the objects that they need. What is good stays as
-    it is, whatever it was then, and what was condemned stays gone.
+    overwritten it: first roots and records, then the objects that they need. What was
+    written since then stays, such as newer snapshots, and what was condemned or forgotten stays
+    gone; what is never overwritten by right, such as a root by a void, comes back as it was.
+
+    A vault.json that is lost, or that of another vault, is made again of what the snapshots say; in
+    a signed vault that needs the key to sign with.
 
     Without --drop-lost nothing is given up: what nobody has today may turn up tomorrow. With it, a
     snapshot whose root nobody has counts as forgotten: what only it needed goes with the next
@@ -198,7 +202,7 @@ def _show_plan(app: App, plan: RepairPlan) -> None:
         return
     if plan.documents:
         count = fmt.count(len(plan.documents), "document")
-        console.say(f"Put back of the vault's own: {count} (roots, records, lists).")
+        console.say(f"Put back: {count} of the vault itself (roots, records, lists, vault.json).")
     console.say(f"The vault has {fmt.count(plan.problems, 'problem')}.")
     if plan.actions:
         console.table(
@@ -218,7 +222,7 @@ def _show_plan(app: App, plan: RepairPlan) -> None:
     _show_given_up(app, plan)
     if plan.strangers:
         count = fmt.count(len(plan.strangers), "document")
-        console.say(f"{count} of another vault (leases, records) removed.")
+        console.say(f"Removed: {count} of another vault (leases, records).")
     if plan.catalog:
         console.say("The catalog is written anew.")
     beyond = sorted({digest for action in plan.actions for digest in action.lost})
