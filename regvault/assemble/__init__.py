@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from regvault.model.location import Location
     from regvault.model.registry import RegistrySource, RegistryTarget
     from regvault.model.store import ObjectStore
-    from regvault.ops.repair.past import Recovered
     from regvault.storage.s3 import S3Store
     from regvault.vault.create import Sealing
     from regvault.vault.locks import LockPolicy
@@ -48,6 +47,7 @@ __all__ = [
     "open_target",
     "open_vault",
     "threads_for",
+    "vault_store",
 ]
 
 #: On disks, more than a few threads only wait for each other; on S3 they wait for the network.
@@ -89,13 +89,14 @@ def _limited(store: ObjectStore, upload: float | None, download: float | None) -
     return LimitedStore(store, upload=upload, download=download)
 
 
-def _vault_store(
+def vault_store(
     place: VaultPlace,
     *,
     create: bool = False,
     limit_upload: float | None = None,
     limit_download: float | None = None,
 ) -> ObjectStore:
+    """Return the store of a vault, whatever is in it."""
     store: ObjectStore
     if place.location.kind is Kind.S3:
         store = open_bucket(place.location, place.s3, place.storage_class)
@@ -134,7 +135,7 @@ def open_vault(
     limit_upload: float | None = None,
     limit_download: float | None = None,
 ) -> Vault:
-    """Open a vault that exists.
+    """Open a vault that exists, and has snapshots of its own if it has any.
 
     Args:
         place: where it is.
@@ -145,18 +146,20 @@ def open_vault(
     Raises:
         NotFoundError: there is none.
         UsageError: the places overlap, or there is a registry at this one.
+        VaultDamagedError: `vault.json` is gone, damaged, or that of another vault.
     """
+    from regvault.vault.identity import require_own
     from regvault.vault.vault import Vault
 
     if beside is not None:
         refuse_overlap(place, beside)
     try:
-        store = _vault_store(place, limit_upload=limit_upload, limit_download=limit_download)
+        store = vault_store(place, limit_upload=limit_upload, limit_download=limit_download)
     except StoreMissingError as error:
         error.hint = f"{error.hint}; a new vault is made with: regvault init {place.location.path}"
         raise
     try:
-        return Vault(store, keys_of(place))
+        vault = Vault(store, keys_of(place))
     except NotFoundError:
         if _holds_registry(store):
             raise UsageError(
@@ -164,35 +167,8 @@ def open_vault(
                 hint="The order is: regvault snapshot REGISTRY --vault VAULT",
             ) from None
         raise
-
-
-def recover_vault(
-    place: VaultPlace,
-    *,
-    limit_upload: float | None = None,
-    limit_download: float | None = None,
-) -> tuple[Recovered, Vault]:
-    """Open a vault that may have lost anything, completed from its past; and that past.
-
-    Args:
-        place: where it is, with the time to go back to.
-        limit_upload: bytes per second, instead of the configured ones.
-        limit_download: likewise.
-
-    Raises:
-        NotFoundError: there was no vault then.
-        RefusedError: there is another one now.
-        UsageError: the store keeps no versions.
-    """
-    from dataclasses import replace
-
-    from regvault.ops.repair.past import recover_documents
-
-    past = open_vault(place, limit_download=limit_download)
-    present = _vault_store(
-        replace(place, as_of_ns=None), limit_upload=limit_upload, limit_download=limit_download
-    )
-    return recover_documents(present, past.store, past.id), past
+    require_own(vault)
+    return vault
 
 
 def _holds_registry(store: ObjectStore) -> bool:
@@ -228,7 +204,7 @@ def create_vault(
                 f"{place.location} is a directory, and a file system cannot lock",
                 hint="Object Lock is of S3: regvault init s3://BUCKET/PREFIX --lock ...",
             )
-    store = _vault_store(place, create=True)
+    store = vault_store(place, create=True)
     if _holds_registry(store):
         raise UsageError(
             f"there is a registry at {place.location}",

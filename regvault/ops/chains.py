@@ -75,7 +75,8 @@ def read_chain(vault: Vault, name: str, confirmations: list[dict[str, Any]]) -> 
                 f"of the chain {listed} "
                 + ("is gone" if count == 1 else f"are gone, {count} slots")
                 + ": no slot is ever emptied",
-                "Someone deleted them, or the store does not list all; compare with a second copy.",
+                "Someone deleted them, or LIST does not show all. Back from a copy, or given up: "
+                "regvault repair --dry-run",
             )
         )
     before: Slot | None = None

@@ -30,6 +30,8 @@ STALE_DAYS = 30
 #: A newest snapshot older than this many usual intervals is late.
 LATE_FACTOR = 3
 _USUAL_OF = 30
+#: Codes of issues which say that the vault is damaged.
+_DAMAGE = ("damaged", "verification-failed")
 
 
 @dataclass(slots=True)
@@ -164,9 +166,11 @@ class Info:
         return _worst([*self.issues, *(i for each in self.registries for i in each.issues)])
 
     def exit_code(self) -> int:
-        """Return 4 where something of the vault cannot be read, else 0."""
+        """Return 4 where the vault is damaged, 3 where it has another error, else 0."""
         found = [*self.issues, *(i for each in self.registries for i in each.issues)]
-        return 4 if any(issue.code == "damaged" for issue in found) else 0
+        if any(issue.code in _DAMAGE for issue in found):
+            return 4
+        return 3 if self.status == "error" else 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of `info`.
@@ -185,9 +189,10 @@ class Info:
         `stored_bytes` (of the objects that it needs), `damage` (things damaged at the source);
         `stored_bytes`: of all its snapshots; `verified`: the newest verification that saw it, null
         for never: `depth` (`quick`, `metadata`, `data`), `sample`, `at`, `problems`, `seconds`,
-        `bytes_read`, `through` (the newest sequence then), `record`; `verified_by_depth`: the
-        newest of each; `restore`: `bytes` of the latest snapshot, `bytes_per_second` as measured by
-        a verification that read data, and `seconds` at that rate, null where it is not known;
+        `bytes_read`, `through` (the newest sequence that could be read, or 0), `record`;
+        `verified_by_depth`: the newest of each; `restore`: `bytes` of the latest snapshot,
+        `bytes_per_second` as measured by a verification that read data, and `seconds` at that rate,
+        null where it is not known;
         `issues`: `severity` (`warning`, `error`), `code`, `message`, `hint`.
         """
         return {

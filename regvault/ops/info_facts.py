@@ -54,7 +54,7 @@ class Verification(NamedTuple):
         at: when it ended, RFC 3339 UTC.
         problems: found in the vault, in all registries.
         seconds, bytes_read: it took and read.
-        through: the newest sequence of this registry then.
+        through: the newest sequence of this registry that could be read then, or 0.
         record: the record's key.
     """
 

@@ -277,7 +277,7 @@ def _unproven(copy: Copy, rule: Rule) -> Iterable[Flaw]:
     ):
         hint = f"Run, and let cron run: regvault verify --vault {copy.name}{option}"
         if age_s is None:
-            message = f"its {what} was never verified in full"
+            message = f"its {what} was never verified in full and found whole"
             yield Flaw(f"{what}-never-verified", message, hint)
         elif age_s > allowed_s:
             message = f"its {what} was last verified in full {span(age_s)} ago, "

@@ -90,8 +90,8 @@ def read_chain(vault: Vault, registry: str) -> Iterator[Filled]:
         if number != expected:
             raise VaultDamagedError(
                 f"the chain of {registry} has a gap: {RootName(registry, expected).key} is gone",
-                hint="Someone deleted it, or the store's LIST lies. Nothing was deleted. See: "
-                "regvault verify",
+                hint="Someone deleted it, or the store's LIST lies. Nothing was deleted. Back from "
+                "a copy, or given up: regvault repair --dry-run",
             )
         expected += 1
         name = RootName(registry, number)

@@ -6,7 +6,7 @@ import contextlib
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import (
     PreconditionError,
@@ -16,12 +16,12 @@ from regvault.errors import (
     UsageError,
 )
 from regvault.model.store import LockingStore
-from regvault.vault.envelope import SEALED, to_time, write_document
+from regvault.vault.envelope import to_time
+from regvault.vault.identity import vault_document
 from regvault.vault.keyring import copy_key_records, new_naming_key, write_key_record
 from regvault.vault.keys import (
     CATALOG,
     CONDEMNED,
-    FORMAT,
     KEY_RECORDS,
     LEASES,
     LOCKS,
@@ -94,22 +94,15 @@ def create_vault(
             "MinIO or a local disk.",
         )
     identity = secrets.token_hex(16)
-    body: dict[str, Any] = {
-        "type": "vault",
-        "format": FORMAT,
-        "features": [],
-        "vault": VaultId(identity, keys),
-        "created": to_time(time.time_ns()),
-    }
+    owner, sealing_key = VaultId(identity, keys), None
     if lock is not None:
         Locks(store, identity, lock)
     if sealing is not None:
-        body["features"] = [SEALED]
         # Without its keys no vault is whole: they come first.
-        owner = VaultId(identity, keys)
-        body["sealing"] = {"key": _write_keys(store, owner, keys, sealing)}
+        sealing_key = _write_keys(store, owner, keys, sealing)
+    data = vault_document(owner, to_time(time.time_ns()), sealing_key)
     try:
-        store.put(VAULT_JSON, write_document(body)[0], if_none_match=True)
+        store.put(VAULT_JSON, data, if_none_match=True)
     except PreconditionError:
         identity = _without_a_lock(store, keys, lock)
     if lock is not None:

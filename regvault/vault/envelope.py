@@ -117,7 +117,8 @@ def read_document(data: bytes, key: str, *, types: tuple[str, ...], vault: str |
     if vault is not None and owner != vault:
         raise VaultDamagedError(
             f"{key} belongs to another vault ({owner!r:.100})",
-            hint="Someone put an object of another vault here; compare with a second copy.",
+            hint="Someone put an object, or the vault.json, of another vault here. Which, tells: "
+            "regvault repair --dry-run",
         )
     return Document(body, digest, signatures, amendment)
 

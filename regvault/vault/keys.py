@@ -43,6 +43,7 @@ __all__ = [
     "lease_key",
     "meta_key",
     "name_of_key",
+    "name_of_slot",
     "new_run_id",
     "pack_key",
     "parse_segment_key",
@@ -264,6 +265,14 @@ def sequence_of(key: str) -> int | None:
     """Return the number of a slot's key, or None where the key is no slot."""
     match = _SLOT.fullmatch(key.rpartition("/")[2])
     return int(match.group(1)) if match else None
+
+
+def name_of_slot(key: str) -> tuple[str, int] | None:
+    """Return the registry and the number that the key of a root's slot says, or None."""
+    registry, sequence = key.removeprefix(SNAPSHOTS).partition("/")[0], sequence_of(key)
+    if sequence is None or not REGISTRY_NAME.fullmatch(registry):
+        return None
+    return (registry, sequence) if root_key(registry, sequence) == key else None
 
 
 class SegmentName(NamedTuple):

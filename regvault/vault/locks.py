@@ -24,6 +24,7 @@ from regvault.errors import (
 from regvault.model.store import LockingStore, Retention
 from regvault.oci.grammar import MAX_NUMBER
 from regvault.vault.envelope import from_time, read_document, to_time, write_document
+from regvault.vault.fetch import fetch_document
 from regvault.vault.fields import count
 from regvault.vault.keys import (
     FORMAT,
@@ -130,7 +131,7 @@ def _read_policy(store: ObjectStore, vault: str) -> LockPolicy | None:
     if not isinstance(store, LockingStore):
         return None  # a copy of the files on a disk: nothing can be locked there
     try:
-        data = store.get(LOCK_POLICY)
+        data = fetch_document(store, LOCK_POLICY)
     except ObjectNotFoundError:
         return None
     body = read_document(data, LOCK_POLICY, types=("lock-policy",), vault=vault).body
@@ -209,7 +210,7 @@ def read_known(
             TypeError,
             ValueError,
         ):
-            data = store.get(entry.key)
+            data = fetch_document(store, entry.key)
             body = read_document(data, entry.key, types=("retention",), vault=vault).body
             until_ns = math.floor(from_time(body["until"]).timestamp()) * SECOND_NS
             until_ns = min(until_ns, policy.from_now(entry.modified_ns).until_ns)

@@ -28,6 +28,7 @@ __all__ = [
     "Placed",
     "iter_members",
     "member_header",
+    "most_bytes",
     "most_members",
     "pack_bytes",
 ]
@@ -300,6 +301,11 @@ def pack_bytes(blobs: Iterable[tuple[str, bytes]]) -> bytes:
     for digest, data in blobs:
         parts += [member_header(digest, len(data)), data, _padding(len(data))]
     return b"".join((*parts, _END))
+
+
+def most_bytes(key: str) -> int:
+    """Return how many bytes a pack or a meta object may have."""
+    return MAX_PACK_BYTES if key.startswith("packs/") else MAX_META_BYTES
 
 
 def most_members(stored: int) -> int:

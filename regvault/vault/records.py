@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from regvault.errors import ObjectNotFoundError, UnknownFormatError, VaultDamagedError
 from regvault.vault.envelope import read_document, to_time, write_document
 from regvault.vault.fetch import fetch_document
+from regvault.vault.fields import count, sha256, text
 from regvault.vault.keys import FORMAT, is_object_key, record_key
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from regvault.vault.root import Root
 
 __all__ = [
+    "forgotten",
     "is_held",
     "is_of",
     "known_damage",
@@ -86,6 +88,27 @@ def known_damage(store: ObjectStore, vault: str) -> set[str]:
         keys = damaged if isinstance(damaged, list) else []
         return {key for key in keys if isinstance(key, str) and is_object_key(key)}
     return set()
+
+
+def forgotten(store: ObjectStore, vault: str) -> set[tuple[str, int, str]]:
+    """Return the snapshots that somebody was about to forget: registry, sequence, root's SHA-256.
+
+    What cannot be read is passed over.
+    """
+    found: set[tuple[str, int, str]] = set()
+    for entry in store.list("records/forgets/"):
+        try:
+            data = fetch_document(store, entry.key)
+            body = read_document(data, entry.key, types=("forgets",), vault=vault).body
+            found |= {
+                (text(each["registry"]), count(each["sequence"]), sha256(each["root"]))
+                for each in body["snapshots"]
+            }
+        except (VaultDamagedError, UnknownFormatError, ObjectNotFoundError):
+            continue
+        except (KeyError, TypeError, ValueError):
+            continue
+    return found
 
 
 def is_held(root: Root, confirmations: list[dict[str, Any]]) -> bool:

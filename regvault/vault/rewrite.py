@@ -14,7 +14,7 @@ from regvault.errors import VaultDamagedError
 from regvault.oci.verify import matches_manifest
 from regvault.vault.age import HEADER_BYTES
 from regvault.vault.blobs import is_digest_of
-from regvault.vault.pack import MetaWriter, PackWriter, Placed, iter_members
+from regvault.vault.pack import MetaWriter, PackWriter, Placed, iter_members, most_bytes
 from regvault.vault.recover import frames_of
 from regvault.vault.segment import Location
 
@@ -53,7 +53,7 @@ def move_members(
         VaultDamagedError: its bytes are not what they should be; nothing was stored.
         CredentialError: it is a sealed meta object, and no identity opens contents.
     """
-    data = store.get(ref.key)
+    data = store.get(ref.key, length=min(ref.size, most_bytes(ref.key)) + 1)
     if hashlib.sha256(data).hexdigest() != ref.sha256:
         raise VaultDamagedError(
             f"{ref.key} is damaged, so what shares it cannot be moved",

@@ -66,6 +66,11 @@ class RootName:
         return root_key(self.registry, self.sequence)
 
     @property
+    def slot(self) -> tuple[str, int]:
+        """What the slots of a registry are named by, and the number."""
+        return self.registry, self.sequence
+
+    @property
     def title(self) -> str:
         """The registry, for people."""
         return self.label or self.registry

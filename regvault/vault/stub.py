@@ -15,16 +15,21 @@ from regvault.vault.amendments import brought_along, changes_json, parse_changes
 from regvault.vault.envelope import SEALED, to_time, write_document
 from regvault.vault.fetch import fetch_document
 from regvault.vault.fields import text
-from regvault.vault.keys import FORMAT
+from regvault.vault.keys import FORMAT, tree_key
 from regvault.vault.objectlist import Amendments, ListRef
 from regvault.vault.root import RootName, parse_root, read_slot, root_of
 from regvault.vault.sealing import PLAIN, Seal
+from regvault.vault.tree import ChunkRef, TreeRef
 
 if TYPE_CHECKING:
     from regvault.model.store import ObjectStore
     from regvault.vault.root import Root
+    from regvault.vault.vault import Vault
 
-__all__ = ["Stub", "forget_root", "parse_slot", "parse_stub", "stub_document"]
+__all__ = ["Stub", "forget_root", "lost_stub", "parse_slot", "parse_stub", "stub_document"]
+
+#: In the stub of a snapshot whose root is lost, what nobody can tell any more.
+_UNKNOWN = "0" * 64
 
 
 class Stub(NamedTuple):
@@ -32,7 +37,8 @@ class Stub(NamedTuple):
 
     Attributes:
         name: its slot.
-        root: hex SHA-256 of the body of the root that was there.
+        root: hex SHA-256 of the body of the root that was there; of one that is lost, zeros where
+            nobody can tell.
         previous: hex SHA-256 of the body of the root before that, or None.
         objects: the object list that it had.
         changes: of that list, what a copied root had under other keys.
@@ -51,22 +57,62 @@ def stub_document(vault: str, root: Root, run: str) -> bytes:
     """Return what takes the place of a root."""
     changes = brought_along(root).changes
     copier = None if root.amendment is None else root.amendment.get("run")
+    told = {
+        "previous": root.previous,
+        "objects": root.objects.to_json(),
+        **({"changes": changes_json(changes)} if changes else {}),
+        "root": root.sha256,
+        # Of a copied root, the run that copied it: that is who was at work in this vault.
+        "root_run": copier or root.run,
+    }
+    return _document(vault, root.name, root.registry_id, told, run, sealed=root.sealed is not None)
+
+
+def lost_stub(
+    vault: Vault,
+    name: RootName,
+    registry_id: str | None,
+    previous: str | None,
+    root: str | None,
+    run: str,
+) -> bytes:
+    """Return what takes the place of a root that nobody has any more.
+
+    Its object list is one that is nowhere, so that a claim on it stops a pruner as long as it
+    lives: what that reader needs cannot be known.
+
+    Args:
+        vault: it is of.
+        name: the slot.
+        registry_id: permanent id of the registry; None: not known.
+        previous: hex SHA-256 of the body of the root before, as far as is known.
+        root: likewise, of the root that was there.
+        run: that writes the stub.
+    """
+    nowhere = TreeRef(ChunkRef(f"sha256:{_UNKNOWN}", tree_key(_UNKNOWN), 0), 0)
+    told = {
+        "previous": previous,
+        "objects": ListRef(nowhere, None, 0, 0).to_json(),
+        "root": root or _UNKNOWN,
+    }
+    sealed = vault.sealing_key is not None
+    return _document(vault.id, name, registry_id or "", told, run, sealed=sealed)
+
+
+def _document(
+    vault: str, name: RootName, registry_id: str, told: dict[str, Any], run: str, *, sealed: bool
+) -> bytes:
     return write_document(
         {
             "type": "stub",
             "format": FORMAT,
-            "features": [] if root.sealed is None else [SEALED],
+            "features": [SEALED] if sealed else [],
             "vault": vault,
-            "registry": {"id": root.registry_id}
-            if root.sealed is not None
-            else {"id": root.registry_id, "name": root.name.registry},
-            "sequence": root.name.sequence,
-            "previous": root.previous,
-            "objects": root.objects.to_json(),
-            **({"changes": changes_json(changes)} if changes else {}),
-            "root": root.sha256,
-            # Of a copied root, the run that copied it: that is who was at work in this vault.
-            "root_run": copier or root.run,
+            "registry": {"id": name.registry}
+            if sealed
+            else {"id": registry_id, "name": name.registry},
+            "sequence": name.sequence,
+            **told,
             "run": run,
             "at": to_time(time.time_ns()),
         }

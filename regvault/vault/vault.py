@@ -39,8 +39,8 @@ _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 #: What helps where `vault.json` is gone or damaged.
 LOST_VAULT_JSON = (
-    "Put vault.json back, from a copy or as `docs/vault-format.md` has it: the id is the `vault` "
-    "of every root in snapshots/. A new one would belong to none of them."
+    "Make it again from what the snapshots say: regvault repair --dry-run. A new vault.json, or "
+    "that of a copy, is another vault's, and no snapshot here would belong to it."
 )
 
 

@@ -83,7 +83,7 @@ MUTANTS = [
     Mutant(
         "stub-changes",
         "vault/stub.py",
-        '            **({"changes": changes_json(changes)} if changes else {}),\n',
+        '        **({"changes": changes_json(changes)} if changes else {}),\n',
         "",
         "The stub of a copied root says where its objects are: a reader may have claimed it.",
         (
@@ -376,5 +376,79 @@ MUTANTS = [
         "",
         "A reader learns what a purge deleted before it could see the claim.",
         ("ops/test_purge_and_copy.py::test_a_reader_that_claims_looks_at_amendments_again",),
+    ),
+    Mutant(
+        "repaired-forgotten",
+        "ops/repair/roots.py",
+        "            (name.registry, name.sequence, root.sha256) in forgets\n",
+        "            False\n",
+        "A repair brings no root back that was forgotten.",
+        (
+            "ops/test_repair_roots.py::TestForgotten::"
+            "test_a_forgotten_snapshot_does_not_come_back_from_a_copy[False-a bit]",
+        ),
+    ),
+    Mutant(
+        "repaired-condemned",
+        "ops/repair/roots.py",
+        "            or _is_condemned(vault, root, condemned)\n",
+        "",
+        "Nor one whose objects are condemned.",
+        (
+            "ops/test_repair_roots.py::TestForgotten::"
+            "test_what_is_condemned_is_told_by_the_lists_where_the_record_is_gone",
+        ),
+    ),
+    Mutant(
+        "repaired-signed",
+        "ops/repair/roots.py",
+        "    forgets = set() if vault.id.signed else forgotten(vault.store, vault.id)\n",
+        "    forgets = forgotten(vault.store, vault.id)\n",
+        "In a signed vault no unsigned record has a snapshot forgotten.",
+        (
+            "ops/test_repair_roots.py::TestForgotten::"
+            "test_an_unsigned_record_makes_no_signed_stub",
+        ),
+    ),
+    Mutant(
+        "given-up-asked",
+        "ops/repair/plan.py",
+        "        return [*self.roots, *(self.given_up if self.lost_allowed else ())]\n",
+        "        return [*self.roots, *self.given_up]\n",
+        "No snapshot is given up unless a person says so.",
+        ("ops/test_repair_roots.py::TestGivenUp::test_a_root_that_nobody_has[2-gone]",),
+    ),
+    Mutant(
+        "given-up-last",
+        "ops/repair/roots.py",
+        "        if ids is None:\n            continue\n",
+        "",
+        "And not the last one that is left of a registry.",
+        (
+            "ops/test_repair_roots.py::TestGivenUp::"
+            "test_the_last_root_of_a_registry_is_never_given_up",
+        ),
+    ),
+    Mutant(
+        "given-up-readable",
+        "ops/repair/roots.py",
+        '        return bool(body.get("vault") == vault.id)\n    return False\n',
+        "        return True\n    return True\n",
+        "Nor one that is right for others.",
+        (
+            "ops/test_repair_roots.py::TestGivenUp::"
+            "test_what_only_the_wrong_key_makes_unreadable_is_never_given_up",
+        ),
+    ),
+    Mutant(
+        "strangers-certain",
+        "ops/repair/plan.py",
+        "        if strangers and all_own(vault):\n",
+        "        if strangers:\n",
+        "Records are removed only where no snapshot is of another vault.",
+        (
+            "ops/test_repair_identity.py::"
+            "test_nothing_is_removed_where_it_is_not_certain_which_vault_this_is",
+        ),
     ),
 ]  # fmt: skip

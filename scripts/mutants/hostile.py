@@ -290,6 +290,50 @@ MUTANTS = [
         ("ops/test_repair.py::test_a_root_that_does_not_fit_its_chain_is_not_put_back",),
     ),
     Mutant(
+        "past-void",
+        "ops/repair/past.py",
+        '        return then.kind == "void"\n',
+        "        return True\n",
+        "A void that took the place of a root is no reason to leave it there.",
+        (
+            "ops/test_repair_from_the_past.py::TestWhatCanBeRead::"
+            "test_what_nobody_writes_by_right_gives_way[voids]",
+        ),
+    ),
+    Mutant(
+        "past-unknown",
+        "ops/repair/past.py",
+        '        return then.kind in ("", "unknown", "lease", "lock")\n',
+        "        return True\n",
+        "Nor is a format that nobody knows.",
+        (
+            "ops/test_repair_from_the_past.py::TestWhatCanBeRead::"
+            "test_what_nobody_writes_by_right_gives_way[newer]",
+        ),
+    ),
+    Mutant(
+        "own-vault",
+        "assemble/__init__.py",
+        "    require_own(vault)\n",
+        "",
+        "A vault that has the `vault.json` of another one is not written to.",
+        (
+            "ops/test_repair_identity.py::"
+            "test_the_vault_json_of_another_vault_is_said_at_once[verify]",
+        ),
+    ),
+    Mutant(
+        "identity-signed",
+        "vault/identity.py",
+        "        check_signatures(trust, key, line, signatures)\n",
+        "",
+        "And what nobody signed gives a signed vault no other name.",
+        (
+            "ops/test_repair_identity.py::TestIdentify::"
+            "test_what_nobody_signed_does_not_count_in_a_signed_vault",
+        ),
+    ),
+    Mutant(
         "confirmed-root",
         "vault/records.py",
         "    return named == (name.registry, name.sequence, root.sha256)\n",

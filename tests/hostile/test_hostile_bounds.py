@@ -8,7 +8,7 @@ import os
 import pytest
 from attacks import bomb, condemn
 from forge import _MEASURED, sha256
-from world import OCI_IMAGE, OCI_INDEX, blob_key, current_key, digest_of, revision_key
+from world import OCI_IMAGE, OCI_INDEX, blob_key, current_key, digest_of, noise, revision_key
 
 from regvault.vault.frames import compress
 from regvault.vault.keys import condemned_key
@@ -102,6 +102,41 @@ class TestLargeObjects:
         place.world.lose("catalog/")
         ran = bounded(place, "restore", "1", "--to", "fs:x", "--vault", "./vault")
         assert ran.code == 4, ran
+
+
+class TestRepair:
+    """It reads what is damaged, to see what is whole of it; so does a purge what it moves."""
+
+    def grow(self, place, *, keep=True):
+        for entry in list(place.world.store.list()):
+            if entry.key.startswith(("packs/", "meta/")):
+                grow(place, f"vault/{entry.key}", SPARSE if keep else 0)
+                grow(place, f"vault/{entry.key}")
+
+    def test_a_root(self, place):
+        grow(place, "vault/snapshots/prod/00000001.json")
+        ran = bounded(place, "repair", "--dry-run", "--vault", "./vault")
+        assert ran.code == 4, ran
+
+    def test_a_root_of_the_place_that_is_asked(self, place, capfd):
+        assert place.run(capfd, "init", "./copy").code == 0
+        assert place.run(capfd, "copy", "--from", "./vault", "--to", "./copy").code == 0
+        place.world.lose("snapshots/prod/00000001.json")
+        place.world.lose("records/", "leases/")
+        grow(place, "vault/snapshots/prod/00000002.json", 1)  # so that there is a gap
+        grow(place, "copy/snapshots/prod/00000001.json")
+        args = ("repair", "--from", "./copy", "--dry-run", "--vault", "./vault")
+        assert bounded(place, *args).code == 4
+
+    def test_packs_and_meta(self, place):
+        self.grow(place)
+        ran = bounded(place, "purge", digest_of(noise(3000, 1)), "--yes", "--vault", "./vault")
+        assert ran.code == 4, ran
+        # What was there before is whole.
+        assert bounded(place, "repair", "--yes", "--vault", "./vault").code == 0
+        self.grow(place, keep=False)
+        place.world.lose("catalog/")
+        assert bounded(place, "repair", "--dry-run", "--vault", "./vault").code == 4
 
 
 class TestBombs:

@@ -119,9 +119,11 @@ def test_only_held_snapshots_restore_nothing():
     lab = Lab()
     lab.delete("/repositories/")
     lab.snapshot()
-    (prod,) = look(lab)[1]["registries"]
+    found, document = look(lab)
+    (prod,) = document["registries"]
     assert prod["status"] == "error"
     assert {"nothing-restorable", "held"} <= codes(prod)
+    assert found.exit_code() == 3  # a finding, and no damage
     assert prod["restorable"]["first"] is None
 
 
@@ -186,3 +188,27 @@ def test_a_record_that_lies_about_its_shape_is_damage_not_a_crash(lab):
 
 def test_it_reads_only(lab):
     assert info(Vault(read_only(lab.store)), now=datetime.now(UTC)).registries
+
+
+def test_a_failed_verification_makes_exit_code_4(lab):
+    """Invariant 9: `info` reads no data, and what was found bad in it is no success."""
+    pack = next(iter(lab.store.list("packs/"))).key
+    data = bytearray(lab.store.get(pack))
+    data[700] ^= 1
+    lab.store.put(pack, bytes(data))
+    verify(lab.vault, VerifyOptions(read_data=parse_sample("all")), progress=NO_PROGRESS)
+    found, document = look(lab)
+    assert (found.exit_code(), document["status"]) == (4, "error")
+    assert codes(document["registries"][0]) == {"verification-failed"}
+
+
+def test_a_verification_counts_where_no_root_could_be_read(lab):
+    """It looked, and found damage: that is not the same as never."""
+    for sequence in (1, 2):
+        lab.store.put(root_key("prod", sequence), b"garbage")
+    assert verify(lab.vault, VerifyOptions(), progress=NO_PROGRESS).recorded
+    found, document = look(lab)
+    (prod,) = document["registries"]
+    assert found.exit_code() == 4
+    assert "never-verified" not in codes(prod)
+    assert (prod["verified"]["problems"], prod["verified"]["through"]) == (2, 0)

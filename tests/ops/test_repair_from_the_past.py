@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +13,7 @@ from world import World, fill, flip, noise, tree
 
 from regvault.errors import RefusedError
 from regvault.model.progress import NO_PROGRESS
+from regvault.ops.forget import forget, plan_forget_named
 from regvault.ops.prune import plan_prune, prune
 from regvault.ops.repair import VaultSpare, plan_repair, repair
 from regvault.ops.repair.past import recover_documents
@@ -19,9 +22,11 @@ from regvault.ops.verify.data import Sample
 from regvault.storage.memory_versions import VersionedMemoryStore
 from regvault.storage.wrappers import CrashError, FaultyStore
 from regvault.vault.create import create_vault
+from regvault.vault.envelope import write_document
 from regvault.vault.keys import LOCK_POLICY, new_run_id
 from regvault.vault.locks import LockPolicy
-from regvault.vault.stub import forget_root
+from regvault.vault.parties import void_document
+from regvault.vault.stub import forget_root, stub_document
 from regvault.vault.vault import Vault
 
 if TYPE_CHECKING:
@@ -225,3 +230,87 @@ class TestRepair:
             break
         assert held is not None
         made.verified()
+
+
+def voids(made: World) -> None:
+    """Anyone who can write can write a void: into the slot of a root, a list, an amendment."""
+    vault = str(made.vault().id)
+    for key in made.keys("snapshots/"):
+        made.store.put(key, void_document(vault, key, "f" * 24))
+    made.lose("leases/", "records/")
+
+
+def newer(made: World) -> None:
+    """Documents of a format that no regvault has written yet."""
+    for key in made.keys(""):
+        if key.endswith(".json") and not key.startswith(("leases/", "locks/prune")):
+            body = json.loads(made.store.get(key).split(b"\n")[0])
+            made.store.put(key, write_document({**body, "format": 2})[0])
+
+
+def forged(made: World) -> None:
+    """Roots that were never committed: checksums are not secret."""
+    for key in made.keys("snapshots/"):
+        body = json.loads(made.store.get(key).split(b"\n")[0])
+        if body["type"] == "root":
+            made.store.put(key, write_document({**body, "complete": False})[0])
+
+
+class TestWhatCanBeRead:
+    """Rule 13: what overwrote a document may be one itself."""
+
+    @pytest.mark.parametrize("harm", [voids, newer, forged])
+    def test_what_nobody_writes_by_right_gives_way(self, made, harm):
+        before, held = kept(made), made.restored(3)
+        with later(made) as moment:
+            harm(made)
+        _, _, found = plan(made, moment)
+        assert "snapshots/prod/00000003.json" in found.documents
+        result = brought_back(made, moment)
+        assert result.exit_code() == 0, result.to_json()
+        assert {key: kept(made).get(key) for key in before} == before
+        assert made.restored(3) == held
+        made.verified()
+
+    def test_a_forgetting_since_then_stands(self, made):
+        """A stub takes the place of a root by right, and its record says so."""
+        with later(made) as moment:
+            made.store.clock_ns = time.time_ns()
+            vault = made.vault()
+            forget(
+                vault,
+                plan_forget_named(vault, [made.root(2)]),
+                progress=NO_PROGRESS,
+                by=lambda: "me",
+            )
+        stub = made.store.get("snapshots/prod/00000002.json")
+        _, _, found = plan(made, moment)
+        assert found.nothing_to_do
+        assert not found.others
+        assert made.store.get("snapshots/prod/00000002.json") == stub
+
+    def test_a_forgetting_that_nobody_recorded_stands_and_is_said(self, made):
+        with later(made) as moment:
+            assert forget_root(made.store, made.vault().id, made.root(2), new_run_id())
+        _, _, found = plan(made, moment)
+        assert found.nothing_to_do
+        assert [(key, what) for key, what, _ in found.others] == [
+            ("snapshots/prod/00000002.json", "unconfirmed")
+        ]
+
+    def test_the_stub_of_another_root_gives_way(self, made):
+        key = "snapshots/prod/00000003.json"
+        before = made.store.get(key)
+        with later(made) as moment:
+            lie = replace(made.root(3), sha256="a" * 64)
+            made.store.put(key, stub_document(made.vault().id, lie, new_run_id()))
+        assert brought_back(made, moment).exit_code() == 0
+        assert made.store.get(key) == before
+
+    def test_a_newer_regvault_that_is_at_work_is_left_alone(self, made):
+        with later(made) as moment:
+            (key, *_) = made.keys("leases/")
+            body = json.loads(made.store.get(key).split(b"\n")[0])
+            made.store.put(key, write_document({**body, "format": 2})[0])
+        past = made.store.as_of(moment)
+        assert not recover_documents(made.store, past, Vault(past).id).lost

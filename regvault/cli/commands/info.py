@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         ("One screen", "regvault info --vault s3://backup/registry"),
         ("For monitoring", "regvault info --json | jq -r .status"),
     ],
-    exit_codes=(0, 1, 2, 4, 5, 6, 10, 12),
+    exit_codes=(0, 1, 2, 3, 4, 5, 6, 10, 12),
 )
 @vault_option
 @vault_at_option
@@ -32,7 +32,11 @@ def info(app: App, vault: str | None, endpoint_url: str | None, vault_at: str | 
     """Show what can be restored, how large it is, what is healthy and what is not.
 
     Each registry has a status: ok, warning, or error (something cannot be restored, or the vault is
-    damaged). Only roots, records and object lists are read; `regvault verify` proves the rest.
+    damaged). Exit code 4 means that something of the vault cannot be read, or that a verification
+    found it damaged and none as deep has found it whole since; 3 any other error, such as that
+    nothing can be restored; with warnings alone it is 0.
+
+    Only roots, records and object lists are read; `regvault verify` proves the rest.
     """
     from datetime import UTC, datetime
 
@@ -108,8 +112,8 @@ def _lines(app: App, each: RegistryInfo, result: Info) -> Iterable[tuple[str, st
         yield "verified", "never"
     else:
         found = fmt.count(last.problems, "problem") if last.problems else "no problems"
-        through = f"up to {each.title}@{last.through}"
-        yield "verified", f"{time(last.at)} ({last.depth}): {found}, {through}"
+        through = f", up to {each.title}@{last.through}" if last.through else ""
+        yield "verified", f"{time(last.at)} ({last.depth}): {found}{through}"
     if each.restore_seconds is None or each.restore_rate is None:
         yield "restore", "time unknown; measured by: regvault verify --read-data"
     else:

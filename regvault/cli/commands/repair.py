@@ -21,6 +21,7 @@ from regvault.errors import NotFoundError, UsageError
 if TYPE_CHECKING:
     from regvault.cli.app import App
     from regvault.ops.repair import RepairPlan, RepairResult, Spare
+    from regvault.vault.identity import Identity
 
 #: So many lines of one kind are shown.
 _SHOWN = 50
@@ -60,7 +61,8 @@ _SHOWN = 50
 @click.option(
     "--drop-lost",
     is_flag=True,
-    help="Take what nobody has any more out of the snapshots that need it, for ever.",
+    help="Take what nobody has any more out of the snapshots that need it, for ever; give up "
+    "snapshots whose roots nobody has.",
 )
 @click.option(
     "--vault-at",
@@ -97,29 +99,34 @@ def repair(
     amendment in the vault says so; no root is rewritten.
 
     With --vault-at it also takes what the vault itself was then, after someone has deleted or
-    overwritten it: first roots and records, then the objects that they need. What is good stays as
-    it is, whatever it was then, and what was condemned stays gone.
+    overwritten it: first roots and records, then the objects that they need. What was
+    written since then stays, such as newer snapshots, and what was condemned or forgotten stays
+    gone; what is never overwritten by right, such as a root by a void, comes back as it was.
 
-    Without --drop-lost nothing is given up: what nobody has today may turn up tomorrow. At the end
-    it verifies again; exit code 4 means that something is still damaged.
+    A vault.json that is lost, or that of another vault, is made again of what the snapshots say; in
+    a signed vault that needs the key to sign with.
+
+    Without --drop-lost nothing is given up: what nobody has today may turn up tomorrow. With it, a
+    snapshot whose root nobody has counts as forgotten: what only it needed goes with the next
+    prune. At the end it verifies again; exit code 4 means that something is still damaged.
     """
-    from regvault.assemble import open_vault, recover_vault, threads_for
+    from regvault.assemble import threads_for
+    from regvault.assemble.mending import open_to_repair, recover_vault
     from regvault.ops.repair import VaultSpare, plan_repair
     from regvault.ops.repair import repair as execute
     from regvault.ops.verify import VerifyOptions
     from regvault.ops.verify.data import Sample
-    from regvault.vault.vault import Vault
 
     place = app.vault(vault, endpoint_url=endpoint_url, at=vault_at)
     count = threads_for(place, asked=threads)
     past = []
     if vault_at is None:
-        opened = open_vault(place, limit_upload=limit_upload, limit_download=limit_download)
-    else:
-        recovered, was = recover_vault(
+        opened, made_again = open_to_repair(
             place, limit_upload=limit_upload, limit_download=limit_download
         )
-        opened = Vault(recovered)
+        _show_identity(app, made_again)
+    else:
+        opened, was = recover_vault(place, limit_upload=limit_upload, limit_download=limit_download)
         past = [VaultSpare(was, f"the vault at {vault_at}")]
     options = VerifyOptions(read_data=Sample() if read_data else None, threads=count)
     sources = [*past, *(_spare(app, text, endpoint_url, count, opened.id) for text in spares)]
@@ -176,14 +183,26 @@ _HOW = {
 }
 
 
+def _show_identity(app: App, made_again: Identity | None) -> None:
+    """Say what `vault.json` is made again of."""
+    if made_again is not None:
+        words = ["sealed"] * (made_again.sealing_key is not None) + ["signed"] * made_again.signed
+        app.console.say(
+            f"vault.json is made again, as the snapshots say: vault {made_again.id}"
+            + "".join(f", {word}" for word in words)
+            + f"; its oldest snapshot is of {app.console.time(made_again.created)}."
+        )
+
+
 def _show_plan(app: App, plan: RepairPlan) -> None:
     console = app.console
     if not plan.problems and not plan.documents:
         console.say("The vault is whole.")
+        _show_rest(app, plan)
         return
     if plan.documents:
         count = fmt.count(len(plan.documents), "document")
-        console.say(f"{count} of the vault (roots, records, lists) come back as they were.")
+        console.say(f"Put back: {count} of the vault itself (roots, records, lists, vault.json).")
     console.say(f"The vault has {fmt.count(plan.problems, 'problem')}.")
     if plan.actions:
         console.table(
@@ -196,7 +215,14 @@ def _show_plan(app: App, plan: RepairPlan) -> None:
     for line in fmt.first((), len(plan.actions) - _SHOWN, 0):
         console.say(line)
     for lost in plan.roots[:_SHOWN]:
-        console.say(f"Snapshot {lost.name}: its root is put back, from {lost.source}")
+        what = (
+            "it was forgotten, and its stub is made again" if lost.stub else "its root is put back"
+        )
+        console.say(f"Snapshot {lost.name}: {what}, from {lost.source}")
+    _show_given_up(app, plan)
+    if plan.strangers:
+        count = fmt.count(len(plan.strangers), "document")
+        console.say(f"Removed: {count} of another vault (leases, records).")
     if plan.catalog:
         console.say("The catalog is written anew.")
     beyond = sorted({digest for action in plan.actions for digest in action.lost})
@@ -209,16 +235,50 @@ def _show_plan(app: App, plan: RepairPlan) -> None:
             if not plan.lost_allowed
             else "They are taken out of the snapshots that need them.",
         )
+    _show_rest(app, plan)
+
+
+def _show_given_up(app: App, plan: RepairPlan) -> None:
+    """Tell of the roots that nobody has, and what it means to give them up."""
+    if not plan.given_up:
+        return
+    names = ", ".join(str(lost.name) for lost in plan.given_up[:5])
+    more = ", ..." if len(plan.given_up) > 5 else ""
+    meaning = (
+        "given up for ever: they cannot be restored any more, and what only they needed goes with "
+        "the next prune."
+    )
+    app.console.warn(
+        f"{fmt.count(len(plan.given_up), 'snapshot')} whose roots are lost, and no place has them: "
+        f"{names}{more}",
+        hint=f"They are {meaning}"
+        if plan.lost_allowed
+        else "Name a copy of this vault with --from; a `regvault copy` from another vault is fed "
+        f"again by that. With --drop-lost they are {meaning}",
+    )
+
+
+def _show_rest(app: App, plan: RepairPlan) -> None:
     for key, what, detail in plan.others[:_SHOWN]:
-        console.warn(f"{key}: {what}, {detail}", hint=_hint(key))
+        app.console.warn(f"{key}: {what}, {detail}", hint=_hint(key, what))
 
 
-def _hint(key: str) -> str | None:
+def _hint(key: str, what: str) -> str | None:
     """Say what may help where `repair` does not."""
+    if what == "unconfirmed":
+        return "If nobody meant to, it can be read as it was: regvault restore --vault-at TIME"
+    if what == "untrusted":
+        return "See whose signatures count: regvault key list"
     if key.startswith("snapshots/"):
-        return "A copy of this vault may have it: --from VAULT."
+        return (
+            "A copy of this vault may have it: --from VAULT. Where no snapshot of the registry is "
+            "left, take one; then --drop-lost gives up what is lost."
+        )
     if key.startswith(("leases/", "locks/")):
-        return "See who is at work: regvault unlock --dry-run"
+        return (
+            "Nobody can tell whose it is. If no regvault is at work in this vault, on any host, "
+            "delete it by hand."
+        )
     return "Nothing else depends on it. Keep it for the record, or delete it by hand."
 
 
@@ -233,7 +293,11 @@ def _show(app: App, result: RepairResult) -> None:
         done.append(f"{fmt.count(len(result.roots), 'root')} put back")
     if result.segment:
         done.append("the catalog written anew")
+    if result.removed:
+        done.append(f"{fmt.count(len(result.removed), 'document')} of another vault removed")
     console.say(", ".join(done) + ".")
+    if result.given_up:
+        console.say(f"{fmt.count(len(result.given_up), 'snapshot')} given up.")
     if result.dropped:
         console.say(f"{fmt.count(len(result.dropped), 'blob')} dropped from all snapshots.")
     for key, why in result.failed[:_SHOWN]:

@@ -18,7 +18,7 @@ from regvault.oci.grammar import is_digest
 from regvault.oci.verify import matches_manifest
 from regvault.ops.snapshot.session import parse_entry
 from regvault.vault.frames import decompress
-from regvault.vault.pack import MAX_FRAME_BYTES, iter_members
+from regvault.vault.pack import MAX_FRAME_BYTES, iter_members, most_bytes
 from regvault.vault.segment import Location
 from regvault.vault.tree import ChunkRef
 
@@ -66,7 +66,7 @@ def members_of(
     """
     seal = vault.seal
     try:
-        data = vault.store.get(ref.key)
+        data = vault.store.get(ref.key, length=min(ref.size, most_bytes(ref.key)))
     except ObjectNotFoundError:
         data = b""
     places = sorted(catalog.members(ref.key), key=lambda place: (place.offset, place.digest))
@@ -141,7 +141,7 @@ def salvage(store: ObjectStore, key: str) -> dict[str, bytes]:
     only itself.
     """
     try:
-        data = store.get(key)
+        data = store.get(key, length=most_bytes(key))
     except ObjectNotFoundError:
         return {}
     found: dict[str, bytes] = {}

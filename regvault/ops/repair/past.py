@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import (
     ObjectNotFoundError,
@@ -21,8 +21,9 @@ from regvault.errors import (
     VaultDamagedError,
 )
 from regvault.storage.delegate import Wrapper
-from regvault.vault.condemned import parse_condemned, read_condemned
-from regvault.vault.envelope import read_document
+from regvault.vault.condemned import read_condemned, read_list
+from regvault.vault.envelope import load_object, read_document
+from regvault.vault.fetch import fetch_document, sha256_of
 from regvault.vault.keys import (
     AMENDMENTS,
     CATALOG,
@@ -35,9 +36,14 @@ from regvault.vault.keys import (
     RETENTIONS,
     SNAPSHOTS,
     VAULT_JSON,
+    name_of_slot,
     parse_segment_key,
     sequence_of,
 )
+from regvault.vault.records import forgotten
+from regvault.vault.root import RootName, parse_root
+from regvault.vault.signing import VaultId
+from regvault.vault.stub import parse_stub
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -47,35 +53,51 @@ if TYPE_CHECKING:
 __all__ = ["Recovered", "recover_documents"]
 
 
+#: No document, and no condemned list, is larger.
+_MOST_BYTES = 1 << 30
+
+
 class Recovered(Wrapper):
     """The present of a vault, completed by what its past had and the present has lost.
 
     Attributes:
         lost: keys that are read from the past, until `put_back`.
+        unconfirmed: of slots that had a root, and have its stub, though no record says who forgot
+            it: they are left as they are.
     """
 
     def __init__(self, inner: ObjectStore, past: ObjectStore, lost: Collection[str] = ()) -> None:
         super().__init__(inner)
         self._past = past
         self.lost = set(lost)
+        self.unconfirmed: list[str] = []
 
     def put_back(self) -> list[str]:
         """Write what is lost; return the keys. What came back meanwhile is left alone."""
         done = []
         for key in sorted(self.lost, key=_rank):
-            data = self._past.get(key)
             with suppress(PreconditionError):
-                try:
-                    # Damaged bytes are replaced only where they are still what was looked at.
-                    etag = self.inner.head(key).etag
-                except ObjectNotFoundError:
-                    self.inner.put(key, data, if_none_match=True)
-                else:
-                    self.inner.put(key, data, if_match=etag)
+                self._put(key)
                 done.append(key)
             self.lost.discard(key)
         self.inner.barrier()
         return done
+
+    def _put(self, key: str) -> None:
+        """Write one. Raises PreconditionError where something else came meanwhile."""
+        segment = parse_segment_key(key)
+        if segment is not None:  # its name proves it, and it may be large
+            with self._past.open(key) as reader:
+                self.inner.put_stream(key, reader, size=reader.size, sha256=segment.sha256)
+            return
+        data = self._past.get(key, length=_MOST_BYTES)
+        try:
+            # Damaged bytes are replaced only where they are still what was looked at.
+            etag = self.inner.head(key).etag
+        except ObjectNotFoundError:
+            self.inner.put(key, data, if_none_match=True)
+        else:
+            self.inner.put(key, data, if_match=etag)
 
     def _of(self, key: str) -> ObjectStore:
         return self._past if key in self.lost else self.inner
@@ -123,15 +145,17 @@ def _rank(key: str) -> tuple[int, str]:
 
 
 def recover_documents(present: ObjectStore, past: ObjectStore, vault: str) -> Recovered:
-    """Find out which documents of a vault are missing or damaged, and whole in its past.
+    """Find out which documents of a vault are missing or not what they were, and whole in its past.
 
-    What is good is never touched, also where it says something else by now: a stub of a snapshot
-    that was forgotten since stays one. What was condemned stays gone.
+    What was created once says the same for ever: where it says something else by now, or something
+    that this regvault does not know, somebody overwrote it. What changes by right stays as it is:
+    the stub of a snapshot that was forgotten since, a root in the place of a void. What was
+    condemned stays gone.
 
     Args:
         present: the vault's store as it is.
         past: as it was.
-        vault: its id, as the past has it.
+        vault: its id, as the past has it, with the keys that it was opened with.
 
     Raises:
         RefusedError: another vault is there now.
@@ -140,61 +164,119 @@ def recover_documents(present: ObjectStore, past: ObjectStore, vault: str) -> Re
     found = Recovered(present, past)
     for prefix in LOCKED_BESIDE:
         if prefix not in (CATALOG, RETENTIONS):
-            found.lost |= _lost(present, past, prefix, vault)
+            found.lost |= _lost(found, past, prefix, vault)
     for prefix in (LEASES, PRUNE_LOCK):  # nobody misses them, but no prune goes by a damaged one
-        found.lost |= _lost(present, past, prefix, vault, missing=False)
+        found.lost |= _lost(found, past, prefix, vault, missing=False)
+    if found.unconfirmed:
+        confirmed = {RootName(name, n).key for name, n, _ in forgotten(found, vault)}
+        found.unconfirmed = [key for key in found.unconfirmed if key not in confirmed]
     with suppress(VaultDamagedError):  # then nothing is mended, which is said later
         condemned = read_condemned(found, vault)
-        found.lost |= _lost(present, past, CATALOG, vault) - condemned
+        found.lost |= _lost(found, past, CATALOG, vault) - condemned
     return found
 
 
 def _refuse_another(present: ObjectStore, vault: str) -> None:
     with suppress(ObjectNotFoundError, VaultDamagedError):
-        body = read_document(present.get(VAULT_JSON), VAULT_JSON, types=("vault",), vault=None).body
-        if body.get("vault") != vault:
+        data = fetch_document(present, VAULT_JSON)
+        try:
+            owner = read_document(data, VAULT_JSON, types=("vault",), vault=None).body.get("vault")
+        except UnknownFormatError:
+            owner = load_object(data.split(b"\n", 1)[0]).get("vault")
+        if owner != vault:
             raise RefusedError(
-                f"another vault is at {present.location} now ({body.get('vault')}); it was {vault}",
+                f"another vault is at {present.location} now ({owner!s:.100}); it was {vault}",
                 hint="Someone made a new one there since. Move that away first, or read the old "
                 "one as it was: regvault restore --vault-at TIME",
             )
 
 
 def _lost(
-    present: ObjectStore, past: ObjectStore, prefix: str, vault: str, *, missing: bool = True
+    found: Recovered, past: ObjectStore, prefix: str, vault: str, *, missing: bool = True
 ) -> set[str]:
-    """Return what is damaged now, or missing too, and was whole then."""
+    """Return what is not what it was, or missing too, and was whole then."""
+    present = found.inner
     there = {entry.key: entry for entry in present.list(prefix)}
     lost = set()
     for entry in past.list(prefix):
-        now = there.get(entry.key)
+        key, now = entry.key, there.get(entry.key)
         if now is None and not missing:
             continue
         if now is not None and (now.etag, now.size) == (entry.etag, entry.size):
             continue
-        if now is not None and _is_whole(present, entry.key, vault):
+        then = _said(past, key, vault)
+        if then is None:
             continue
-        if _is_whole(past, entry.key, vault):
-            lost.add(entry.key)
+        says = None if now is None else _said(present, key, vault)
+        if says is None or not _may_follow(then, says):
+            lost.add(key)
+        elif (then.kind, says.kind) == ("root", "stub") and not _vouched_for(vault):
+            found.unconfirmed.append(key)
     return lost
 
 
-def _is_whole(store: ObjectStore, key: str, vault: str) -> bool:
-    """Return whether what is under a key is what belongs there, whatever it says."""
+class _Said(NamedTuple):
+    """What is under a key, as far as it matters whether it may have changed.
+
+    Attributes:
+        kind: type of the document; `unknown`, of a newer regvault; `segment`; "" for what this
+            regvault does not know.
+        of: of a root, or the stub of one, the SHA-256 of the root's body; of what is created once,
+            that of its bytes; "" of what is overwritten by right.
+    """
+
+    kind: str
+    of: str = ""
+
+
+def _may_follow(then: _Said, now: _Said) -> bool:
+    """Return whether what is under a key may have become this, by right."""
+    if now.kind == "unknown":  # whatever wrote it, it overwrote what nobody overwrites
+        return then.kind in ("", "unknown", "lease", "lock")
+    if now.kind == "void":
+        return then.kind == "void"
+    return then.kind in ("void", "unknown") or then.of == now.of
+
+
+def _vouched_for(vault: str) -> bool:
+    """Return whether only who has a key of the vault can have written what is signed in it."""
+    return isinstance(vault, VaultId) and bool(vault.keys.trusted)
+
+
+def _said(store: ObjectStore, key: str, vault: str) -> _Said | None:
+    """Return what is under a key; None where that is not what belongs there."""
     try:
-        data = store.get(key)
         if key.startswith(CONDEMNED):
-            parse_condemned(data, sequence_of(key) or 0, vault)
-        elif key.startswith(CATALOG):
+            keys = read_list(store, key, sequence_of(key) or 0, vault)
+            return _Said("void") if keys is None else _Said("condemned", sha256_of(store, key))
+        if key.startswith(CATALOG):
             name = parse_segment_key(key)
-            return name is not None and hashlib.sha256(data).hexdigest() == name.sha256
-        elif types := _types(key):
-            read_document(data, key, types=types, vault=vault)
+            right = name is not None and sha256_of(store, key) == name.sha256
+            return _Said("segment") if right else None
+        data = fetch_document(store, key)
+        if key.startswith(SNAPSHOTS):
+            return _in_slot(data, key, vault)
+        types = _types(key)
+        kind = read_document(data, key, types=types, vault=vault).body["type"] if types else ""
     except UnknownFormatError:
-        return True  # a newer regvault knows
+        return _Said("unknown")
     except (VaultDamagedError, ObjectNotFoundError):
-        return False
-    return True
+        return None
+    swapped = kind in ("", "void", "lease", "lock")
+    return _Said(kind, "" if swapped else hashlib.sha256(data).hexdigest())
+
+
+def _in_slot(data: bytes, key: str, vault: str) -> _Said | None:
+    """Return what is in a slot of a chain. Raises VaultDamagedError, UnknownFormatError."""
+    name = name_of_slot(key)
+    if name is None:
+        return None  # nobody reads it
+    slot = RootName(*name)
+    root = parse_root(data, slot, vault)
+    if root is not None:
+        return _Said("root", root.sha256)
+    stub = parse_stub(data, slot, vault)
+    return _Said("void") if stub is None else _Said("stub", stub.root)
 
 
 def _types(key: str) -> tuple[str, ...]:
@@ -207,8 +289,6 @@ def _types(key: str) -> tuple[str, ...]:
         return ("lock",)
     if key.startswith(LEASES):
         return ("lease",)
-    if key.startswith(SNAPSHOTS):
-        return ("root", "stub", "void")
     if key.startswith(AMENDMENTS):
         return ("amendment", "void")
     if key.startswith(RECORDS):

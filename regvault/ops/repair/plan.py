@@ -16,11 +16,13 @@ from regvault.ops.repair.members import (
     salvage,
 )
 from regvault.ops.repair.past import Recovered
-from regvault.ops.repair.roots import LostRoot, find_roots
+from regvault.ops.repair.roots import LostRoot, find_roots, give_up, suspects
 from regvault.ops.repair.spares import OwnSpare, VaultSpare
+from regvault.ops.repair.strangers import is_stranger
 from regvault.ops.verify.run import VerifyOptions, examine
 from regvault.vault.catalog import Catalog
 from regvault.vault.condemned import read_condemned
+from regvault.vault.identity import all_own
 from regvault.vault.keys import (
     CATALOG,
     SNAPSHOTS,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     from regvault.model.progress import Progress
     from regvault.ops.repair.spares import Spare
-    from regvault.ops.verify.report import Report
+    from regvault.ops.verify.report import Problem, Report
     from regvault.vault.objectlist import ObjectRef
     from regvault.vault.root import Root
     from regvault.vault.vault import Vault
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["Action", "RepairPlan", "plan_repair"]
 
 _SLOT_PROBLEMS = ("damaged", "gap", "untrusted", "chain")
+_UNCONFIRMED = "its snapshot was forgotten since then, and no record says by whom"
 _CATALOG_PROBLEMS = ("uncatalogued", "untrue")
 
 
@@ -89,13 +92,15 @@ class RepairPlan:
             lines are written anew.
         bad_segments: the keys of those segments.
         others: (key, what, detail) of problems that `repair` has no remedy for.
-        roots: of snapshots, that another vault has, and that are damaged or gone here.
+        roots: of snapshots, or their stubs, that are damaged or gone here, and can be put back.
+        given_up: stubs for the slots of roots that nobody has; written where `lost_allowed`.
         homeless: blobs that snapshots need and no object has.
         unknown: keys of the objects that they must have lain in.
         problems: how many the verification found.
         lost_allowed: `drop` is carried out.
         digests: of a sealed vault, what the names in damaged objects stand for.
         documents: roots, records and what else is no object, that come back from the vault's past.
+        strangers: keys of leases and records of another vault: they are removed.
     """
 
     actions: list[Action] = field(default_factory=list)
@@ -103,22 +108,29 @@ class RepairPlan:
     bad_segments: list[str] = field(default_factory=list)
     others: list[tuple[str, str, str]] = field(default_factory=list)
     roots: list[LostRoot] = field(default_factory=list)
+    given_up: list[LostRoot] = field(default_factory=list)
     homeless: set[str] = field(default_factory=set)
     unknown: list[str] = field(default_factory=list)
     problems: int = 0
     lost_allowed: bool = False
     digests: dict[str, str] = field(default_factory=dict)
     documents: list[str] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
 
     def doing(self) -> list[Action]:
         """Return the actions that are carried out."""
         hows = {"fetch", "store", "rebuild", "gather"} | ({"drop"} if self.lost_allowed else set())
         return [action for action in self.actions if action.how in hows]
 
+    def filling(self) -> list[LostRoot]:
+        """Return what slots of chains are filled with."""
+        return [*self.roots, *(self.given_up if self.lost_allowed else ())]
+
     @property
     def nothing_to_do(self) -> bool:
         """Whether nothing is carried out."""
-        return not (self.doing() or self.catalog or self.roots or self.documents)
+        others = self.filling() or self.documents or self.strangers
+        return not (self.doing() or self.catalog or others)
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that `--dry-run --json` prints.
@@ -126,16 +138,22 @@ class RepairPlan:
         `problem_count`: of the verification. `actions`: one for each object: `object`, `problem`,
         `action` (`fetch`, `store`, `rebuild`, `gather`, `drop`, `none`), `sources`, `lost` (digests
         that nobody has). `catalog`: it is written anew. `roots`: of snapshots, that are put back:
-        `snapshot`, `source`. `documents`: keys of what comes back from the vault's past beside
-        objects (roots, records, lists, segments). `no_remedy`: problems of another kind: `key`,
-        `what`, `detail`.
+        `snapshot`, `source`, `stub` (the snapshot was forgotten: its stub is). `roots_lost`: of
+        snapshots, that nobody has; with `--drop-lost` they are given up. `documents`: keys of what
+        comes back from the vault's past beside objects (roots, records, lists, segments).
+        `strangers`: leases and records of another vault, that are removed.
+        `no_remedy`: problems of another kind: `key`, `what`, `detail`.
         """
         return {
             "problem_count": self.problems,
             "actions": [action.to_json() for action in self.actions],
             "catalog": self.catalog,
             "documents": self.documents,
-            "roots": [{"snapshot": str(r.name), "source": r.source} for r in self.roots],
+            "roots": [
+                {"snapshot": str(r.name), "source": r.source, "stub": r.stub} for r in self.roots
+            ],
+            "roots_lost": [str(r.name) for r in self.given_up],
+            "strangers": self.strangers,
             "no_remedy": [
                 dict(zip(("key", "what", "detail"), o, strict=True)) for o in self.others
             ],
@@ -168,11 +186,13 @@ def plan_repair(
     plan = RepairPlan(problems=report.count, lost_allowed=drop_lost)
     if isinstance(vault.store, Recovered):
         plan.documents = sorted(vault.store.lost)
+        plan.others += [(key, "unconfirmed", _UNCONFIRMED) for key in vault.store.unconfirmed]
     catalog = Catalog(vault.store, None, vault.seal)
     try:
         catalog.prepare(1 << 30)
         damaged: dict[str, str] = {}
         slots: dict[str, tuple[str, str, str]] = {}
+        strangers: list[Problem] = []
         for problem in report.problems:
             if problem.key.startswith(CATALOG):
                 plan.bad_segments.append(problem.key)
@@ -185,11 +205,20 @@ def plan_repair(
                 slots[problem.key] = problem[:3]
             elif problem.what == "closure" and is_digest(problem.key):
                 plan.homeless.add(problem.key)
+            elif is_stranger(vault, problem.key):
+                strangers.append(problem)
             elif problem.what != "closure":  # that follows from damage of trees
                 plan.others.append((problem.key, problem.what, problem.detail))
+        if strangers and all_own(vault):
+            plan.strangers = [problem.key for problem in strangers]
+        else:
+            plan.others += [problem[:3] for problem in strangers]
         vaults = [spare for spare in spares if isinstance(spare, VaultSpare)]
-        plan.roots, lost = find_roots(vault, slots, vaults)
-        plan.others += [slots[key] for key in lost]
+        slots = suspects(vault, slots)
+        plan.roots, lost = find_roots(vault, slots, vaults, condemned)
+        plan.given_up = give_up(vault, lost)
+        without = {each.name.key for each in plan.given_up}
+        plan.others += [slots[key] for key in lost if key not in without]
         plan.bad_segments += _untrue_segments(catalog, report)
         progress.phase("Looking for good bytes", total_items=len(damaged))
         known = _refs(vault, roots, damaged)

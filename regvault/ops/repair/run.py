@@ -31,6 +31,7 @@ from regvault.ops.repair.past import Recovered
 from regvault.ops.repair.plan import RepairPlan, plan_repair
 from regvault.ops.repair.roots import put_back
 from regvault.ops.repair.spares import OwnSpare, VaultSpare
+from regvault.ops.repair.strangers import remove_strangers
 from regvault.ops.verify.run import VerifyOptions, verify
 from regvault.vault.catalog import Catalog
 from regvault.vault.certain import check_clock
@@ -70,6 +71,8 @@ class RepairResult:
         documents: keys of what came back from the vault's past beside objects.
         mended: objects that have their own bytes again.
         roots: slots of snapshots that were put back.
+        given_up: snapshots whose roots nobody has: a stub is in the place of each.
+        removed: keys of leases and records of another vault.
         replaced: old key -> the object that took its place; None where nothing was left.
         dropped: digests that are gone from all snapshots, since nobody has them.
         failed: (key, why) of what could not be mended after all.
@@ -82,6 +85,8 @@ class RepairResult:
     documents: list[str] = field(default_factory=list)
     mended: list[str] = field(default_factory=list)
     roots: list[str] = field(default_factory=list)
+    given_up: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
     replaced: Amendments = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
@@ -97,7 +102,8 @@ class RepairResult:
         """Return the document that `--json` prints: the plan's, and what was done.
 
         `documents_put_back`: keys. `mended`: objects that have their own bytes again.
-        `roots_put_back`: slots. `replaced`: `object`, and `by`, the new one's key or null.
+        `roots_put_back`: slots. `given_up`: snapshots whose roots nobody has. `removed`: leases and
+        records of another vault. `replaced`: `object`, and `by`, the new one's key or null.
         `dropped`: digests that are gone from all snapshots. `failed`: `object`, `why`. `segment`,
         `amendment`: keys, or null. `after`: the document of the verification at the end.
         """
@@ -106,6 +112,8 @@ class RepairResult:
             "documents_put_back": self.documents,
             "mended": self.mended,
             "roots_put_back": self.roots,
+            "given_up": self.given_up,
+            "removed": self.removed,
             "replaced": [
                 {"object": key, "by": ref.key if ref else None}
                 for key, ref in sorted(self.replaced.items())
@@ -152,8 +160,10 @@ def repair(
     each: RepairPlan | None = plan
     while each is not None:
         before = len(result.mended)
-        put = [lost.name.key for lost in each.roots if put_back(vault, lost)]
-        result.roots += put
+        result.removed += remove_strangers(vault, each.strangers)
+        put = [lost for lost in each.filling() if put_back(vault, lost)]
+        result.roots += [lost.name.key for lost in put if lost.source]
+        result.given_up += [str(lost.name) for lost in put if not lost.source]
         _round(vault, each, spares, result, progress, wait_s, by)
         each = None
         if put or any(key.startswith("trees/") for key in result.mended[before:]):

@@ -172,7 +172,8 @@ def _check_named(vault: Vault, named: dict[RootName, str], report: Report) -> No
             newest[name.registry] = name
     for name in newest.values():
         try:
-            gone = parse_slot(vault.store.get(name.key), name, vault.id) == (None, None)
+            data = fetch_document(vault.store, name.key)
+            gone = parse_slot(data, name, vault.id) == (None, None)
         except ObjectNotFoundError:
             gone = True
         except VaultDamagedError:

@@ -113,10 +113,7 @@ def verify(vault: Vault, options: VerifyOptions, *, progress: Progress) -> Verif
                 "depth": depth,
                 "sample": None if data is None else list(data),
                 "started": to_time(started),
-                "snapshots": {
-                    registry: max(r.name.sequence for r in roots if r.name.registry == registry)
-                    for registry in {root.name.registry for root in roots}
-                },
+                "snapshots": _newest(vault, roots),
                 "problems": report.count,
                 "damaged": report.damaged_objects(),
                 "objects_read": report.objects,
@@ -128,6 +125,15 @@ def verify(vault: Vault, options: VerifyOptions, *, progress: Progress) -> Verif
     except RegvaultError as error:
         progress.warn(f"the verification is not recorded in the vault: {error.message}")
     return result
+
+
+def _newest(vault: Vault, roots: list[Root]) -> dict[str, int]:
+    """Return registry -> its newest sequence that can be read; 0 where none can."""
+    newest = dict.fromkeys(vault.registries(), 0)
+    for root in roots:
+        name = root.name
+        newest[name.registry] = max(name.sequence, newest.get(name.registry, 0))
+    return newest
 
 
 def examine(
