@@ -24,12 +24,16 @@ from regvault.vault.sealing import PLAIN, Seal
 from regvault.vault.segment import Location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from regvault.model.store import ObjectStore
     from regvault.vault.objectlist import ObjectRef
 
-__all__ = ["PREFIXES", "members_of"]
+__all__ = ["PREFIXES", "fills", "members_of"]
+
+_BLOCK = 512
+#: Before a member of a pack: its header; of one with a long name, an extended one as well.
+_HEADERS = (_BLOCK, 3 * _BLOCK)
 
 #: Objects that hold several blobs. (A raw blob says itself what it is.)
 PREFIXES = ("meta/", "packs/")
@@ -61,6 +65,21 @@ def members_of(store: ObjectStore, ref: ObjectRef, seal: Seal = PLAIN) -> list[L
     if len(found) > most:
         raise VaultDamagedError(f"{ref.key} is damaged: it has more than {most} members")
     return found
+
+
+def fills(places: Iterable[Location], size: int) -> bool:
+    """Return whether members fill a pack: one follows the other, up to the end that a tar has.
+
+    Args:
+        places: of its members, as the catalog has them.
+        size: of the pack, in bytes.
+    """
+    at = 0
+    for offset, length in sorted({(place.offset, place.length) for place in places}):
+        if offset - at not in _HEADERS:
+            return False
+        at = offset + length + -length % _BLOCK
+    return at + 2 * _BLOCK == size
 
 
 def _own_size(data: bytes, at: int, stored: int, key: str, seal: Seal) -> int:
