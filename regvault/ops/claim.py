@@ -21,26 +21,26 @@ __all__ = ["claim"]
 
 
 @contextlib.contextmanager
-def claim(vault: Vault, roots: Sequence[Root], progress: Progress) -> Iterator[None]:
-    """Hold off prune from what `roots` need while the block runs.
+def claim(vault: Vault, roots: Sequence[Root], progress: Progress) -> Iterator[str]:
+    """Hold off prune from what `roots` need while the block runs; yield the run of the claim.
 
-    On a vault that cannot be written there is no lease; that is said as a warning.
+    On a vault that cannot be written there is no lease, and no run; that is said as a warning.
 
     Raises:
         NotFoundError: a root is gone since it was read.
     """
     if is_past(vault.store):
-        yield  # no prune reaches it
+        yield ""  # no prune reaches it
         return
-    named = [_named(root) for root in roots]
+    named, run = [_named(root) for root in roots], new_run_id()
     try:
-        lease = Lease(vault.store, vault.id, new_run_id(), role="reader", roots=named)
+        lease = Lease(vault.store, vault.id, run, role="reader", roots=named)
     except (StoreAccessError, CredentialError):
         progress.warn(
             f"{vault.store.location} cannot be written, so no lease protects what is being read",
             hint="Do not prune this vault meanwhile.",
         )
-        yield
+        yield ""
         return
     with lease:
         for root in roots:
@@ -49,7 +49,7 @@ def claim(vault: Vault, roots: Sequence[Root], progress: Progress) -> Iterator[N
                 raise NotFoundError(
                     f"snapshot {root.name} was forgotten just now", hint="See: regvault snapshots"
                 )
-        yield
+        yield run
 
 
 def _named(root: Root) -> dict[str, Any]:

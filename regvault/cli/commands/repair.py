@@ -17,6 +17,7 @@ from regvault.cli.options import (
     yes_option,
 )
 from regvault.errors import NotFoundError, UsageError
+from regvault.oci.grammar import is_digest
 
 if TYPE_CHECKING:
     from regvault.cli.app import App
@@ -171,6 +172,7 @@ _HOW = {
     "store": "stored again",
     "rebuild": "made again from its members",
     "gather": "made again from what snapshots need",
+    "add": "blobs that no object has come in",
     "drop": "some of it is lost",
     "none": "no remedy",
 }
@@ -198,7 +200,7 @@ def _show_plan(app: App, plan: RepairPlan) -> None:
     for lost in plan.roots[:_SHOWN]:
         console.say(f"Snapshot {lost.name}: its root is put back, from {lost.source}")
     if plan.catalog:
-        console.say("The catalog is written anew.")
+        console.say("The catalog is written anew: it is damaged, or tells too little.")
     beyond = sorted({digest for action in plan.actions for digest in action.lost})
     if beyond:
         console.warn(
@@ -209,12 +211,25 @@ def _show_plan(app: App, plan: RepairPlan) -> None:
             if not plan.lost_allowed
             else "They are taken out of the snapshots that need them.",
         )
+    hopeless = [action for action in plan.actions if action.how == "none"]
+    for action in hopeless[:_SHOWN]:
+        console.warn(f"{action.ref.key}: no remedy, {action.why}", hint=action.hint)
     for key, what, detail in plan.others[:_SHOWN]:
         console.warn(f"{key}: {what}, {detail}", hint=_hint(key))
+    for line in fmt.first((), len(plan.others) - _SHOWN, 0):
+        console.say(line)
+    if plan.following:
+        more = fmt.count(plan.following, "more problem")
+        console.say(f"{more} of the vault may follow from these; see all: regvault verify")
 
 
 def _hint(key: str) -> str | None:
     """Say what may help where `repair` does not."""
+    from regvault.ops.repair.remedies import MORE_PLACES
+    from regvault.vault.keys import is_object_key
+
+    if is_digest(key) or is_object_key(key):
+        return MORE_PLACES
     if key.startswith("snapshots/"):
         return "A copy of this vault may have it: --from VAULT."
     if key.startswith(("leases/", "locks/")):
@@ -236,6 +251,9 @@ def _show(app: App, result: RepairResult) -> None:
     console.say(", ".join(done) + ".")
     if result.dropped:
         console.say(f"{fmt.count(len(result.dropped), 'blob')} dropped from all snapshots.")
+    if result.claimed:
+        count = fmt.count(len(result.claimed), "replaced object")
+        console.say(f"Kept until whoever reads it is done, for prune to delete: {count}.")
     for key, why in result.failed[:_SHOWN]:
         console.warn(f"{key} is not mended: {why}")
     after = result.after

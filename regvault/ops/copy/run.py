@@ -203,7 +203,7 @@ class _Copier:
             if self._leases[number] is not None:
                 feed.merge()
 
-    def _claim(self, roots: list[Root]) -> contextlib.AbstractContextManager[None]:
+    def _claim(self, roots: list[Root]) -> contextlib.AbstractContextManager[str | None]:
         if self._options.dry_run:
             return contextlib.nullcontext()
         return claim(self._source, roots, self._progress)
