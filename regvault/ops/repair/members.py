@@ -16,6 +16,7 @@ from regvault.oci.grammar import is_digest
 from regvault.oci.verify import ALGORITHMS, digest_of, matches_manifest
 from regvault.vault.age import AGE_MAGIC
 from regvault.vault.frames import decompress
+from regvault.vault.keyring import opens_everything
 from regvault.vault.pack import MAX_FRAME_BYTES, iter_members
 from regvault.vault.sealing import SealedToOthersError
 from regvault.vault.segment import Location
@@ -74,14 +75,22 @@ def members_of(
         catalog: of the vault.
         digests: of a sealed vault, which names stand for which digests, as far as that is known.
     """
-    data = _bytes_of(vault.store, ref.key)
+    data, seal = _bytes_of(vault.store, ref.key), vault.seal
     members = [
-        _member(vault.seal, ref.key, data, place, digests, told=told)
-        for place, told in _places(vault.seal, ref.key, data, catalog)
+        _member(seal, ref.key, data, place, digests, told=told)
+        for place, told in _places(seal, ref.key, data, catalog)
     ]
+    if any(member.closed is not None for member in members) and _opens_all(vault):
+        members = [member._replace(closed=None) for member in members]
     whole = {member.name for member in members if member.data is not None}
     # The catalog may be wrong about where one lies.
     return [each for each in members if each.data is not None or each.name not in whole]
+
+
+def _opens_all(vault: Vault) -> bool:
+    """Return whether what the identities that were given do not open is damaged for sure."""
+    mine = [identity.public for identity in vault.id.keys.identities]
+    return vault.seal.opens_contents and opens_everything(vault.store, vault.id, mine)
 
 
 def names_in(vault: Vault, key: str, catalog: Catalog) -> dict[str, bool]:

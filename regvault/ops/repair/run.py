@@ -321,7 +321,7 @@ def _claimed(vault: Vault, goes: set[str], own: str, progress: Progress) -> set[
         return set()
     try:
         claims = list(claimed_lists(vault, but=own))
-        return {key for key in goes if any(each.lists(key) for each in claims)}
+        return {key for key in goes if any(each.named(key) for each in claims)}
     except VaultDamagedError as error:
         progress.warn(
             f"{error.message}, so it is not known what others read: nothing was deleted",
