@@ -17,7 +17,6 @@ from regvault.cli.options import (
     yes_option,
 )
 from regvault.errors import NotFoundError, UsageError
-from regvault.oci.grammar import is_digest
 
 if TYPE_CHECKING:
     from regvault.cli.app import App
@@ -101,8 +100,10 @@ def repair(
     overwritten it: first roots and records, then the objects that they need. What is good stays as
     it is, whatever it was then, and what was condemned stays gone.
 
-    Without --drop-lost nothing is given up: what nobody has today may turn up tomorrow. At the end
-    it verifies again; exit code 4 means that something is still damaged.
+    Without --drop-lost nothing is given up: what nobody has today may turn up tomorrow. With it
+    nothing is given up that a place may have which cannot be asked just now, that cannot be opened
+    with the identities that were given, or that a snapshot may need which cannot be read. At the
+    end it verifies again; exit code 4 means that something is still damaged.
     """
     from regvault.assemble import open_vault, recover_vault, threads_for
     from regvault.ops.repair import VaultSpare, plan_repair
@@ -225,6 +226,7 @@ def _show_plan(app: App, plan: RepairPlan) -> None:
 
 def _hint(key: str) -> str | None:
     """Say what may help where `repair` does not."""
+    from regvault.oci.grammar import is_digest
     from regvault.ops.repair.remedies import MORE_PLACES
     from regvault.vault.keys import is_object_key
 

@@ -182,7 +182,7 @@ def _round(
             vault.store.barrier()
             if rest:
                 _replace(vault, mender, rest, catalog, result, progress, wait_s, by, own)
-            if plan.catalog:
+            if plan.catalog or not plan.untold.isdisjoint(result.mended):
                 progress.phase("Writing the catalog anew")
                 result.segment = rebuild_catalog(vault, roots, plan.bad_segments, plan.untold)
     finally:
