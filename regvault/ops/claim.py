@@ -26,9 +26,11 @@ class Claim:
     """A claim while its block runs, and after that.
 
     Attributes:
+        run: of the claim; "" where there is none.
         lost: someone ended it meanwhile. Known when the block has ended.
     """
 
+    run: str = ""
     lost: bool = False
 
 
@@ -46,9 +48,9 @@ def claim(vault: Vault, roots: Sequence[Root], progress: Progress) -> Iterator[C
     if is_past(vault.store):
         yield held  # no prune reaches it
         return
-    named = [_named(root) for root in roots]
+    named, run = [_named(root) for root in roots], new_run_id()
     try:
-        lease = Lease(vault.store, vault.id, new_run_id(), role="reader", roots=named)
+        lease = Lease(vault.store, vault.id, run, role="reader", roots=named)
     except (StoreAccessError, CredentialError):
         progress.warn(
             f"{vault.store.location} cannot be written, so no lease protects what is being read",
@@ -56,6 +58,7 @@ def claim(vault: Vault, roots: Sequence[Root], progress: Progress) -> Iterator[C
         )
         yield held
         return
+    held.run = run
     try:
         with lease:
             _check_there(vault, roots)

@@ -301,7 +301,7 @@ def purge(
     finally:
         catalog.close()
     doomed = [*now.rewritten, *now.dropped, *now.replaced, *now.leftovers]
-    result.claimed = [s.key for s in doomed if any(each.lists(s.key) for each in claims)]
+    result.claimed = [s.key for s in doomed if any(each.named(s.key) for each in claims)]
     progress.phase("Deleting", total_items=len(doomed))
     free = [seen for seen in doomed if seen.key not in result.claimed]
     deleted = delete_all(vault.store, free, threads=threads, progress=progress)

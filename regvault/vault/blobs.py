@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["BlobReader", "is_digest_of", "is_meta", "is_raw"]
 
 _FRAMES_KEPT = 16
+#: Whether those objects are looked into that segments tell too little of: in this order.
+_DOUBTED = (False, True)
 #: No frame has more stored bytes: what does not compress grows a little.
 _MAX_STORED_FRAME = MAX_FRAME_BYTES + (64 << 10) + OVERHEAD
 #: Ranges of one pack that lie closer together than this are fetched as one.
@@ -66,20 +68,37 @@ class BlobReader:
         self._objects = objects
         self._lock = threading.Lock()
         self._frames: OrderedDict[tuple[str, int], dict[str, bytes]] = OrderedDict()
-        self._recovered = False
+        self._looked = 0
+        self._looking = threading.RLock()
 
     def locate(self, digest: str) -> list[Location]:
         """Return where a blob lies, the best place first; [] where nothing knows it."""
+        looked = self._looked
         found = self._find(digest)
         if not found:
             # A raw blob is its own catalog line, also when every segment is gone.
             found = [] if self._objects is None else self._raw(self._objects, digest)
-        if not found and self._objects is not None and not self._recovered:
-            # A segment is gone. What lies in a pack or a meta object they tell themselves.
-            self._recovered = True
-            if self._catalog.recover(self._objects):
-                return self.locate(digest)
+        if not found and self._look_into_objects(looked):
+            return self.locate(digest)
         return found
+
+    def _look_into_objects(self, looked: int) -> bool:
+        """Let the objects of the list tell what segments do not; whether `find` may know more.
+
+        First those of which segments tell nothing, then those of which they may tell too little.
+
+        Args:
+            looked: how often that had been done when the caller found nothing.
+        """
+        with self._looking:
+            if looked < self._looked:
+                return True
+            while self._objects is not None and self._looked < len(_DOUBTED):
+                told = self._catalog.recover(self._objects, doubted=_DOUBTED[self._looked])
+                self._looked += 1
+                if told:
+                    return True
+        return False
 
     def holds_name(self, name: str) -> bool:
         """Return whether an object of the snapshot's own list holds a blob, by its name."""
@@ -123,17 +142,18 @@ class BlobReader:
         After the last, the local cache of the catalog is doubted, and loaded anew once; then the
         catalog itself.
         """
-        found = self.locate(digest)
+        looked, found = self._looked, self.locate(digest)
         yield from found
         if self._catalog.renew():
             yield from (place for place in self.locate(digest) if place not in found)
         if self._objects is not None:
             # No line may tell of an object that an amendment brought in.
             yield from self._raw(self._objects, digest)
-            if not self._recovered:
-                self._recovered = True
-                self._catalog.recover(self._objects)
-                yield from (place for place in self._find(digest) if place not in found)
+            while self._look_into_objects(looked):
+                looked = self._looked
+                more = [place for place in self._find(digest) if place not in found]
+                found = [*found, *more]
+                yield from more
 
     def read(self, digest: str, *, limit: int = 8 << 20) -> bytes:
         """Return a small blob (a manifest, a config), proven.

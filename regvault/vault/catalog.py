@@ -20,7 +20,7 @@ from regvault.vault.sealing import PLAIN, Seal
 from regvault.vault.segment import Location, Segment, parse_line, write_segment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from regvault.model.store import ObjectStore
     from regvault.vault.objectlist import ObjectList, ObjectRef
@@ -204,15 +204,30 @@ class Catalog:
                 self._leave_out({segment.name.key: error.message})
         return covered
 
-    def recover(self, objects: ObjectList) -> list[bytes]:
+    def doubtful(self, objects: ObjectList) -> Iterator[ObjectRef]:
+        """Yield the objects of a list that may hold more than lines tell.
+
+        Packs whose lines do not fill them, and meta objects: nobody sees from outside how many
+        members a frame has.
+        """
+        for ref in objects.with_prefix("packs/"):
+            if not recover.tells_all(self.members(ref.key), ref):
+                yield ref
+        yield from objects.with_prefix("meta/")
+
+    def recover(self, objects: ObjectList, *, doubted: bool = False) -> list[bytes]:
         """Tell anew what lies in the objects of a list that segments tell nothing of.
 
         Whatever can be read is found by `find` from now on; the lines are returned, in ascending
         order, for whoever can write them into a segment.
+
+        Args:
+            objects: the list.
+            doubted: of those too that they may tell too little of.
         """
         lines: list[Location] = []
         with self._lock:
-            for ref in self.uncovered(objects):
+            for ref in self.doubtful(objects) if doubted else self.uncovered(objects):
                 if ref.key in self._recovered:
                     continue
                 self._recovered.add(ref.key)
@@ -220,10 +235,14 @@ class Catalog:
                     found = recover.members_of(self._store, ref, self.seal)
                 except (VaultDamagedError, ObjectNotFoundError, CredentialError):
                     continue  # a meta object tells only those who can open contents
-                # No LIST will show this name, so the cache drops these lines when it is opened.
-                self._add(f"recovered {ref.key}", [place.line() for place in found])
+                self.learn(ref.key, found)
                 lines += found
         return sorted({place.line() for place in lines})
+
+    def learn(self, key: str, places: Iterable[Location]) -> None:
+        """Find from now on what an object itself told, once."""
+        # No LIST will show this name, so the cache drops these lines when it is opened.
+        self._add(f"recovered {key}", [place.line() for place in places])
 
     def _add(self, key: str, lines: Sequence[bytes]) -> None:
         self._with_cache(lambda cache: cache.add(key, map(parse_line, lines)))

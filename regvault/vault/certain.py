@@ -121,16 +121,22 @@ def _leases(
         yield entry, read_document(data, entry.key, types=("lease",), vault=vault.id).body
 
 
-def claimed_lists(vault: Vault) -> Iterator[ObjectList]:
+def claimed_lists(vault: Vault, *, but: str = "") -> Iterator[ObjectList]:
     """Yield the object lists of the snapshots that readers claim; end the claims of the dead.
 
     Read it after the roots: a reader writes its claim and then looks whether the roots are there.
+
+    Args:
+        vault: where.
+        but: the run of one's own claim, which does not count.
 
     Raises:
         VaultDamagedError: a claim, or what it names, cannot be read.
     """
     for listed, read in _leases(vault):
         entry, body = listed, read
+        if but and body.get("run") == but:
+            continue
         while body.get("role") == "reader" and body.get("state") == "live":
             idle = idle_s(vault.store, entry.modified_ns, body)
             if idle < CLAIM_DEAD_AFTER_S and not seen_dead(body.get("holder")):

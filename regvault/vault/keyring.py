@@ -33,7 +33,7 @@ from regvault.vault.sealing import NAMING_KEY_BYTES, AgeSeal, LockedSeal, Seal
 from regvault.vault.signing import check_signatures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from regvault.model.store import ObjectStore
     from regvault.vault.age import Identity
@@ -46,6 +46,7 @@ __all__ = [
     "key_records",
     "new_naming_key",
     "open_seal",
+    "opens_everything",
     "read_key_record",
     "write_key_record",
 ]
@@ -139,6 +140,21 @@ def key_records(store: ObjectStore, vault: str) -> list[KeyRecord]:
         except (VaultDamagedError, ObjectNotFoundError):
             continue
     return sorted(found, key=lambda record: (record.generation, record.run))
+
+
+def opens_everything(store: ObjectStore, vault: str, recipients: Collection[str]) -> bool:
+    """Return whether all that was ever sealed was sealed to one of some recipients too.
+
+    Only where every record is there, from the first generation on: then what none of their
+    identities opens is damaged, not sealed to others.
+    """
+    records = key_records(store, vault)
+    generations = {record.generation for record in records}
+    return (
+        len(records) == sum(1 for _ in store.list(KEY_RECORDS))
+        and generations == set(range(1, len(generations) + 1))
+        and all(not set(recipients).isdisjoint(record.recipients) for record in records)
+    )
 
 
 def read_key_record(data: bytes, key: str, vault: str) -> KeyRecord:

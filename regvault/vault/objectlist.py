@@ -186,6 +186,17 @@ class ObjectList:
         """Return whether the root named `key`, whatever became of it since."""
         return self.line(key) is not None
 
+    def named(self, key: str) -> bool:
+        """Return whether the root named `key`, or amendments put it in the place of what it did."""
+        keys, seen = {key}, {key}
+        while keys and len(seen) < _MAX_AMENDED:
+            if any(map(self.lists, keys)):
+                return True
+            pairs = self._amendments.items()
+            keys = {old for old, new in pairs if new is not None and new.key in keys} - seen
+            seen |= keys
+        return False
+
     def _amended(self, key: str) -> ObjectRef | None:
         return followed(self._amendments, key)
 

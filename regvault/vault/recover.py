@@ -81,7 +81,7 @@ def tells_all(places: Iterable[Location], ref: ObjectRef) -> bool:
         if begin > end:
             return False
         end = max(end, offset + length + (-length % tarfile.BLOCKSIZE if pack else 0))
-    return end > 0 and ref.size - end <= last
+    return end > 0 and (last if pack else 0) <= ref.size - end <= last
 
 
 def _own_size(data: bytes, at: int, stored: int, key: str, seal: Seal) -> int:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from regvault.errors import VaultDamagedError
 from regvault.oci.verify import matches_manifest
 from regvault.vault.age import HEADER_BYTES
 from regvault.vault.blobs import is_digest_of
+from regvault.vault.keys import KEYED
 from regvault.vault.pack import MetaWriter, PackWriter, Placed, iter_members, most_bytes
 from regvault.vault.recover import frames_of
 from regvault.vault.segment import Location
@@ -35,7 +37,12 @@ _NO_LIMIT = 1 << 62
 
 
 def move_members(
-    store: ObjectStore, writer: ObjectWriter, ref: ObjectRef, *, without: Collection[str]
+    store: ObjectStore,
+    writer: ObjectWriter,
+    ref: ObjectRef,
+    *,
+    without: Collection[str],
+    more: Iterable[tuple[str, bytes]] = (),
 ) -> tuple[ObjectRef | None, list[Location]]:
     """Store the members of an object in a new one, each proven.
 
@@ -44,6 +51,7 @@ def move_members(
         writer: that stores the new one.
         ref: the old one, with the SHA-256 that its bytes must have.
         without: names of those that are left out: their digests; in a sealed vault, keyed.
+        more: (digest, bytes) of blobs that come to them, each proven.
 
     Returns:
         the new object, None where no member is left; its lines for the catalog.
@@ -63,14 +71,18 @@ def move_members(
         )
     seal, pack = writer.seal, ref.key.startswith("packs/")
     if seal.sealed and pack:
-        return _store_as_they_are(writer, data, ref.key, without)
+        return _store_as_they_are(writer, data, ref.key, without, more)
     members = _members(data, ref.key, seal)
     kept = ((d, member) for d, member in members if seal.name(d) not in without)
-    return store_members(writer, kept, pack=pack)
+    return store_members(writer, chain(kept, more), pack=pack)
 
 
 def _store_as_they_are(
-    writer: ObjectWriter, data: bytes, key: str, without: Collection[str]
+    writer: ObjectWriter,
+    data: bytes,
+    key: str,
+    without: Collection[str],
+    more: Iterable[tuple[str, bytes]],
 ) -> tuple[ObjectRef | None, list[Location]]:
     """Store the sealed members of a pack in a new one, unopened: the old pack proves them."""
     made: list[Placed] = []
@@ -82,11 +94,17 @@ def _store_as_they_are(
                 raise VaultDamagedError(f"{key} is damaged: {name} in it is no age file", key=key)
             if name not in without:
                 new.add_stored(name, name, member, own)
-    return _told(made, str)
+        for digest, blob in more:
+            new.add(digest, blob)
+    return _told(made, writer.seal.name)
 
 
 def store_members(
-    writer: ObjectWriter, members: Iterable[tuple[str, bytes]], *, pack: bool
+    writer: ObjectWriter,
+    members: Iterable[tuple[str, bytes]],
+    *,
+    pack: bool,
+    closed: Iterable[tuple[str, bytes]] = (),
 ) -> tuple[ObjectRef | None, list[Location]]:
     """Store blobs in one new object; return it, None where there are none, and its lines.
 
@@ -94,12 +112,17 @@ def store_members(
         writer: that stores it.
         members: (digest, bytes), each proven.
         pack: in a pack; else in a meta object.
+        closed: of a sealed pack, (name, age file) of members that go along unopened.
     """
     made: list[Placed] = []
     kind = PackWriter if pack else MetaWriter
     with _flushed(kind(writer, made.extend, limit=_NO_LIMIT)) as new:
         for digest, member in members:
             new.add(digest, member)
+        if isinstance(new, PackWriter):
+            for name, stored in closed:
+                own = writer.seal.raw_size(stored[:HEADER_BYTES], len(stored))
+                new.add_stored(name, name, stored, own or 0)
     return _told(made, writer.seal.name)
 
 
@@ -118,7 +141,15 @@ def _told(
 ) -> tuple[ObjectRef | None, list[Location]]:
     """Return the object that was made, None where there is none, and its lines."""
     lines = [
-        Location(name(p.digest), p.ref.key, p.offset, p.length, p.size, "regvault") for p in made
+        Location(
+            p.digest if p.digest.startswith(KEYED) else name(p.digest),
+            p.ref.key,
+            p.offset,
+            p.length,
+            p.size,
+            "regvault",
+        )
+        for p in made
     ]
     return made[0].ref if made else None, lines
 

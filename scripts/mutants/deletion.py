@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutant import Mutant
 
 PRUNE = "ops/test_prune.py::"
+UNKNOWN = "ops/test_repair_unknown.py::"
 INTERLEAVED = "interleavings/test_interleavings.py::test_no_interleaving_loses_anything"
 
 MUTANTS = [
@@ -240,11 +241,83 @@ MUTANTS = [
     Mutant(
         "purge-claims-later",
         "ops/prune/run.py",
-        "            elif seen.key in needs.amendments and any(c.lists(seen.key) for c in claims):\n"
+        "            elif seen.key in needs.amendments and any(c.named(seen.key) for c in claims):\n"
         "                result.claimed.append(seen.key)\n",
         "",
         "So does that prune, while the claim lives.",
         ("ops/test_purge.py::test_a_reader_keeps_what_it_reads_until_it_is_done",),
+    ),
+    Mutant(
+        "repair-need-unknown",
+        "ops/repair/remedies.py",
+        "        if self._needed.unknown:\n            return action.without_remedy(*self._unknown())\n        lost =",
+        "        lost =",
+        "A repair gives up nothing while a root, a state or a list cannot be read.",
+        (UNKNOWN + "test_what_an_unreadable_snapshot_may_need_is_not_given_up[a root-damaged-plain]",),
+    ),
+    Mutant(
+        "repair-need-gathered",
+        "ops/repair/remedies.py",
+        "            if self._needed.unknown:\n                return action.without_remedy(*self._unknown())\n",
+        "",
+        "Nor does it replace an object of which nothing tells what lay in it.",
+        (UNKNOWN + "test_a_pack_of_which_nothing_tells_all_is_left_alone_while_states_are_gone[plain]",),
+    ),
+    Mutant(
+        "repair-need-partly",
+        "ops/repair/remedies.py",
+        '            if self._needed.unknown:\n                return Action(ref, problem, "none")',
+        '            if False:\n                return Action(ref, problem, "none")',
+        "Nor one that may have held more than is told of it.",
+        (UNKNOWN + "test_a_pack_of_which_nothing_tells_all_is_left_alone_while_states_are_gone[plain]",),
+    ),
+    Mutant(
+        "repair-need-again",
+        "ops/repair/run.py",
+        "refused = _refused(vault, actions)",
+        "refused = dict[str, str]()",
+        "What is needed is decided again under the lock.",
+        (UNKNOWN + "test_a_snapshot_that_comes_to_need_it_meanwhile_keeps_it",),
+    ),
+    Mutant(
+        "repair-unsure",
+        "ops/repair/spares.py",
+        '            unsure.append(f"{spare.name}: {error.message}")\n',
+        "            pass\n",
+        "A place that cannot be asked may have it: nobody gives it up.",
+        (UNKNOWN + "test_a_registry_that_cannot_be_read_has_it_for_all_one_knows",),
+    ),
+    Mutant(
+        "repair-closed",
+        "ops/repair/remedies.py",
+        "        if found.closed:\n",
+        "        if False:\n",
+        "What cannot be opened is not given up, and not moved unseen.",
+        ("ops/test_repair_sealed.py::test_whoever_cannot_open_it_gives_up_nothing[drop-lost-host]",),
+    ),
+    Mutant(
+        "repair-claims",
+        "ops/repair/run.py",
+        "_delete(vault, goes - claimed, progress)",
+        "_delete(vault, goes, progress)",
+        "A repair leaves what a reader claims to a later prune.",
+        (UNKNOWN + "test_what_a_restore_reads_is_not_deleted",),
+    ),
+    Mutant(
+        "claims-amended",
+        "vault/objectlist.py",
+        "            if any(map(self.lists, keys)):\n                return True\n",
+        "            return self.lists(key)\n",
+        "A claim holds what an amendment put in the place of what its list names.",
+        (UNKNOWN + "test_what_a_restore_reads_in_the_place_of_another_is_not_deleted",),
+    ),
+    Mutant(
+        "incomplete-catalog",
+        "vault/blobs.py",
+        "_DOUBTED = (False, True)",
+        "_DOUBTED = (False,)",
+        "A blob that segments leave out is looked for in the objects.",
+        (UNKNOWN + "test_a_blob_that_segments_leave_out_is_not_lost[packed]",),
     ),
     Mutant(
         "purge-plan",
@@ -443,8 +516,8 @@ MUTANTS = [
     Mutant(
         "strangers-certain",
         "ops/repair/plan.py",
-        "        if strangers and all_own(vault):\n",
-        "        if strangers:\n",
+        "    if strangers and all_own(vault):\n",
+        "    if strangers:\n",
         "Records are removed only where no snapshot is of another vault.",
         (
             "ops/test_repair_identity.py::"

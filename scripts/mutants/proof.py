@@ -178,7 +178,7 @@ MUTANTS = [
     ),
     Mutant(
         "repaired",
-        "ops/repair/run.py",
+        "ops/repair/mending.py",
         "self.vault.store.put_stream(ref.key, reader, size=ref.size, sha256=ref.sha256)",
         "self.vault.store.put_stream(ref.key, reader, size=ref.size)",
         "A repair proves what it puts in place.",
@@ -189,7 +189,7 @@ MUTANTS = [
     ),
     Mutant(
         "repaired-member",
-        "ops/repair/run.py",
+        "ops/repair/mending.py",
         "            if matches_manifest(data, digest):\n                return data\n",
         "            return data\n",
         "And each blob that it moves.",

@@ -53,7 +53,7 @@ EQUIVALENT: list[tuple[str, str, str]] = [
         "There is another one after that, and a blob that lies nowhere ends the run.",
     ),
     (
-        "ops/repair/run.py",
+        "ops/repair/mending.py",
         "The SHA-256 of a pack that was made again of its members",
         "It is proven once more while it is stored.",
     ),

@@ -108,7 +108,9 @@ def repair(
 
     Without --drop-lost nothing is given up: what nobody has today may turn up tomorrow. With it, a
     snapshot whose root nobody has counts as forgotten: what only it needed goes with the next
-    prune. At the end it verifies again; exit code 4 means that something is still damaged.
+    prune. But nothing is given up that a place may have which cannot be asked just now, that cannot
+    be opened with the identities that were given, or that a snapshot may need which cannot be read.
+    At the end it verifies again; exit code 4 means that something is still damaged.
     """
     from regvault.assemble import threads_for
     from regvault.assemble.mending import open_to_repair, recover_vault
@@ -178,6 +180,7 @@ _HOW = {
     "store": "stored again",
     "rebuild": "made again from its members",
     "gather": "made again from what snapshots need",
+    "add": "blobs that no object has come in",
     "drop": "some of it is lost",
     "none": "no remedy",
 }
@@ -224,7 +227,7 @@ def _show_plan(app: App, plan: RepairPlan) -> None:
         count = fmt.count(len(plan.strangers), "document")
         console.say(f"Removed: {count} of another vault (leases, records).")
     if plan.catalog:
-        console.say("The catalog is written anew.")
+        console.say("The catalog is written anew: it is damaged, or tells too little.")
     beyond = sorted({digest for action in plan.actions for digest in action.lost})
     if beyond:
         console.warn(
@@ -259,16 +262,32 @@ def _show_given_up(app: App, plan: RepairPlan) -> None:
 
 
 def _show_rest(app: App, plan: RepairPlan) -> None:
+    """Tell of what has no remedy, and why, and of what there is besides."""
+    console = app.console
+    hopeless = [action for action in plan.actions if action.how == "none"]
+    for action in hopeless[:_SHOWN]:
+        console.warn(f"{action.ref.key}: no remedy, {action.why}", hint=action.hint)
     for key, what, detail in plan.others[:_SHOWN]:
-        app.console.warn(f"{key}: {what}, {detail}", hint=_hint(key, what))
+        console.warn(f"{key}: {what}, {detail}", hint=_hint(key, what))
+    for line in fmt.first((), len(plan.others) - _SHOWN, 0):
+        console.say(line)
+    if plan.following:
+        more = fmt.count(plan.following, "more problem")
+        console.say(f"{more} of the vault may follow from these; see all: regvault verify")
 
 
 def _hint(key: str, what: str) -> str | None:
     """Say what may help where `repair` does not."""
+    from regvault.oci.grammar import is_digest
+    from regvault.ops.repair.remedies import MORE_PLACES
+    from regvault.vault.keys import is_object_key
+
     if what == "unconfirmed":
         return "If nobody meant to, it can be read as it was: regvault restore --vault-at TIME"
     if what == "untrusted":
         return "See whose signatures count: regvault key list"
+    if is_digest(key) or is_object_key(key):
+        return MORE_PLACES
     if key.startswith("snapshots/"):
         return (
             "A copy of this vault may have it: --from VAULT. Where no snapshot of the registry is "
@@ -300,6 +319,9 @@ def _show(app: App, result: RepairResult) -> None:
         console.say(f"{fmt.count(len(result.given_up), 'snapshot')} given up.")
     if result.dropped:
         console.say(f"{fmt.count(len(result.dropped), 'blob')} dropped from all snapshots.")
+    if result.claimed:
+        count = fmt.count(len(result.claimed), "replaced object")
+        console.say(f"Kept until whoever reads it is done, for prune to delete: {count}.")
     for key, why in result.failed[:_SHOWN]:
         console.warn(f"{key} is not mended: {why}")
     after = result.after

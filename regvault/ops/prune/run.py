@@ -161,7 +161,7 @@ def _delete(
         for seen, needed in with_needs(heapq.merge(plan.leftovers, final), needs.keys()):
             if needed:
                 plan.needed.append(seen.key)
-            elif seen.key in needs.amendments and any(c.lists(seen.key) for c in claims):
+            elif seen.key in needs.amendments and any(c.named(seen.key) for c in claims):
                 result.claimed.append(seen.key)
             elif seen.key in condemned:
                 yield seen

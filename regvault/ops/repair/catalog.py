@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["rebuild_catalog"]
 
 
-def rebuild_catalog(vault: Vault, roots: Iterable[Root], bad: Collection[str]) -> str | None:
+def rebuild_catalog(
+    vault: Vault, roots: Iterable[Root], bad: Collection[str], untold: Collection[str] = ()
+) -> str | None:
     """Write a segment in the place of bad ones, with all that no good one tells.
 
     Objects whose lines only bad segments have are read again. The new segment names the bad ones as
@@ -32,6 +34,7 @@ def rebuild_catalog(vault: Vault, roots: Iterable[Root], bad: Collection[str]) -
         vault: where.
         roots: of all snapshots.
         bad: keys of segments that are damaged, or that say what is not so.
+        untold: keys of objects of which good ones tell too little.
 
     Returns:
         its key; None where there was nothing to write.
@@ -47,6 +50,7 @@ def rebuild_catalog(vault: Vault, roots: Iterable[Root], bad: Collection[str]) -
                     told.update(line.split(b" ", 2)[1].decode() for line in segment.read())
     finally:
         catalog.close()
+    told -= set(untold)
     done: set[str] = set()
     for root in roots:
         with suppress(VaultDamagedError):

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from regvault.errors import (
     CredentialError,
     ObjectNotFoundError,
     RegvaultError,
-    SourceError,
+    TemporaryError,
     VaultDamagedError,
 )
+from regvault.vault import recover
 from regvault.vault.amendments import brought_along
 from regvault.vault.catalog import Catalog
 from regvault.vault.keys import blob_key
+from regvault.vault.objectlist import ObjectRef
 from regvault.vault.segment import Location
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
 
     from regvault.model.registry import RegistrySource
     from regvault.model.store import ByteReader
-    from regvault.vault.objectlist import ObjectRef
     from regvault.vault.vault import Vault
 
-__all__ = ["OwnSpare", "RegistrySpare", "Spare", "VaultSpare"]
+__all__ = ["Asked", "OwnSpare", "RegistrySpare", "Spare", "VaultSpare", "ask", "ask_for_object"]
+
+_Place = TypeVar("_Place", bound="Spare")
 
 
 class Spare(Protocol):
@@ -36,10 +39,55 @@ class Spare(Protocol):
         """For people: where it is, without secrets."""
 
     def has_blob(self, digest: str) -> bool:
-        """Return whether a blob seems to be there."""
+        """Return whether a blob seems to be there.
+
+        Raises:
+            RegvaultError: that cannot be said.
+        """
 
     def open_blob(self, digest: str) -> tuple[ByteReader, int]:
         """Return a stream over it, NOT proven, and its size. Raises ObjectNotFoundError."""
+
+
+class Asked(NamedTuple):
+    """Who has a blob.
+
+    Attributes:
+        having: names of the places that seem to have it, the best first.
+        unsure: of those that could not be asked, each with why: that one has not got it is not
+            known, so nobody may conclude that nobody has it (invariant 9).
+    """
+
+    having: tuple[str, ...]
+    unsure: tuple[str, ...]
+
+
+def ask(spares: Iterable[Spare], digest: str) -> Asked:
+    """Ask each place for a blob.
+
+    Raises:
+        TemporaryError: a place cannot be reached just now.
+    """
+    return _asked(spares, lambda spare: spare.has_blob(digest))
+
+
+def ask_for_object(spares: Iterable[VaultSpare], ref: ObjectRef) -> Asked:
+    """Ask each vault for an object. Raises as `ask`."""
+    return _asked(spares, lambda spare: spare.has_object(ref))
+
+
+def _asked(spares: Iterable[_Place], has: Callable[[_Place], bool]) -> Asked:
+    having: list[str] = []
+    unsure: list[str] = []
+    for spare in spares:
+        try:
+            if has(spare):
+                having.append(spare.name)
+        except TemporaryError:
+            raise
+        except RegvaultError as error:
+            unsure.append(f"{spare.name}: {error.message}")
+    return Asked(tuple(having), tuple(unsure))
 
 
 class RegistrySpare:
@@ -50,10 +98,8 @@ class RegistrySpare:
         self.name = source.location
 
     def has_blob(self, digest: str) -> bool:
-        """Return whether the registry has a file for it."""
-        with suppress(SourceError):
-            return self._source.stat_blob(digest) is not None
-        return False
+        """Return whether the registry has a file for it. Raises SourceError."""
+        return self._source.stat_blob(digest) is not None
 
     def open_blob(self, digest: str) -> tuple[ByteReader, int]:
         """Return a stream over the blob, and its size."""
@@ -69,6 +115,7 @@ class VaultSpare:
         self.name = name or vault.store.location
         self._catalog = Catalog(vault.store, None, vault.seal)
         self._catalog.prepare(1 << 30)
+        self._unread: list[str] | None = None
         # Of a copied root some objects have other keys here.
         self._moved: dict[str, ObjectRef | None] = dict(vault.amendments)
         for registry in vault.registries():
@@ -113,12 +160,47 @@ class VaultSpare:
             yield Location(digest, key, 0, size, size, "-")
 
     def has_blob(self, digest: str) -> bool:
-        """Return whether a catalog line of the vault, and its object, are there."""
+        """Return whether a catalog line of the vault, and its object, are there.
+
+        Raises:
+            VaultDamagedError: neither its catalog nor its objects tell.
+        """
+        if self._has(digest):
+            return True
+        if self._unread is None:
+            self._unread = self._complete()
+            if self._has(digest):
+                return True
+        if self._unread:
+            raise VaultDamagedError(f"it cannot be told what lies in {self._unread[0]}")
+        return False
+
+    def _has(self, digest: str) -> bool:
         for place in self._places(digest):
             with suppress(ObjectNotFoundError):
                 if self.vault.store.head(place.key).size >= place.offset + place.length:
                     return True
         return False
+
+    def _complete(self) -> list[str]:
+        """Look into the objects that its catalog tells nothing of; return those that cannot be."""
+        seal, unread = self.vault.seal, []
+        known = self._catalog.objects()
+        for prefix in recover.PREFIXES:
+            for entry in self.vault.store.list(prefix):
+                places = self._catalog.members(entry.key) if entry.key in known else []
+                ref = ObjectRef(entry.key, entry.size, "")
+                if places and (prefix != "packs/" or recover.tells_all(places, ref)):
+                    continue
+                try:
+                    found = recover.members_of(self.vault.store, ref, seal)
+                except (VaultDamagedError, CredentialError):
+                    unread.append(entry.key)
+                except ObjectNotFoundError:
+                    continue
+                else:
+                    self._catalog.learn(entry.key, found)
+        return unread
 
     def open_blob(self, digest: str) -> tuple[ByteReader, int]:
         """Return a stream over the blob; a packed one is proven already, whole in memory."""

@@ -9,6 +9,7 @@ from regvault.errors import VaultDamagedError
 from regvault.model.state import checked_line
 from regvault.ops.selector import states_ahead
 from regvault.ops.snapshot.session import parse_damage, parse_entry
+from regvault.ops.verify.metadata import DERIVED
 from regvault.vault.blobs import is_raw
 from regvault.vault.keys import blob_key, name_of_key
 from regvault.vault.sealing import SealedToOthersError
@@ -93,31 +94,52 @@ def _walk(
             if entry.state not in known:
                 yield entry
 
-    holds, purged = _remembering(catalog, objects), vault.purged(root)
+    purged = vault.purged(root)
+    holds = _remembering(catalog, objects, purged, root, report)
     for entry in states_ahead(unknown(), objects, vault):
         lines = vault.tree("state", ChunkRef(entry.state), objects).lines()
         _walk_state(lines, root, entry.name, holds, vault.seal.name, purged, manifests, report)
     return states
 
 
-def _remembering(catalog: Catalog, objects: ObjectList) -> Callable[[str], bool]:
+def _remembering(
+    catalog: Catalog, objects: ObjectList, purged: Container[str], root: Root, report: Report
+) -> Callable[[str], bool]:
     """Return a function that tells whether an object of the list holds a blob.
 
-    It remembers some of what it told: repositories share blobs, and blobs share packs.
+    It remembers some of what it told: repositories share blobs, and blobs share packs. Where the
+    catalog knows none, the objects are asked themselves, once: what segments leave out is not lost
+    (invariant 11).
     """
 
     @lru_cache(maxsize=_REMEMBERED)
     def listed(key: str) -> bool:
         return objects.holds(key)
 
+    def told(digest: str) -> str | None:
+        """Return the object that holds it, as far as lines tell."""
+        name = catalog.seal.name(digest)
+        for place in catalog.find(digest):
+            if listed(place.key) and (not is_raw(place) or name_of_key(place.key) == name):
+                return place.key
+        return next((ref.key for ref in objects.variants(blob_key(name))), None)
+
+    @lru_cache(maxsize=1)
+    def look_into_objects() -> None:
+        catalog.recover(objects, doubted=True)
+
     @lru_cache(maxsize=_REMEMBERED)
     def holds(digest: str) -> bool:
-        name = catalog.seal.name(digest)
-        return any(
-            listed(place.key)
-            for place in catalog.find(digest)
-            if not is_raw(place) or name_of_key(place.key) == name
-        ) or bool(objects.variants(blob_key(name)))
+        if told(digest) is not None:
+            return True
+        if catalog.seal.name(digest) in purged:
+            return False
+        look_into_objects()
+        key = told(digest)
+        if key is not None:
+            detail = f"no segment tells that {digest} lies in it; {DERIVED}"
+            report.add(key, "uncatalogued", detail, (str(root.name),))
+        return key is not None
 
     return holds
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from regvault.vault.vault import Vault
 
 __all__ = [
+    "DERIVED",
     "WRONG_BYTES",
     "Manifests",
     "Proven",
@@ -49,6 +50,10 @@ __all__ = [
     "list_chunks",
     "named_objects",
 ]
+
+
+#: What is said of damage of the catalog.
+DERIVED = "the catalog is derived: no snapshot is lost with it"
 
 
 def check_segments(vault: Vault, roots: list[Root], catalog: Catalog, report: Report) -> bool:
@@ -74,10 +79,9 @@ def check_segments(vault: Vault, roots: list[Root], catalog: Catalog, report: Re
             report.read(0)
     if vault.seal.opens_names:
         catalog.prepare(1 << 30)
-    derived = "the catalog is derived: no snapshot is lost with it"
     for key, why in catalog.damaged.items():
         if key not in unopened:
-            report.add(key, "damaged", f"{why}; {derived}")
+            report.add(key, "damaged", f"{why}; {DERIVED}")
     if unopened or not vault.seal.opens_names:
         return False
     lost = report.bad_keys()
@@ -86,7 +90,7 @@ def check_segments(vault: Vault, roots: list[Root], catalog: Catalog, report: Re
             objects = vault.object_list(root)
             for ref in catalog.uncovered(objects):
                 if ref.key not in lost:
-                    detail = f"no segment tells what lies in it; {derived}, and the next one heals"
+                    detail = f"no segment tells what lies in it; {DERIVED}, and the next one heals"
                     report.add(ref.key, "uncatalogued", detail, (str(root.name),))
             catalog.recover(objects)
         except VaultDamagedError:
