@@ -58,6 +58,7 @@ class Catalog:
         self._store = store
         self._directory = directory
         self._segments: list[Segment] | None = None
+        self._listed: set[str] = set()
         self._nbytes = 0
         self._cache: CatalogCache | None = None
         self._lock = threading.RLock()
@@ -69,10 +70,12 @@ class Catalog:
         """Return the segments of one LIST, less those that a merged one supersedes."""
         if self._segments is None:
             found: dict[str, Segment] = {}
+            self._listed = set()
             self._nbytes = 0
             for entry in self._store.list(CATALOG):
                 name = parse_segment_key(entry.key)
                 if name is not None:
+                    self._listed.add(entry.key)
                     found[entry.key] = Segment(self._store, name, self.seal)
                     self._nbytes += entry.size
             # From the top: what is superseded is no loss, damaged or not.
@@ -280,7 +283,7 @@ class Catalog:
                     _merged(some, condemned),
                     level=level + 1,
                     run=run,
-                    supersedes=sorted(segment.name.key for segment in some),
+                    supersedes=sorted(self._gone_with(some)),
                     seal=self.seal,
                 )
             except (VaultDamagedError, ObjectNotFoundError):
@@ -292,6 +295,18 @@ class Catalog:
                 assert name is not None
                 self._segments.append(Segment(self._store, name, self.seal))
             level += 1
+
+    def _gone_with(self, merged: list[Segment]) -> set[str]:
+        """Return segments, and those that they supersede and that are there still.
+
+        Else these would count again as soon as what superseded them is damaged or gone, and under
+        a lock they stay long.
+        """
+        keys = {segment.name.key for segment in merged}
+        for segment in merged:
+            if segment.name.level > 0:
+                keys.update(self._listed.intersection(segment.table().supersedes))
+        return keys
 
     def close(self) -> None:
         """Close the cache."""

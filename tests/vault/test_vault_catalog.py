@@ -14,7 +14,7 @@ from vault_build import RUN, digest_of
 from regvault.errors import VaultDamagedError
 from regvault.storage.memory import MemoryStore
 from regvault.vault.cache import CatalogCache
-from regvault.vault.catalog import Catalog
+from regvault.vault.catalog import MERGE_AT, Catalog
 from regvault.vault.keys import blob_key, parse_segment_key, segment_key
 from regvault.vault.segment import Location, Segment, parse_line, write_segment
 
@@ -318,6 +318,25 @@ def test_a_damaged_segment_that_is_superseded_is_no_damage(harm):
     catalog = Catalog(store, None)
     assert top.name.key in [segment.name.key for segment in catalog.segments()]
     assert middle not in [segment.name.key for segment in catalog.segments()]
+    assert catalog.damaged == {}
+
+
+def test_a_merged_segment_tells_also_what_those_before_it_superseded():
+    """A damaged segment that a repair superseded does not come back when that one is damaged."""
+    store = MemoryStore()
+    lowest = write(store, SOME).name.key
+    gone = write(store, SOME, run="e" * 24).name.key
+    middle = [write(store, SOME, level=1, supersedes=[lowest, gone]).name.key]
+    middle += [write(store, SOME, level=1, run=f"{n:024x}").name.key for n in range(1, MERGE_AT)]
+    store.delete(gone)
+    (top,) = Catalog(store, None).merge("f" * 24, set())
+    (found,) = Catalog(store, None).segments()
+    assert found.name.key == top
+    assert found.table().supersedes == sorted([lowest, *middle])
+    store.put(lowest, b"")
+    store.put(middle[0], b"")
+    catalog = Catalog(store, None)
+    assert [segment.name.key for segment in catalog.segments()] == [top]
     assert catalog.damaged == {}
 
 
