@@ -108,6 +108,7 @@ def repair(
     from regvault.ops.repair import repair as execute
     from regvault.ops.verify import VerifyOptions
     from regvault.ops.verify.data import Sample
+    from regvault.vault.downgrade import refuse_downgrade
     from regvault.vault.vault import Vault
 
     place = app.vault(vault, endpoint_url=endpoint_url, at=vault_at)
@@ -121,6 +122,7 @@ def repair(
         )
         opened = Vault(recovered)
         past = [VaultSpare(was, f"the vault at {vault_at}")]
+    refuse_downgrade(opened)
     options = VerifyOptions(read_data=Sample() if read_data else None, threads=count)
     sources = [*past, *(_spare(app, text, endpoint_url, count, opened.id) for text in spares)]
     with app.progress() as progress:

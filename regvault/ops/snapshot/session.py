@@ -22,6 +22,8 @@ from regvault.vault.age import open_sealed
 from regvault.vault.blobs import BlobReader
 from regvault.vault.catalog import Catalog, vault_cache
 from regvault.vault.condemned import read_condemned_to
+from regvault.vault.current_keys import require_current_keys
+from regvault.vault.downgrade import refuse_downgrade
 from regvault.vault.fetch import fetch_document
 from regvault.vault.keys import REGISTRY_NAME, new_run_id
 from regvault.vault.presence import Presence, list_objects
@@ -100,9 +102,13 @@ def choose_registry(vault: Vault, source: RegistrySource, name: str | None) -> C
     Raises:
         UsageError: the name given is none; or the name made is that of another registry.
         CredentialError: the vault is sealed, and what would be gone on from does not open.
+        RefusedError: it is not sealed, and is meant to be.
+        VaultDamagedError: it is not known to whom it is sealed.
     """
+    refuse_downgrade(vault)
     if vault.sealing_key is not None:
         vault.seal.name("")  # whoever cannot open names is told so now
+        require_current_keys(vault)
     registries = vault.registries()
     chosen = _choose(vault, source, name, registries)
     if vault.sealing_key is not None:
