@@ -75,9 +75,10 @@ class ProvenSealedError(SealedToOthersError, CredentialError):
     )
 
     def __init__(self, key: str | None) -> None:
-        """Take the key of the object."""
+        """Take the key of the object; None is the root that is looked at."""
+        what = key or "the snapshot"
         super().__init__(
-            f"{key} is sealed to others: none of the identities that were given opens it", key=key
+            f"{what} is sealed to others: none of the identities that were given opens it", key=key
         )
 
 

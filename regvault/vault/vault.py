@@ -277,8 +277,15 @@ class Vault:
         )
 
     def tree(self, kind: str, ref: TreeRef | ChunkRef, objects: ObjectList) -> Tree:
-        """Return a tree of a snapshot whose object list is `objects`."""
+        """Return a tree of a snapshot whose object list is `objects`.
+
+        Raises:
+            CredentialError: the root that is to name it was not opened.
+        """
         top = ref if isinstance(ref, ChunkRef) else ref.top
+        if not top.digest:
+            self.seal.name("")  # refuses where no identity was given
+            raise ProvenSealedError(None)
         return Tree(top, lambda chunk: self._node(kind, chunk, objects, keyed=False))
 
     def _node(self, kind: str, ref: ChunkRef, objects: ObjectList | None, *, keyed: bool) -> Node:

@@ -7,6 +7,7 @@ from mutant import Mutant
 SEALED = "ops/test_sealed.py::"
 HOSTILE = "ops/test_sealed_hostile.py::"
 KEYS = "ops/test_sealed_keys.py::"
+LATER = "ops/test_sealed_later.py::"
 LEAK = SEALED + "test_no_byte_of_a_sealed_vault_tells_a_name_a_tag_or_a_digest"
 
 MUTANTS = [
@@ -217,5 +218,13 @@ MUTANTS = [
         "    if True:\n",
         "Nor while it is hidden.",
         (KEYS + "test_a_record_that_is_hidden_is_missed_by_whoever_can_open_names",),
+    ),
+    Mutant(
+        "sealed-others-proven",
+        "vault/blobs.py",
+        "        return ProvenSealedError(key) if whole else error\n",
+        "        return ProvenSealedError(key)\n",
+        "Only what is proven to be whole is called sealed to others.",
+        (LATER + "test_damage_of_what_is_sealed_to_others_is_damage",),
     ),
 ]
