@@ -68,6 +68,7 @@ def purge(
     It needs the right to delete. It cannot be undone.
     """
     from regvault.assemble import open_vault, threads_for
+    from regvault.model.secrecy import conceal
     from regvault.oci.grammar import is_digest
     from regvault.ops.purge import plan_purge
     from regvault.ops.purge import purge as execute
@@ -75,7 +76,7 @@ def purge(
     for digest in digests:
         if not is_digest(digest):
             raise UsageError(
-                f"{digest!r} is no digest",
+                f"{conceal(digest)!r} is no digest",
                 hint="All of sha256:... is needed; whole digests are shown by: regvault ls --long",
             )
     place = app.vault(vault, endpoint_url=endpoint_url)
