@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from sealed_world import ALICE, AS_BOB, AS_HOST, BOB, opened, verified, with_snapshot
-from world import World, flip, noise, tree
+from world import World, digest_of, flip, noise, tree
 
 from regvault.errors import CredentialError
+from regvault.ops.find import find_digest
 from regvault.ops.keys import change_recipients
 from regvault.ops.listing import list_repositories, list_snapshots
 from regvault.ops.selector import Opened
@@ -81,3 +82,14 @@ def test_damage_of_what_is_sealed_to_others_is_damage(made, prefix):
         made.spoil(ref.key, lambda data: flip(data, 40))
     result, _ = restored(made, 2, AS_BOB)
     assert result.exit_code() == 4
+
+
+def test_the_host_finds_what_it_cannot_open_by_the_names_that_it_knows(made):
+    """Which images need a layer it cannot tell."""
+    layer = digest_of(noise(3000, "app"))
+    found = find_digest(opened(made, AS_HOST), layer)
+    where = {(what.repository, what.what, run.first, run.last) for run, what in found.occurrences}
+    assert where == {("team/app", "blob", 1, 2), ("team/mixed", "blob", 2, 2)}
+    assert found.places
+    found = find_digest(opened(made, BOTH), layer)
+    assert {what.what for _, what in found.occurrences} == {"layer"}

@@ -16,7 +16,7 @@ from regvault.cli.options import (
     vault_option,
     yes_option,
 )
-from regvault.errors import NotFoundError, UsageError
+from regvault.errors import CredentialError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from regvault.cli.app import App
@@ -118,6 +118,8 @@ def _find(app: App, vault: Vault, plan: PurgePlan) -> list[FoundDigest]:
             found.append(find_digest(vault, digest, cache_base=app.cache_base()))
         except NotFoundError:
             continue  # no snapshot needs it: it is left from an interrupted run
+        except CredentialError as error:
+            app.console.note(f"Where {digest} is needed cannot all be told: {error.message}.")
     return found
 
 
