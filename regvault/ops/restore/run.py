@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from regvault.errors import CredentialError, NotFoundError, StoreFullError, VaultDamagedError
+from regvault.errors import CredentialError, NotFoundError, VaultDamagedError
 from regvault.model.store import HierarchicalStore
 from regvault.oci.grammar import glob_matcher, unmatched
 from regvault.oci.manifest import InvalidManifestError
@@ -22,6 +22,7 @@ from regvault.ops.restore.select import (
     rename,
     select,
 )
+from regvault.ops.restore.space import check_space
 from regvault.ops.restore.worklist import Worklist
 from regvault.ops.selector import states_ahead
 from regvault.ops.snapshot.session import RepositoryEntry, parse_damage, parse_entry
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
     from regvault.vault.vault import Vault
 
 __all__ = ["Restorer"]
-
-#: A file system takes blocks of this size for every file and directory.
-_BLOCK = 4096
 
 
 @dataclass(slots=True)
@@ -296,7 +294,7 @@ class Restorer:
             StoreFullError: the target has not the room; nothing was written.
         """
         result = RestoreResult(plan)
-        self._check_space(plan)
+        check_space(self.target, plan)
         result.damaged = bool(self._lost)
         for digest in self._worklist.locate(self._reader):
             self._failed[digest] = "no catalog line says where it lies"
@@ -330,23 +328,6 @@ class Restorer:
         self._each(Restorer._tags, result, again=False)
         self.target.finish()
         return result
-
-    def _check_space(self, plan: RestorePlan) -> None:
-        space = self.target.space()
-        files = 2 * plan.blobs + 2 * plan.links
-        needed = plan.nbytes + files * _BLOCK
-        if space.free_bytes is not None and needed > space.free_bytes:
-            raise StoreFullError(
-                f"{self.target.location} has {space.free_bytes >> 20} MiB left, and the restore "
-                f"needs {-(-needed >> 20)} MiB",
-                hint="Make room, restore elsewhere, or restore some repositories with --repo.",
-            )
-        if space.free_inodes is not None and files > space.free_inodes > 0:
-            raise StoreFullError(
-                f"{self.target.location} has {space.free_inodes} inodes left, and the restore "
-                f"needs {files}",
-                hint="Restore to a file system with more inodes.",
-            )
 
     def _each(
         self,
