@@ -61,7 +61,7 @@ def interruptible() -> Iterator[None]:
         # collector, where Python drops exceptions: raise it again at the next instruction outside.
         if isinstance(args.exc_value, Interrupted):
             _again(args.exc_value.signum, on_signal)
-        else:
+        elif not _came_too_late(args.exc_value):
             hook(args)
 
     for number in watched:
@@ -73,6 +73,11 @@ def interruptible() -> Iterator[None]:
         for number in watched:
             signal.signal(number, signal.SIG_DFL)
         sys.unraisablehook = hook
+
+
+def _came_too_late(error: BaseException | None) -> bool:
+    """Return whether Python says that a second signal came while it delivered the first one."""
+    return isinstance(error, OSError) and "ignored due to race condition" in str(error)
 
 
 def _again(signum: int, handler: Callable[[int, FrameType | None], None]) -> None:

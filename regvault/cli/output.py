@@ -1,7 +1,8 @@
 """The console: results on standard output, everything else on standard error.
 
 With `--json` standard output holds one JSON document, or JSON lines, and nothing else. All text
-for people is made printable, since names in it are hostile input.
+for people is made printable, since names in it are hostile input. No private key is printed,
+wherever it comes from: a secret that was put into the wrong place is in a log then.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from regvault.cli import text as fmt
 from regvault.errors import RegvaultError
 from regvault.model.location import redact
+from regvault.model.secrecy import conceal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -131,6 +133,7 @@ class Console:
         self, kind: str, message: str, hint: str | None, fields: dict[str, Any] | None = None
     ) -> None:
         if self._app.log_format == "json":
+            hint = None if hint is None else redact(hint)
             self.event({"type": kind, "message": redact(message), "hint": hint, **(fields or {})})
             return
         label = "" if kind in {"note", "detail"} else f"{kind.capitalize()}: "
@@ -142,7 +145,7 @@ class Console:
         if self.closed:
             return
         try:
-            sys.stdout.write(f"{line}\n")
+            sys.stdout.write(f"{conceal(line)}\n")
         except OSError as error:
             self.lost(error)
 
@@ -161,6 +164,7 @@ class Console:
             ) from error
 
     def _err(self, line: str) -> None:
+        line = conceal(line)
         if self.live is not None:
             self.live(line)
             return

@@ -22,6 +22,7 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 from regvault.errors import UsageError
+from regvault.model.secrecy import conceal
 
 __all__ = [
     "Kind",
@@ -81,9 +82,9 @@ _PLAIN = re.compile(r"/|\.\.?(?:/|$)")
 # A secret key of AWS may hold slashes; a port may not be taken for one.
 _USERINFO = re.compile(r"://(?:[^\s/@:]*:(?!\d+(?:/|$))[^\s@]*@|[^\s/?#]*@)")
 _SECRET_FIELD = re.compile(
-    r"((?:[?&]|\b)(?:x-amz-(?:signature|credential|security-token)|sig|signature|token|"
+    r"((?:[?&]|%3F|%26|\b)(?:x-amz-(?:signature|credential|security-token)|sig|signature|token|"
     r"access_token|password|passwd|secret|secret_access_key|aws_secret_access_key|"
-    r"aws_session_token)=)[^&\s'\"]+",
+    r"aws_session_token)(?:=|%3D))[^&\s'\"]+",
     re.IGNORECASE,
 )
 _MAX_LENGTH = 4096
@@ -195,8 +196,8 @@ def parse_location(text: str, role: Role | None = None) -> Location:
 
 
 def redact(text: str) -> str:
-    """Return `text` with the credentials of every URL in it replaced by `***`."""
-    return _SECRET_FIELD.sub(r"\1***", _USERINFO.sub("://***@", text))
+    """Return `text` with `***` for private keys, and for the credentials of every URL in it."""
+    return _SECRET_FIELD.sub(r"\1***", _USERINFO.sub("://***@", conceal(text)))
 
 
 def _path(kind: Kind, path: str, role: Role | None, *, scheme: bool = True) -> Location:

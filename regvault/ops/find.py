@@ -80,15 +80,15 @@ class FoundDigest:
         registry, repository and run of snapshots in which it is the same: `registry`, `first`,
         `last`: sequences; `since`, `until`: when those were started; `snapshots`: how many;
         `repository`; `as`: what it is: `manifest`, `layer`, `config`, `unused` (a layer link that
-        no manifest needs), `missing` (a tag or a manifest names it, and it was not there);
-        `media_type`: of a manifest, else null; `held`: that snapshot has its bytes; `tags`: that
-        point to it; `former_tags`: that did before; `indexes`: that list it; `images`: manifests
-        that need it, the first 100; `image_count`: all of them; `referrers`: manifests whose
-        subject it is; `damage`: kinds of damage at the source that name it. `places`: where its
-        bytes lie: `object`, `offset`, `length` (of a meta object: of the frame that holds it),
-        `proof`: who proved the bytes against the digest, the `store` or `regvault`; `there`: the
-        object is there. `damaged_snapshots`: whose roots cannot be read, and which were not looked
-        into.
+        no manifest needs), `blob` (one of the three before: an identity that opens names only does
+        not tell), `missing` (a tag or a manifest names it, and it was not there); `media_type`: of
+        a manifest, else null; `held`: that snapshot has its bytes; `tags`: that point to it;
+        `former_tags`: that did before; `indexes`: that list it; `images`: manifests that need it,
+        the first 100; `image_count`: all of them; `referrers`: manifests whose subject it is;
+        `damage`: kinds of damage at the source that name it. `places`: where its bytes lie:
+        `object`, `offset`, `length` (of a meta object: of the frame that holds it), `proof`: who
+        proved the bytes against the digest, the `store` or `regvault`; `there`: the object is
+        there. `damaged_snapshots`: whose roots cannot be read, and which were not looked into.
         """
         return {
             "digest": self.digest,

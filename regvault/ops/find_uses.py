@@ -25,7 +25,8 @@ class Occurrence:
 
     Attributes:
         repository: its name.
-        what: `manifest`, `layer`, `config`, `unused` (a link that no manifest needs) or `missing`.
+        what: `manifest`, `layer`, `config`, `unused` (a link that no manifest needs), `blob` (one
+            of these three: manifests do not open) or `missing`.
         media_type: of a manifest, else "".
         held: the snapshot has its bytes.
         tags, former_tags: that point to it, and that did.
@@ -136,12 +137,17 @@ def occurrence(
     tags = tuple(sorted(tag for tag, where in whole.tags.items() if where == digest))
     former = tuple(sorted({tag for tag, was in whole.history if was == digest} - set(tags)))
     found = Occurrence(repository, "missing", tags=tags, former_tags=former, damage=damage)
-    return _used(found, whole, uses, Images(whole, opened.read))
+    told = opened.vault.seal.opens_contents  # else names alone are known
+    return _used(found, whole, uses, Images(whole, opened.read), told=told)
 
 
-def _used(found: Occurrence, state: RepositoryState, uses: Uses, images: Images) -> Occurrence:
+def _used(
+    found: Occurrence, state: RepositoryState, uses: Uses, images: Images, *, told: bool
+) -> Occurrence:
+    """Return what it is there; `told`: manifests can be read."""
     digest = uses.digest
-    by = {manifest: uses.of(manifest, images) for manifest in sorted(state.revisions)}
+    manifests = sorted(state.revisions) if told else []
+    by = {manifest: uses.of(manifest, images) for manifest in manifests}
     needing = [manifest for manifest, use in by.items() if use.config or use.layer]
     found = replace(
         found,
@@ -155,7 +161,7 @@ def _used(found: Occurrence, state: RepositoryState, uses: Uses, images: Images)
         return replace(found, what="manifest", media_type=media_type, held=size is not None)
     size = state.layers.get(digest, state.blobs.get(digest))
     if digest in state.layers or digest in state.blobs:
-        what = "unused"
+        what = "unused" if told else "blob"
         if needing:
             what = "config" if any(by[manifest].config for manifest in needing) else "layer"
         return replace(found, what=what, held=size is not None)

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 from regvault.errors import (
     NotFoundError,
     ObjectNotFoundError,
+    PreconditionError,
     RefusedError,
+    TemporaryError,
     UsageError,
     VaultDamagedError,
 )
+from regvault.vault.current_keys import newest_roots, require_current_keys
 from regvault.vault.envelope import read_document
 from regvault.vault.fetch import fetch_document
-from regvault.vault.keyring import key_records, write_key_record
-from regvault.vault.keys import VAULT_JSON, new_run_id
+from regvault.vault.keyring import key_records, look_at_records, write_key_record
+from regvault.vault.keys import VAULT_JSON
 from regvault.vault.root import RootName
 from regvault.vault.sealing import AgeSeal
 from regvault.vault.signing import (
@@ -27,8 +30,9 @@ from regvault.vault.signing import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from regvault.vault.keyring import KeyRecord
     from regvault.vault.signing import PublicKey
     from regvault.vault.vault import Vault
 
@@ -40,6 +44,8 @@ __all__ = [
     "rotate_writer",
 ]
 
+#: So often a change of recipients begins again, since another one was faster.
+_TRIES = 16
 #: In place of a key's id, where nobody signed.
 UNSIGNED = ""
 
@@ -154,47 +160,58 @@ def describe_sealing(vault: Vault) -> dict[str, Any]:
 
 
 def change_recipients(
-    vault: Vault, *, add: Sequence[str] = (), remove: Sequence[str] = ()
+    vault: Vault,
+    *,
+    add: Sequence[str] = (),
+    remove: Sequence[str] = (),
+    despite_damage: bool = False,
 ) -> tuple[str, ...]:
     """Seal what is written from now on to others; return to whom.
 
     What is stored stays as it is: whoever is added opens what is new, whoever is removed opens
     what is old.
 
+    Args:
+        vault: a sealed one.
+        add: recipients.
+        remove: recipients.
+        despite_damage: begin from the newest key record that can be read, though there is, or was,
+            a later one. What remains is written anew then, also where it is the same.
+
     Raises:
         CredentialError: no identity that was given opens the vault.
         RefusedError: nobody would be left.
         NotFoundError: who is to be removed is no recipient.
-        UsageError: the vault is not sealed.
+        UsageError: the vault is not sealed; or there are too many recipients.
+        VaultDamagedError: it is not known which key record counts.
     """
-    seal = _opened(vault)
-    strangers = [each for each in remove if each not in seal.recipients]
-    if strangers:
-        raise NotFoundError(
-            f"{strangers[0]} is no recipient of the vault", hint="See: regvault key list"
-        )
-    kept = [each for each in seal.recipients if each not in remove]
-    recipients = tuple(dict.fromkeys((*kept, *add)))
-    if not recipients:
-        raise RefusedError(
-            "nobody could open what is written then", hint="Add another recipient first."
-        )
-    if recipients != seal.recipients:
-        _write(vault, seal, recipients, seal.writer)
-    return recipients
+    _opened(vault)
+
+    def change(newest: KeyRecord) -> KeyRecord:
+        strangers = [each for each in remove if each not in newest.recipients]
+        if strangers:
+            raise NotFoundError(
+                f"{strangers[0]} is no recipient of the vault", hint="See: regvault key list"
+            )
+        kept = [each for each in newest.recipients if each not in remove]
+        recipients = tuple(dict.fromkeys((*kept, *add)))
+        if not recipients:
+            raise RefusedError(
+                "nobody could open what is written then", hint="Add another recipient first."
+            )
+        return newest._replace(recipients=recipients)
+
+    return _change(vault, change, despite_damage=despite_damage).recipients
 
 
-def rotate_writer(vault: Vault, writer: str) -> None:
+def rotate_writer(vault: Vault, writer: str, *, despite_damage: bool = False) -> None:
     """Seal trees and the catalog to a new identity of the host that takes snapshots.
 
-    What is stored stays sealed to the old one too: that host needs both.
-
-    Raises:
-        CredentialError: no identity that was given opens the vault.
-        UsageError: the vault is not sealed.
+    What is stored stays sealed to the old one too: that host needs both. Raises, and takes
+    `despite_damage`, as `change_recipients`.
     """
-    seal = _opened(vault)
-    _write(vault, seal, seal.recipients, writer)
+    _opened(vault)
+    _change(vault, lambda newest: newest._replace(writer=writer), despite_damage=despite_damage)
 
 
 def _opened(vault: Vault) -> AgeSeal:
@@ -209,16 +226,43 @@ def _opened(vault: Vault) -> AgeSeal:
     return seal
 
 
-def _write(vault: Vault, seal: AgeSeal, recipients: Sequence[str], writer: str) -> None:
+def _change(
+    vault: Vault, change: Callable[[KeyRecord], KeyRecord], *, despite_damage: bool
+) -> KeyRecord:
+    """Write the key record that follows the newest one; return it.
+
+    It is called by the number after that one's, and created only if absent: whoever was faster is
+    seen, and the change is made to what he wrote.
+    """
     require_key(vault.id)
-    records = key_records(vault.store, vault.id)
-    write_key_record(
-        vault.store,
-        vault.id,
-        new_run_id(),
-        naming_key=seal.naming_key,
-        recipients=recipients,
-        writer=writer,
-        generation=max((record.generation for record in records), default=0) + 1,
+    for _ in range(_TRIES):
+        seal = _opened(vault)
+        newest_root = max((root.generation for root in newest_roots(vault)), default=0)
+        seen = look_at_records(vault.store, vault.id)
+        newest = seen.genuine(seal.naming_key)[-1]
+        lost = bool(seen.stale(newest)) or newest.generation < newest_root
+        if lost and not despite_damage:
+            require_current_keys(vault)
+            continue  # it was there when it was looked for again
+        wanted = change(newest)
+        if wanted == newest and not lost:
+            return newest
+        try:
+            written = write_key_record(
+                vault.store,
+                vault.id,
+                seen.free_run(newest),
+                naming_key=seal.naming_key,
+                recipients=wanted.recipients,
+                writer=wanted.writer,
+                generation=max(newest.generation + len(seen.bad), newest_root) + 1,
+            )
+        except PreconditionError:
+            continue
+        vault.store.barrier()
+        vault.forget_seal()
+        return written
+    raise TemporaryError(
+        "others write key records, or the store does not list one that is there",
+        hint="Nothing was changed. Try again; compare records/keys/ with a copy of the vault.",
     )
-    vault.store.barrier()

@@ -7,7 +7,7 @@ on a vault that it cannot write.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from regvault.errors import NotFoundError, VaultDamagedError
@@ -97,9 +97,10 @@ class SnapshotRow:
         does, or did. `confirmed`: it was held and is confirmed. `pinned`: retention keeps it, null
         where that cannot be known. `repositories`, `tags`,
         `revisions`, `blobs`, `bytes`: what it holds; blobs and bytes each counted once.
-        `stored_bytes`: of the objects that it needs. `damage`: how many things at the source were
-        damaged. `globs`: what the run was narrowed to. `source`: `kind` and `location`. `root`: hex
-        SHA-256 of its root. `error`: why the root cannot be read, or null.
+        `stored_bytes`: of the objects that it needs. `opened`: whether the root of a sealed vault
+        could be opened; else `damage`, `globs` and `source` are null. `damage`: how many things
+        at the source were damaged. `globs`: what the run was narrowed to. `source`: `kind` and
+        `location`. `root`: hex SHA-256 of its root. `error`: why the root cannot be read, or null.
         """
         root = self.slot.root
         name = root.name if root else self.slot.name
@@ -110,6 +111,7 @@ class SnapshotRow:
             "state": self.state,
         }
         counts = root.counts if root else None
+        told = root if root is not None and root.opened else None
         return fields | {
             "started": root.started if root else None,
             "finished": root.finished if root else None,
@@ -125,9 +127,10 @@ class SnapshotRow:
             "blobs": counts.blobs if counts else None,
             "bytes": counts.nbytes if counts else None,
             "stored_bytes": root.objects.nbytes if root else None,
-            "damage": (root.damage.entries if root.damage else 0) if root else None,
-            "globs": list(root.scope.get("globs", [])) if root else None,
-            "source": root.source if root else None,
+            "opened": root.opened if root else None,
+            "damage": (told.damage.entries if told.damage else 0) if told else None,
+            "globs": list(told.scope.get("globs", [])) if told else None,
+            "source": told.source if told else None,
             "root": root.sha256 if root else None,
             "error": self.slot.error.message if self.slot.error else None,
         }
@@ -149,9 +152,19 @@ def list_snapshots(vault: Vault, registry: str | None = None) -> Iterator[Snapsh
         for slot in read_slots(vault, name, vault.slots(name)):
             if slot.root is not None:
                 pinned = None if pins is None else is_pinned(slot.root, pins)
-                yield SnapshotRow(slot, is_held(slot.root, confirmations), pinned)
+                held = is_held(slot.root, confirmations)
+                yield SnapshotRow(_named(vault, slot), held, pinned)
             elif slot.error is not None:
                 yield SnapshotRow(slot, held=False)
+
+
+def _named(vault: Vault, slot: Slot) -> Slot:
+    """Return a slot with the name that other snapshots tell, where its root is sealed to others."""
+    root = slot.root
+    if root is None or root.opened or not vault.seal.opens_names:
+        return slot
+    label = vault.titles().get(root.name.registry, "")
+    return slot._replace(root=replace(root, name=replace(root.name, label=label)))
 
 
 # -- repositories -------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ from regvault.vault import recover
 from regvault.vault.catalog import Catalog
 from regvault.vault.certain import check_clock, claimed_lists, known_registries, read_chain
 from regvault.vault.condemned import read_condemned
+from regvault.vault.current_keys import require_current_keys
+from regvault.vault.downgrade import refuse_downgrade
 from regvault.vault.envelope import time_or_none
 from regvault.vault.keys import blob_key, digest_of_key, name_of_key, new_run_id, plain_key
 from regvault.vault.objectlist import ObjectRef
@@ -160,6 +162,8 @@ def _plan(
     vault: Vault, digests: tuple[str, ...], catalog: Catalog, progress: Progress
 ) -> PurgePlan:
     vault.require_amendments()
+    refuse_downgrade(vault)
+    require_current_keys(vault)
     for registry in known_registries(vault):  # every root can be read, or nothing is decided
         for _ in read_chain(vault, registry):
             pass

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 __all__ = [
     "AGE_MAGIC",
     "HEADER_BYTES",
+    "MAX_RECIPIENTS",
     "OVERHEAD",
     "Identity",
     "age_header_length",
+    "check_header",
     "identities_text",
     "is_no_match",
     "library",
@@ -32,8 +34,12 @@ __all__ = [
 
 #: What every age file begins with.
 AGE_MAGIC = b"age-encryption.org/v1\n"
-#: No header of one for some hundred recipients is longer.
-HEADER_BYTES = 64 << 10
+#: A vault is sealed to no more than so many.
+MAX_RECIPIENTS = 64
+#: No header of a file for so many and the writer is longer, or has more parts. The library's time
+#: grows with the square of both, and nothing interrupts it.
+HEADER_BYTES = 8 << 10
+_MAX_STANZAS = MAX_RECIPIENTS + 8
 #: An age file of less than a mebibyte is never so much longer than what it seals: some hundred
 #: bytes a recipient, 16 a 64 KiB.
 OVERHEAD = 16 << 10
@@ -131,6 +137,7 @@ def open_sealed(data: bytes, identities: Iterable[Identity]) -> bytes | None:
         ValueError: it is none, or is damaged.
     """
     age = library()
+    check_header(data[:HEADER_BYTES])
     try:
         return bytes(age.decrypt(data, [identity.key for identity in identities]))
     except age.DecryptError as error:
@@ -155,6 +162,22 @@ def age_header_length(head: bytes) -> int | None:
     at = head.find(b"\n--- ")
     end = head.find(b"\n", at + 1) if at >= 0 else -1
     return None if end < 0 else end + 1
+
+
+def check_header(head: bytes) -> None:
+    """Refuse what the library would be busy with for minutes.
+
+    Args:
+        head: the first `HEADER_BYTES` of an age file, or all of it.
+
+    Raises:
+        ValueError: it does not begin as one, or its header is longer than one for a vault is.
+    """
+    length = age_header_length(head)
+    if not head.startswith(AGE_MAGIC) or length is None:
+        raise ValueError("it does not begin as an age file for so few recipients does")
+    if head.count(b"\n-> ", 0, length) > _MAX_STANZAS:
+        raise ValueError("it is for more recipients than a vault has")
 
 
 def plain_size(head: bytes, stored: int) -> int | None:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from regvault.errors import NotFoundError, ObjectNotFoundError, VaultDamagedError
 from regvault.oci.verify import matches_manifest
 from regvault.vault.age import HEADER_BYTES, OVERHEAD
+from regvault.vault.fetch import sha256_of
 from regvault.vault.frames import decompress
 from regvault.vault.keys import blob_key
 from regvault.vault.pack import MAX_FRAME_BYTES, iter_members
+from regvault.vault.sealing import ProvenSealedError, SealedToOthersError
 from regvault.vault.segment import Location
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ class BlobReader:
         self._frames: OrderedDict[tuple[str, int], dict[str, bytes]] = OrderedDict()
         self._looked = 0
         self._looking = threading.RLock()
+        self._whole: dict[str, bool] = {}
 
     def locate(self, digest: str) -> list[Location]:
         """Return where a blob lies, the best place first; [] where nothing knows it."""
@@ -163,14 +166,19 @@ class BlobReader:
             VaultDamagedError: it does, and no place has the right bytes.
         """
         problem = bad = ""
+        others: ProvenSealedError | None = None
         for place in self.places(digest):
             if place.size > limit:
                 problem = problem or f"{digest} in {place.key} has {place.size} bytes"
                 continue
             try:
                 return self.read_place(place)
+            except ProvenSealedError as error:
+                others = others or error
             except (ObjectNotFoundError, VaultDamagedError) as error:
                 problem, bad = problem or f"{digest}: {error.message}", bad or place.key
+        if others is not None and not problem:
+            raise others
         if problem:
             raise VaultDamagedError(
                 problem, hint="See all of it with: regvault verify --read-data", key=bad or None
@@ -184,6 +192,7 @@ class BlobReader:
             ObjectNotFoundError: the object is gone.
             VaultDamagedError: the bytes there are not the blob's.
             CredentialError: they are sealed, and no identity opens them.
+            ProvenSealedError: they are whole, and sealed to others.
         """
         data: bytes | None
         stretched = place.length != place.size and not is_meta(place) and not self._seal.sealed
@@ -195,7 +204,7 @@ class BlobReader:
             good = data is not None and matches_manifest(data, place.digest)
         else:
             stored = self._store.get(place.key, start=place.offset, length=place.length)
-            data = self._seal.open_content(stored, place.key)
+            data = self._opened(stored, place.key)
             good = is_digest_of(place.digest, data)
         if data is None or not good:
             raise VaultDamagedError(f"{place.key} is damaged: {place.digest} in it has other bytes")
@@ -211,13 +220,52 @@ class BlobReader:
         if length > _MAX_STORED_FRAME:
             raise VaultDamagedError(f"{key} is damaged: a frame of it has {length} bytes")
         stored = self._store.get(key, start=offset, length=length)
-        text = decompress(self._seal.open_content(stored, key), key, MAX_FRAME_BYTES)
+        text = decompress(self._opened(stored, key), key, MAX_FRAME_BYTES)
         found = {d: text[at : at + size] for d, at, size in iter_members(text, key)}
         with self._lock:
             self._frames[key, offset] = found
             if len(self._frames) > _FRAMES_KEPT:
                 self._frames.popitem(last=False)
         return found
+
+    def _opened(self, stored: bytes, key: str) -> bytes:
+        try:
+            return self._seal.open_content(stored, key)
+        except SealedToOthersError as error:
+            raise self._told_apart(error, key) from None
+
+    def _told_apart(self, error: SealedToOthersError, key: str) -> SealedToOthersError:
+        """Return what is to be said of an object that does not open: that it is whole, if it is.
+
+        It is read to its end for that, once.
+        """
+        ref = None if self._objects is None else self._objects.get(key)
+        if ref is None or ref.key != key:
+            return error
+        with self._lock:
+            whole = self._whole.get(key)
+        if whole is None:
+            whole = sha256_of(self._store, key) == ref.sha256
+            with self._lock:
+                self._whole[key] = whole
+        return ProvenSealedError(key) if whole else error
+
+    def sealed_to_others(self, place: Location) -> ProvenSealedError | None:
+        """Return that a blob is whole at a place, and sealed to others; None where it is not so."""
+        try:
+            if not is_raw(place):
+                self.read_place(place)
+            else:
+                with self.open(place) as stream:
+                    stream.read(1)
+        except ProvenSealedError as error:
+            return error
+        except SealedToOthersError as error:
+            found = self._told_apart(error, place.key)
+            return found if isinstance(found, ProvenSealedError) else None
+        except (ObjectNotFoundError, VaultDamagedError):
+            pass
+        return None
 
     def open(self, place: Location) -> ByteReader:
         """Return a stream over a raw or packed blob; NOT proven: who writes it proves it."""

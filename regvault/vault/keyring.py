@@ -1,9 +1,11 @@
 """The key records of a sealed vault: to whom it is sealed, and the key that its names are made of.
 
-`records/keys/<run>.json`, each created once; that of the highest generation counts. Recipients are
-public, the naming key K is sealed to them and to the writer. A record is authenticated by K itself
-(and signed where the vault is), so that whoever can write to the store, and knows no K, cannot add
-a recipient. (`docs/vault-format.md`, "Key records".)
+`records/keys/<run>.json`, each created once; that of the highest generation counts. The next one is
+called by the run after that, so that of two changes at once one is made on top of the other.
+
+Recipients are public, the naming key K is sealed to them and to the writer. A record is
+authenticated by K itself (and signed where the vault is), so that whoever can write to the store,
+and knows no K, cannot add a recipient. (`docs/vault-format.md`, "Key records".)
 """
 
 from __future__ import annotations
@@ -22,9 +24,10 @@ from regvault.errors import (
     CredentialError,
     ObjectNotFoundError,
     PreconditionError,
+    UsageError,
     VaultDamagedError,
 )
-from regvault.vault.age import open_sealed, parse_recipient, seal_to
+from regvault.vault.age import MAX_RECIPIENTS, open_sealed, parse_recipient, seal_to
 from regvault.vault.envelope import read_document, to_time, write_document
 from regvault.vault.fetch import fetch_document
 from regvault.vault.fields import count, text
@@ -41,9 +44,11 @@ if TYPE_CHECKING:
 __all__ = [
     "KIND",
     "KeyRecord",
+    "Records",
     "copy_key_records",
     "key_id",
     "key_records",
+    "look_at_records",
     "new_naming_key",
     "open_seal",
     "opens_everything",
@@ -105,7 +110,17 @@ def write_key_record(
     writer: str,
     generation: int,
 ) -> KeyRecord:
-    """Create a record: what is written from now on is sealed to these."""
+    """Create a record: what is written from now on is sealed to these.
+
+    Raises:
+        PreconditionError: there is one of this run.
+        UsageError: there are too many recipients.
+    """
+    if len(recipients) > MAX_RECIPIENTS:
+        raise UsageError(
+            f"a vault is sealed to {MAX_RECIPIENTS} recipients at most, not to {len(recipients)}",
+            hint="Let some of them share an identity.",
+        )
     sealed = seal_to(dict.fromkeys((*recipients, writer)), naming_key)
     record = KeyRecord(
         generation, run, tuple(recipients), writer, key_id(naming_key), sealed, "", ""
@@ -133,13 +148,59 @@ def key_records(store: ObjectStore, vault: str) -> list[KeyRecord]:
 
     A damaged one is left out, and `verify` names it.
     """
-    found: list[KeyRecord] = []
+    return look_at_records(store, vault).records
+
+
+class Records(NamedTuple):
+    """The key records as they were seen.
+
+    Attributes:
+        records: all that can be read, the one that counts last.
+        keys: of all that are there.
+        bad: key of one that cannot be read -> why.
+    """
+
+    records: list[KeyRecord]
+    keys: set[str]
+    bad: dict[str, str]
+
+    def genuine(self, naming_key: bytes) -> list[KeyRecord]:
+        """Return those that someone made who has the naming key, the one that counts last."""
+        key = key_id(naming_key)
+        made = (r for r in self.records if r.key == key)
+        return [r for r in made if hmac.compare_digest(r.mac, r.expected_mac(naming_key))]
+
+    def stale(self, newest: KeyRecord) -> str:
+        """Return why a record may not be the one that counts; "" where it is.
+
+        A later one is called by a higher run (`free_run`), also where it cannot be read.
+        """
+        mine = record_key(KIND, newest.run)
+        return next((why for key, why in sorted(self.bad.items()) if key > mine), "")
+
+    def free_run(self, newest: KeyRecord) -> str:
+        """Return what the record after one is called: of two changes at once one begins again."""
+        number = int(newest.run, 16) + 1
+        while record_key(KIND, f"{number:024x}") in self.keys:
+            number += 1
+        return f"{number:024x}"
+
+
+def look_at_records(store: ObjectStore, vault: str) -> Records:
+    """Return the key records of a vault."""
+    seen = Records([], set(), {})
     for entry in store.list(KEY_RECORDS):
         try:
-            found.append(read_key_record(fetch_document(store, entry.key), entry.key, vault))
-        except (VaultDamagedError, ObjectNotFoundError):
+            record = read_key_record(fetch_document(store, entry.key), entry.key, vault)
+        except ObjectNotFoundError:
             continue
-    return sorted(found, key=lambda record: (record.generation, record.run))
+        except VaultDamagedError as error:
+            seen.bad[entry.key] = error.message
+        else:
+            seen.records.append(record)
+        seen.keys.add(entry.key)
+    seen.records.sort(key=lambda record: (record.generation, record.run))
+    return seen
 
 
 def opens_everything(store: ObjectStore, vault: str, recipients: Collection[str]) -> bool:
@@ -221,7 +282,8 @@ def open_seal(store: ObjectStore, vault: str, key: str, identities: tuple[Identi
     """
     if not identities:
         return LockedSeal(f"vault {vault} is sealed, and no identity was given")
-    records = [record for record in key_records(store, vault) if record.key == key]
+    seen = look_at_records(store, vault)
+    records = [record for record in seen.records if record.key == key]
     if not records:
         raise VaultDamagedError(
             f"the key records of the sealed vault at {store.location} are gone",
@@ -234,7 +296,7 @@ def open_seal(store: ObjectStore, vault: str, key: str, identities: tuple[Identi
             f"no identity that was given opens vault {vault}",
             hint="See to whom it is sealed: regvault key list",
         )
-    good = [r for r in records if hmac.compare_digest(r.mac, r.expected_mac(naming_key))]
+    good = seen.genuine(naming_key)
     if not good:
         raise VaultDamagedError(f"no key record of the vault at {store.location} is genuine")
     public = {identity.public for identity in identities}
@@ -245,6 +307,8 @@ def open_seal(store: ObjectStore, vault: str, key: str, identities: tuple[Identi
         parse_recipient(newest.writer),
         identities,
         opens_contents=any(public.intersection(record.recipients) for record in good),
+        generation=newest.generation,
+        stale=seen.stale(newest),
     )
 
 

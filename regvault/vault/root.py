@@ -22,7 +22,7 @@ from regvault.vault.envelope import (
 from regvault.vault.fields import count, mapping, text, time
 from regvault.vault.keys import FORMAT, root_key
 from regvault.vault.objectlist import ListRef
-from regvault.vault.sealing import PLAIN, Seal
+from regvault.vault.sealing import PLAIN, Seal, SealedToOthersError
 from regvault.vault.tree import ChunkRef, TreeRef
 
 if TYPE_CHECKING:
@@ -130,6 +130,7 @@ class Root:
         sealed: of a sealed vault, what `source`, `scope`, `repositories`, `damage` and the name of
             the registry are in: an age file. They are empty here until `open_root` opened it.
         clear: of such a root, the hex SHA-256 of all that it says besides: they belong together.
+        generation: of the key record that it was sealed under; 0 where it does not say.
     """
 
     name: RootName
@@ -151,6 +152,7 @@ class Root:
     amendment: dict[str, Any] | None = None
     sealed: bytes | None = None
     clear: str = ""
+    generation: int = 0
 
     @property
     def opened(self) -> bool:
@@ -194,6 +196,7 @@ class Root:
             body["registry"] = {"id": self.registry_id}
             body["features"] = [SEALED]
             hidden["clear"] = seal.mac(_clear(body))
+            hidden["generation"] = seal.generation
             closed = seal.close_index(json.dumps(hidden, separators=(",", ":")).encode())
             body["sealed"] = base64.b64encode(closed).decode()
         return write_document(body)
@@ -337,7 +340,8 @@ def open_root(root: Root, seal: Seal) -> Root:
     """Return a root whose sealed part is opened, where the seal can do that.
 
     Raises:
-        VaultDamagedError: what is in it is no part of a root.
+        VaultDamagedError: what is in it is no part of a root. (One that is sealed to others is
+            left as it is: its document is proven.)
     """
     if root.sealed is None or not seal.sealed:
         return root
@@ -350,8 +354,10 @@ def open_root(root: Root, seal: Seal) -> Root:
                 f"{root.name.key} is damaged: what is sealed in it was sealed with another root"
             )
         label = text(told["name"])
-        return replace(_telling(root, told), name=replace(root.name, label=label))
-    except CredentialError:
+        generation = count(told.get("generation", 0))  # the first sealed roots have none
+        opened = replace(_telling(root, told), generation=generation)
+        return replace(opened, name=replace(root.name, label=label))
+    except (CredentialError, SealedToOthersError):
         return root
     except (KeyError, TypeError, ValueError) as error:
         raise VaultDamagedError(f"{root.name.key} is damaged: {error!r}") from None

@@ -15,7 +15,14 @@ import hmac
 from typing import TYPE_CHECKING, Any
 
 from regvault.errors import CredentialError, VaultDamagedError
-from regvault.vault.age import is_no_match, library, plain_size, recipients_of
+from regvault.vault.age import (
+    HEADER_BYTES,
+    check_header,
+    is_no_match,
+    library,
+    plain_size,
+    recipients_of,
+)
 from regvault.vault.keys import KEYED, tree_key
 
 if TYPE_CHECKING:
@@ -29,6 +36,7 @@ __all__ = [
     "PLAIN",
     "AgeSeal",
     "LockedSeal",
+    "ProvenSealedError",
     "Seal",
     "SealedToOthersError",
 ]
@@ -41,6 +49,11 @@ _NEEDS_IDENTITY = (
     "Name one that it is sealed to: --identity file:/PATH, `identity` in the configuration, or "
     "$REGVAULT_IDENTITY."
 )
+_STALE = (
+    "Nothing is sealed meanwhile: it might be to someone who was removed. Put the record back from "
+    "a copy of the vault, which has the same below records/keys/. If there is none: regvault key "
+    "list, then say who remains by `regvault key remove-recipient` with --despite-damage."
+)
 
 
 class SealedToOthersError(VaultDamagedError):
@@ -50,6 +63,25 @@ class SealedToOthersError(VaultDamagedError):
     """
 
 
+class ProvenSealedError(SealedToOthersError, CredentialError):
+    """One whose stored bytes are proven: it is whole, and sealed to others."""
+
+    exit_code = 12
+    code = "sealed-to-others"
+    HINT = (
+        "What is stored stays sealed to whom it was then. A recipient who was added later needs an "
+        "older one's identity as well, and a host the whole file that `regvault key rotate` made: "
+        "both in one file. See to whom it is sealed: regvault key list"
+    )
+
+    def __init__(self, key: str | None) -> None:
+        """Take the key of the object; None is the root that is looked at."""
+        what = key or "the snapshot"
+        super().__init__(
+            f"{what} is sealed to others: none of the identities that were given opens it", key=key
+        )
+
+
 class Seal:
     """That of a plain vault: nothing is sealed, everything has its own name.
 
@@ -57,11 +89,13 @@ class Seal:
         sealed: whether the vault is a sealed one.
         opens_names: whether trees and the catalog can be opened, and blobs be named.
         opens_contents: whether blobs can be opened, as far as is known.
+        generation: of the key record that what is written is sealed under; 0 of a plain vault.
     """
 
     sealed = False
     opens_names = True
     opens_contents = True
+    generation = 0
 
     def name(self, digest: str) -> str:
         """Return what a blob is called in the catalog, in packs and in keys."""
@@ -192,6 +226,8 @@ class AgeSeal(_OfAge):
         identities: tuple[Identity, ...],
         *,
         opens_contents: bool,
+        generation: int = 0,
+        stale: str = "",
     ) -> None:
         """Wrap.
 
@@ -201,6 +237,8 @@ class AgeSeal(_OfAge):
             writer: who can open trees and the catalog too.
             identities: what is opened with.
             opens_contents: one of them is a recipient's.
+            generation: of the key record that says so.
+            stale: why that may not be the one that counts; "" where it is. Nothing is sealed then.
         """
         self.naming_key = naming_key
         self.recipients = tuple(recipients)
@@ -208,6 +246,8 @@ class AgeSeal(_OfAge):
         self.opens_contents = opens_contents
         mine = {identity.public for identity in identities}
         self.opens_new = not mine.isdisjoint((*self.recipients, writer))
+        self.generation = generation
+        self.stale = stale
         self._identities = identities
         self._keys = [identity.key for identity in identities]
         self._content_to = recipients_of(self.recipients)
@@ -229,12 +269,23 @@ class AgeSeal(_OfAge):
         """Return an HMAC of it."""
         return self._hmac(f"root {sha256}")
 
+    def require_current(self) -> None:
+        """Refuse to seal to whom another key record names than that which counts.
+
+        Raises:
+            VaultDamagedError: it is not known which counts.
+        """
+        if self.stale:
+            raise VaultDamagedError(self.stale, hint=_STALE)
+
     def close_content(self, data: bytes) -> bytes:
-        """Seal it to the recipients."""
+        """Seal it to the recipients. Raises as `require_current`."""
+        self.require_current()
         return bytes(self._age.encrypt(data, self._content_to))
 
     def close_index(self, data: bytes) -> bytes:
-        """Seal it to the recipients and the writer."""
+        """Seal it to the recipients and the writer. Raises as `require_current`."""
+        self.require_current()
         return bytes(self._age.encrypt(data, self._index_to))
 
     def open_content(self, data: bytes, key: str) -> bytes:
@@ -247,8 +298,9 @@ class AgeSeal(_OfAge):
 
     def _open(self, data: bytes, key: str, *, contents: bool) -> bytes:
         try:
+            check_header(data[:HEADER_BYTES])
             return bytes(self._age.decrypt(data, self._keys))
-        except self._age.DecryptError as error:
+        except (ValueError, self._age.DecryptError) as error:
             raise self._refusal(error, key, contents=contents) from None
 
     def _refusal(self, error: Exception, key: str, *, contents: bool) -> Exception:
@@ -267,7 +319,8 @@ class AgeSeal(_OfAge):
         )
 
     def close_stream(self, reader: ByteReader, stage: Stage) -> None:
-        """Seal it to the recipients on its way."""
+        """Seal it to the recipients on its way. Raises as `require_current`."""
+        self.require_current()
         source, sink = _Watched(reader), _Watched(stage)
         try:
             self._age.encrypt_io(source, sink, self._content_to)
@@ -283,10 +336,30 @@ class AgeSeal(_OfAge):
 
         return Unsealed(
             reader,
-            lambda source, sink: self._age.decrypt_io(source, sink, self._keys),
+            lambda source, sink: self._age.decrypt_io(_Headed(source), sink, self._keys),
             # Damage in the middle of a stream is told as an OSError.
             lambda error: self._refusal(error, key, contents=True),
         )
+
+
+class _Headed:
+    """A stream over an age file whose header is checked first: see `check_header`."""
+
+    def __init__(self, stream: Any) -> None:
+        """Read the header. Raises ValueError."""
+        self._stream = stream
+        head = b""
+        while len(head) < HEADER_BYTES and (part := stream.read(HEADER_BYTES - len(head))):
+            head += part
+        check_header(head)
+        self._head = head
+
+    def read(self, size: int = -1) -> bytes:
+        if not self._head:
+            return bytes(self._stream.read(size))
+        end = len(self._head) if size < 0 else size
+        part, self._head = self._head[:end], self._head[end:]
+        return part
 
 
 class _Watched:

@@ -14,6 +14,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from regvault.errors import CredentialError, UsageError, VaultDamagedError
+from regvault.model.secrecy import is_private_key
 from regvault.vault.extra import not_installed
 
 if TYPE_CHECKING:
@@ -84,7 +85,13 @@ class PublicKey(NamedTuple):
 
 
 def parse_public_key(text: str) -> PublicKey:
-    """Return the key that `ed25519:BASE64` is. Raises UsageError."""
+    """Return the key that `ed25519:BASE64` is. Raises UsageError, without a private key."""
+    if is_private_key(text):
+        raise UsageError(
+            "that is a private key, which is a secret, and no public key",
+            hint="Name the public key that goes with it, ed25519:..., as `regvault key generate` "
+            "printed it. What was written there may be in logs by now: consider a new key.",
+        )
     try:
         raw = base64.b64decode(text.removeprefix(_PREFIX), validate=True)
     except (binascii.Error, ValueError):

@@ -18,7 +18,7 @@ from regvault.vault.locks import Locks
 from regvault.vault.objectlist import Amendments, ObjectList
 from regvault.vault.records import read_records
 from regvault.vault.root import Root, RootName, parse_root
-from regvault.vault.sealing import PLAIN, Seal, SealedToOthersError
+from regvault.vault.sealing import PLAIN, ProvenSealedError, Seal, SealedToOthersError
 from regvault.vault.signing import NO_KEYS, Keys, VaultId, check_signatures
 from regvault.vault.slots import numbers
 from regvault.vault.tree import MAX_STORED, ChunkRef, Node, Tree, parse
@@ -148,6 +148,10 @@ class Vault:
             self._seal = open_seal(self.store, self.id, self.sealing_key, identities)
         return self._seal
 
+    def forget_seal(self) -> None:
+        """Have the key records read again."""
+        self._seal = PLAIN if self.sealing_key is None else None
+
     def titles(self) -> dict[str, str]:
         """Return the names of the registries that are known: id -> name. {} in a plain vault."""
         if self.sealing_key is None:
@@ -158,7 +162,8 @@ class Vault:
                 for root in self.roots(registry, damaged=lambda _: None):
                     if root.name.label:
                         found[registry] = root.name.label
-                    break
+                    if root.name.label or not self.seal.opens_names:
+                        break
             self._titles = found
         return self._titles
 
@@ -279,8 +284,15 @@ class Vault:
         )
 
     def tree(self, kind: str, ref: TreeRef | ChunkRef, objects: ObjectList) -> Tree:
-        """Return a tree of a snapshot whose object list is `objects`."""
+        """Return a tree of a snapshot whose object list is `objects`.
+
+        Raises:
+            CredentialError: the root that is to name it was not opened.
+        """
         top = ref if isinstance(ref, ChunkRef) else ref.top
+        if not top.digest:
+            self.seal.name("")  # refuses where no identity was given
+            raise ProvenSealedError(None)
         return Tree(top, lambda chunk: self._node(kind, chunk, objects, keyed=False))
 
     def _node(self, kind: str, ref: ChunkRef, objects: ObjectList | None, *, keyed: bool) -> Node:
@@ -308,23 +320,30 @@ class Vault:
         # Object lists say the key, and are not sealed.
         seal = PLAIN if ref.key else self.seal
         plain = ref.key or seal.chunk_key(ref.digest.partition(":")[2])
-        keys = [] if seal.sealed else [plain]
         problem = bad = ""
-        others: SealedToOthersError | None = None
+        places: list[tuple[str, str]] = [] if seal.sealed else [(plain, "")]
         if seal.sealed and objects is not None:
-            keys, objects = [r.key for r in objects.variants(plain)], None
-        if not keys:
+            places = [(r.key, r.sha256) for r in objects.variants(plain)]
+            objects = None
+        if not places:
             problem = f"the chunk {plain} is in no list of objects"
-        while keys:
-            key = keys.pop(0)
+        others: SealedToOthersError | None = None
+        while places:
+            key, sha256 = places.pop(0)
             try:
                 stored = fetch(self.store, key, MAX_STORED)
+                # What the list does not prove is not opened: see `age.check_header`.
+                if sha256 and hashlib.sha256(stored).hexdigest() != sha256:
+                    raise VaultDamagedError(
+                        f"{key} is damaged: its bytes are not what the list of objects says"
+                    )
                 data = seal.open_index(stored, key)
             except ObjectNotFoundError:
                 problem = problem or f"{key} is gone"
+            except SealedToOthersError as error:
+                others = others or ProvenSealedError(error.key)
+                problem, bad = problem or error.message, bad or key
             except VaultDamagedError as error:
-                if isinstance(error, SealedToOthersError):
-                    others = others or error
                 problem, bad = problem or error.message, bad or key
             else:
                 if "sha256:" + hashlib.sha256(data).hexdigest() == ref.digest:
@@ -336,7 +355,7 @@ class Vault:
                 problem = problem or f"{key} is damaged: its bytes are not what its name says"
                 bad = bad or key
             if objects is not None:
-                keys = [r.key for r in objects.variants(plain) if r.key != key]
+                places = [(r.key, "") for r in objects.variants(plain) if r.key != key]
                 objects = None
         if others is not None and others.key == bad:
             raise others

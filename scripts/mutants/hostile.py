@@ -347,9 +347,25 @@ MUTANTS = [
     Mutant(
         "redacted",
         "model/location.py",
-        r'    return _SECRET_FIELD.sub(r"\1***", _USERINFO.sub("://***@", text))' + "\n",
+        r'    return _SECRET_FIELD.sub(r"\1***", _USERINFO.sub("://***@", conceal(text)))' + "\n",
         "    return text\n",
         "Credentials are in no message.",
         ("config/test_location.py::test_credentials_are_taken_out_of_messages",),
+    ),
+    Mutant(
+        "concealed",
+        "cli/output.py",
+        '            sys.stdout.write(f"{conceal(line)}\\n")\n',
+        '            sys.stdout.write(f"{line}\\n")\n',
+        "Private keys are in no result.",
+        ("cli/test_secrecy.py::test_no_output_has_a_private_key",),
+    ),
+    Mutant(
+        "concealed-source",
+        "vault/signing.py",
+        "    if is_private_key(text):\n",
+        "    if False:\n",
+        "And are not repeated where a public key is asked for.",
+        ("cli/test_secrecy.py::test_a_private_key_in_the_place_of_a_public_one_is_not_repeated",),
     ),
 ]  # fmt: skip

@@ -5,6 +5,9 @@ from __future__ import annotations
 from mutant import Mutant
 
 SEALED = "ops/test_sealed.py::"
+HOSTILE = "ops/test_sealed_hostile.py::"
+KEYS = "ops/test_sealed_keys.py::"
+LATER = "ops/test_sealed_later.py::"
 LEAK = SEALED + "test_no_byte_of_a_sealed_vault_tells_a_name_a_tag_or_a_digest"
 
 MUTANTS = [
@@ -151,5 +154,77 @@ MUTANTS = [
         "        if False:\n",
         "What is sealed in a root is bound to what it says in clear.",
         (SEALED + "test_a_root_that_the_store_put_together_is_named",),
+    ),
+    Mutant(
+        "sealed-header",
+        "vault/age.py",
+        "    if not head.startswith(AGE_MAGIC) or length is None:\n",
+        "    if False:\n",
+        "No header of an age file keeps a reader busy by its length.",
+        (HOSTILE + "test_no_header_keeps_a_reader_busy",),
+    ),
+    Mutant(
+        "sealed-header-parts",
+        "vault/age.py",
+        '    if head.count(b"\\n-> ", 0, length) > _MAX_STANZAS:\n',
+        "    if False:\n",
+        "Nor by how many parts it has.",
+        (HOSTILE + "test_no_header_keeps_a_reader_busy",),
+    ),
+    Mutant(
+        "sealed-chunk-proof",
+        "vault/vault.py",
+        "                if sha256 and hashlib.sha256(stored).hexdigest() != sha256:\n",
+        "                if False:\n",
+        "A chunk that the object list does not prove is not opened.",
+        (HOSTILE + "test_a_chunk_that_the_list_does_not_prove_is_not_opened",),
+    ),
+    Mutant(
+        "sealed-as-meant",
+        "vault/downgrade.py",
+        "    if vault.id.keys.identities:\n",
+        "    if False:\n",
+        "No content goes into a plain vault for which an identity is given.",
+        (HOSTILE + "test_a_plain_vault_in_the_place_of_a_sealed_one_gets_no_content",),
+    ),
+    Mutant(
+        "sealed-roots-plain-vault",
+        "vault/downgrade.py",
+        "    if root is not None:\n",
+        "    if False:\n",
+        "Nor into one that has a sealed root.",
+        (HOSTILE + "test_a_vault_with_sealed_roots_is_no_plain_one",),
+    ),
+    Mutant(
+        "sealed-changes-at-once",
+        "vault/keyring.py",
+        "        number = int(newest.run, 16) + 1\n",
+        "        number = int(newest.run, 16) + 1 + secrets.randbelow(1 << 20)\n",
+        "Of two changes of recipients at once none is lost.",
+        (KEYS + "test_of_two_changes_at_once_none_is_lost",),
+    ),
+    Mutant(
+        "sealed-stale",
+        "vault/sealing.py",
+        "        if self.stale:\n",
+        "        if False:\n",
+        "Nothing is sealed while the newest key record cannot be read.",
+        (KEYS + "test_nothing_is_sealed_while_the_newest_record_is_damaged",),
+    ),
+    Mutant(
+        "sealed-hidden",
+        "vault/current_keys.py",
+        "    if newest is None or newest.generation <= seal.generation:\n",
+        "    if True:\n",
+        "Nor while it is hidden.",
+        (KEYS + "test_a_record_that_is_hidden_is_missed_by_whoever_can_open_names",),
+    ),
+    Mutant(
+        "sealed-others-proven",
+        "vault/blobs.py",
+        "        return ProvenSealedError(key) if whole else error\n",
+        "        return ProvenSealedError(key)\n",
+        "Only what is proven to be whole is called sealed to others.",
+        (LATER + "test_damage_of_what_is_sealed_to_others_is_damage",),
     ),
 ]

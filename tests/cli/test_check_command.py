@@ -141,3 +141,27 @@ def test_only_record_writes_and_all_vaults_get_it(configured, capsys):
     assert len(document["records"]) == 2
     shutil.rmtree(configured / "main/evidence")
     call(capsys, "--json", code=0)
+
+
+def test_a_sealed_vault_asks_for_an_identity_and_takes_it(base, capsys):
+    """That it has no snapshot of a registry is not known without one."""
+    host = "file:host.txt"
+    for line in (
+        "key generate --identity alice.txt",
+        f"key generate --identity {host[5:]}",
+    ):
+        assert run(line.split()) == 0
+    alice = next(w for w in (base / "alice.txt").read_text().split() if w.startswith("age1"))
+    for line in (
+        f"init ./sealed --recipient {alice} --identity {host}",
+        f"snapshot fs:./registry --vault ./sealed --registry prod --identity {host}",
+    ):
+        assert run(line.split()) == 0
+    args = ("fs:./registry", "--vault", "./sealed", "--json")
+    document = call(capsys, *args, code=3)
+    (_, copy) = document["registries"][0]["copies"]
+    assert "rpo" in missed(document)
+    assert "sealed" in json.dumps(copy)
+    assert "--identity" in json.dumps(document)
+    assert "no snapshot of it is in" not in json.dumps(document)
+    assert "rpo" not in missed(call(capsys, *args, "--identity", host, code=3))

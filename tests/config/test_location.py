@@ -184,6 +184,7 @@ def test_credentials_in_a_location_are_refused_and_never_repeated(text: str) -> 
         "https://h/x?X-Amz-Signature=hunter2&X-Amz-Security-Token=hunter2&a=1",
         "https://h/x?sig=hunter2",
         "password=hunter2",
+        'Could not connect to "http://127.0.0.1:9/bucket/p%3Fsecret%3Dhunter2/x/vault.json"',
     ],
 )
 def test_credentials_are_taken_out_of_messages(text: str) -> None:

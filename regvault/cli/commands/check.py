@@ -9,7 +9,7 @@ import click
 
 from regvault.cli import text as fmt
 from regvault.cli.group import command
-from regvault.cli.options import DURATION, LOCATION, endpoint_option
+from regvault.cli.options import DURATION, LOCATION, endpoint_option, identity_option
 from regvault.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ _TITLES = {
 )
 @click.option("--record", is_flag=True, help="Leave the report in each vault, as evidence.")
 @endpoint_option
+@identity_option
 @click.pass_obj
 def check(
     app: App,
@@ -99,7 +100,7 @@ def check(
     3 copies, the live registry at SOURCE being one; in 2 failure domains; 1 offsite; 1 immutable or
     offline; 0 errors; and no newest snapshot older than allowed. Evidence is what the registry and
     the vaults say now; what only the configuration says is shown as declared, and is a miss where
-    evidence says otherwise.
+    evidence says otherwise. Whose snapshots a sealed vault has, an identity tells.
 
     Without SOURCE, all registries of the configuration; without those, all that the vaults have. A
     miss is exit code 3, as is a place that cannot be reached; a damaged vault is 4. Nothing is

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
 _EXIT_CODES = (0, 1, 2, 4, 5, 6, 10, 12)
 
+_despite_damage_option = click.option(
+    "--despite-damage",
+    is_flag=True,
+    help="Begin from the newest key record that can be read, though a later one is damaged or gone:"
+    " see that nobody remains who was removed by that.",
+)
+
 
 @command(
     "add-recipient",
@@ -26,9 +33,12 @@ _EXIT_CODES = (0, 1, 2, 4, 5, 6, 10, 12)
     exit_codes=_EXIT_CODES,
 )
 @click.argument("recipient")
+@_despite_damage_option
 @vault_option
 @click.pass_obj
-def add_recipient(app: App, recipient: str, vault: str | None, endpoint_url: str | None) -> None:
+def add_recipient(
+    app: App, recipient: str, despite_damage: bool, vault: str | None, endpoint_url: str | None
+) -> None:
     """Seal what is written from now on to one more recipient.
 
     RECIPIENT is age1..., as `regvault key generate --identity` shows it. It opens what is stored
@@ -37,7 +47,7 @@ def add_recipient(app: App, recipient: str, vault: str | None, endpoint_url: str
     """
     from regvault.vault.age import parse_recipient
 
-    _change(app, vault, endpoint_url, add=[parse_recipient(recipient)])
+    _change(app, vault, endpoint_url, despite_damage, add=[parse_recipient(recipient)])
 
 
 @command(
@@ -51,16 +61,19 @@ def add_recipient(app: App, recipient: str, vault: str | None, endpoint_url: str
     exit_codes=_EXIT_CODES,
 )
 @click.argument("recipient")
+@_despite_damage_option
 @vault_option
 @click.pass_obj
-def remove_recipient(app: App, recipient: str, vault: str | None, endpoint_url: str | None) -> None:
+def remove_recipient(
+    app: App, recipient: str, despite_damage: bool, vault: str | None, endpoint_url: str | None
+) -> None:
     """Seal nothing more to a recipient.
 
     It opens still what is there already. To take that away too, begin a new vault.
     """
     from regvault.vault.age import parse_recipient
 
-    _change(app, vault, endpoint_url, remove=[parse_recipient(recipient)])
+    _change(app, vault, endpoint_url, despite_damage, remove=[parse_recipient(recipient)])
 
 
 @command(
@@ -74,9 +87,12 @@ def remove_recipient(app: App, recipient: str, vault: str | None, endpoint_url: 
     exit_codes=_EXIT_CODES,
 )
 @click.argument("file", type=click.Path(dir_okay=False))
+@_despite_damage_option
 @vault_option
 @click.pass_obj
-def rotate(app: App, file: str, vault: str | None, endpoint_url: str | None) -> None:
+def rotate(
+    app: App, file: str, despite_damage: bool, vault: str | None, endpoint_url: str | None
+) -> None:
     """Give the host that takes snapshots of a sealed vault a new identity.
 
     FILE, which must not exist, gets the new identity, and after it those that were given: what is
@@ -87,12 +103,15 @@ def rotate(app: App, file: str, vault: str | None, endpoint_url: str | None) -> 
     from regvault.cli.commands.key import write_secret
     from regvault.ops.keys import rotate_writer
     from regvault.vault.age import Identity, identities_text
+    from regvault.vault.current_keys import require_current_keys
 
     opened = open_vault(app.vault(vault, endpoint_url=endpoint_url))
     opened.seal.name("")  # refuses before a file is made
+    if not despite_damage:
+        require_current_keys(opened)
     made = Identity.generate()
     write_secret(file, identities_text([made, *opened.id.keys.identities]))
-    rotate_writer(opened, made.public)
+    rotate_writer(opened, made.public, despite_damage=despite_damage)
     app.console.document({"file": file, "writer": made.public})
     app.console.say(f"Snapshots are taken as {made.public} from now on.")
     app.console.note(f"Use {file} in place of the identity that was given.")
@@ -102,6 +121,7 @@ def _change(
     app: App,
     vault: str | None,
     endpoint_url: str | None,
+    despite_damage: bool,
     *,
     add: list[str] | None = None,
     remove: list[str] | None = None,
@@ -110,7 +130,7 @@ def _change(
     from regvault.ops.keys import change_recipients, describe_sealing
 
     opened = open_vault(app.vault(vault, endpoint_url=endpoint_url))
-    change_recipients(opened, add=add or [], remove=remove or [])
+    change_recipients(opened, add=add or [], remove=remove or [], despite_damage=despite_damage)
     sealing = describe_sealing(opened)
     app.console.document(sealing)
     say_sealing(app, sealing)

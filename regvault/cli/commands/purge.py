@@ -16,7 +16,7 @@ from regvault.cli.options import (
     vault_option,
     yes_option,
 )
-from regvault.errors import NotFoundError, UsageError
+from regvault.errors import CredentialError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from regvault.cli.app import App
@@ -68,6 +68,7 @@ def purge(
     It needs the right to delete. It cannot be undone.
     """
     from regvault.assemble import open_vault, threads_for
+    from regvault.model.secrecy import conceal
     from regvault.oci.grammar import is_digest
     from regvault.ops.purge import plan_purge
     from regvault.ops.purge import purge as execute
@@ -75,7 +76,7 @@ def purge(
     for digest in digests:
         if not is_digest(digest):
             raise UsageError(
-                f"{digest!r} is no digest",
+                f"{conceal(digest)!r} is no digest",
                 hint="All of sha256:... is needed; whole digests are shown by: regvault ls --long",
             )
     place = app.vault(vault, endpoint_url=endpoint_url)
@@ -117,6 +118,8 @@ def _find(app: App, vault: Vault, plan: PurgePlan) -> list[FoundDigest]:
             found.append(find_digest(vault, digest, cache_base=app.cache_base()))
         except NotFoundError:
             continue  # no snapshot needs it: it is left from an interrupted run
+        except CredentialError as error:
+            app.console.note(f"Where {digest} is needed cannot all be told: {error.message}.")
     return found
 
 

@@ -118,6 +118,7 @@ def repair(
     from regvault.ops.repair import repair as execute
     from regvault.ops.verify import VerifyOptions
     from regvault.ops.verify.data import Sample
+    from regvault.vault.downgrade import refuse_downgrade
 
     place = app.vault(vault, endpoint_url=endpoint_url, at=vault_at)
     count = threads_for(place, asked=threads)
@@ -130,6 +131,7 @@ def repair(
     else:
         opened, was = recover_vault(place, limit_upload=limit_upload, limit_download=limit_download)
         past = [VaultSpare(was, f"the vault at {vault_at}")]
+    refuse_downgrade(opened)
     options = VerifyOptions(read_data=Sample() if read_data else None, threads=count)
     sources = [*past, *(_spare(app, text, endpoint_url, count, opened.id) for text in spares)]
     with app.progress() as progress:

@@ -259,6 +259,8 @@ _REASONS = {
     "missing": "`missing` was damaged at the source already; another snapshot may have it: "
     "regvault find DIGEST.",
     "purged": "`purged` was removed from all snapshots: records/amendments/ of the vault says why.",
+    "sealed": "`sealed` is whole, and none of the identities that were given opens it: a recipient "
+    "who was added later needs an older one's as well, both in one file.",
     "damaged": "`damaged` is wrong or gone in the vault: regvault verify.",
 }
 

@@ -51,28 +51,37 @@ def snapshots(
     elif rows:
         app.console.table(
             ("snapshot", "started", "took", "state", "damage", "repositories", "tags", "size"),
-            [_cells(app, row) for row in rows],
+            [_cells(app, row, names=opened.seal.opens_names) for row in rows],
             align="llllrrrr",
         )
     else:
         app.console.note("There is no snapshot yet.")
+    others = sum(1 for row in rows if row.slot.root is not None and not row.slot.root.opened)
+    if others and opened.seal.opens_names:
+        app.console.note(
+            f"{fmt.count(others, 'snapshot')} sealed to others: what is in them does not open with "
+            "the identities that were given. See to whom the vault is sealed: regvault key list"
+        )
     errors = [row.slot.error for row in rows if row.slot.error is not None]
     for error in errors:
         app.console.warn(error.message, hint="See all that is wrong with: regvault verify")
     return 4 if errors else 0
 
 
-def _cells(app: App, row: SnapshotRow) -> tuple[object, ...]:
+def _cells(app: App, row: SnapshotRow, *, names: bool) -> tuple[object, ...]:
+    """Return a row; `names`: an identity was given that opens names."""
     root = row.slot.root
     if root is None:
         return (row.slot.name, None, None, row.state)
     took = None if row.seconds is None else fmt.duration(row.seconds)
+    others = ["sealed to others"] if names and not root.opened else []
+    state = [row.state, *(["pinned"] if row.pinned else []), *others]
     return (
         root.name,
         app.console.time(root.started),
         took,
-        f"{row.state}, pinned" if row.pinned else row.state,
-        fmt.number(root.damage.entries if root.damage is not None else 0),
+        ", ".join(state),
+        fmt.number(root.damage.entries if root.damage is not None else 0) if root.opened else None,
         fmt.number(root.counts.repositories),
         fmt.number(root.counts.tags),
         fmt.size(root.counts.nbytes),

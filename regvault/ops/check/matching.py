@@ -129,6 +129,6 @@ def _compare_names(subject: Subject) -> None:
 
 def _note_absence(subject: Subject, vaults: Sequence[SeenVault]) -> None:
     there = {id(vault) for vault, _ in subject.chains}
-    without = [v.at.name for v in vaults if v.flaw is None and id(v) not in there]
+    without = [v.at.name for v in vaults if v.flaw is None and not v.closed and id(v) not in there]
     if without:
         subject.notes.append(f"no snapshot of it is in: {', '.join(without)}")

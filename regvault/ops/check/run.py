@@ -10,7 +10,7 @@ from regvault.ops.bounded import in_order
 from regvault.ops.check.live import look_at_registry
 from regvault.ops.check.matching import subjects
 from regvault.ops.check.report import CheckedCopy, CheckedRegistry, CheckResult
-from regvault.ops.check.vaults import SeenVault, look_at_vault
+from regvault.ops.check.vaults import CLOSED, SeenVault, look_at_vault
 from regvault.policy.rule321 import Copy, Flaw, judge
 
 if TYPE_CHECKING:
@@ -123,7 +123,10 @@ def _copies(subject: Subject, vaults: Sequence[SeenVault], now: datetime) -> lis
         unusable = subject.foreign.get(chain.id)
         found.append(_vault(vault, chain, flaws, unusable, newest, now))
     # Whether it has a snapshot of this registry is not known: that is what is wrong with it.
-    found += [_unreadable(vault) for vault in vaults if vault.flaw is not None]
+    found += [_unreadable(vault, vault.flaw) for vault in vaults if vault.flaw is not None]
+    there = {id(vault) for vault, _ in subject.chains}
+    closed = [vault for vault in vaults if vault.closed and id(vault) not in there]
+    found += [_unreadable(vault, CLOSED) for vault in closed]
     return found
 
 
@@ -175,9 +178,9 @@ def _vault(
     return CheckedCopy(facts, at.location, where, chain.lock, vault, chain)
 
 
-def _unreadable(vault: SeenVault) -> CheckedCopy:
+def _unreadable(vault: SeenVault, why: Flaw) -> CheckedCopy:
     at = vault.at
-    facts = Copy(name=at.name, declared=at.declared, unusable=vault.flaw)
+    facts = Copy(name=at.name, declared=at.declared, unusable=why)
     return CheckedCopy(facts, at.location, vault=vault)
 
 

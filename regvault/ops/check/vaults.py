@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     from regvault.vault.root import Root
     from regvault.vault.vault import Vault
 
-__all__ = ["UNKNOWN_PLACE", "SeenChain", "SeenVault", "flaw_of", "look_at_vault", "may_be_of"]
+__all__ = [
+    "CLOSED",
+    "UNKNOWN_PLACE",
+    "SeenChain",
+    "SeenVault",
+    "flaw_of",
+    "look_at_vault",
+    "may_be_of",
+]
 
 UNKNOWN_PLACE = Whereabouts("", "", "", "")
 _NO_LOCK = Lock(held=False, detail="")
@@ -84,6 +92,12 @@ class SeenVault:
     error: RegvaultError | None = None
     where: Whereabouts = UNKNOWN_PLACE
     chains: list[SeenChain] = field(default_factory=list)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is not known of which registry a chain of it is: it is sealed."""
+        newest = (chain.newest for chain in self.chains)
+        return any(root is not None and not root.opened for root in newest)
 
 
 def flaw_of(error: RegvaultError) -> Flaw:
@@ -180,6 +194,15 @@ def _state(each: SeenChain, vault: str) -> Iterable[Flaw]:
     elif not root.complete:
         message = f"the newest snapshot {root.name} is incomplete: something was unreadable"
         yield Flaw("incomplete", message, "Mend what could not be read, and take another.")
+
+
+#: What is wrong with a vault of which it is not known what it has.
+CLOSED = Flaw(
+    "sealed",
+    "sealed, and no identity that was given tells which registry its snapshots are of",
+    "Give one: --identity file:/PATH, `identity` in the configuration, or $REGVAULT_IDENTITY. "
+    "That of the host that takes snapshots will do.",
+)
 
 
 def _damaged(message: str, vault: str) -> Flaw:

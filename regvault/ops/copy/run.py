@@ -21,6 +21,7 @@ from regvault.ops.selector import registry_named
 from regvault.ops.writing import writing
 from regvault.vault import recover
 from regvault.vault.catalog import Catalog, vault_cache
+from regvault.vault.downgrade import refuse_downgrade
 from regvault.vault.fetch import fetch_document
 from regvault.vault.keyring import copy_key_records
 from regvault.vault.keys import new_run_id
@@ -75,7 +76,8 @@ def copy(
 
     Raises:
         NotFoundError: the source has no such registry.
-        RefusedError: a target is the source, or has snapshots of its own in a chain.
+        RefusedError: a target is the source, or has snapshots of its own in a chain, or is not
+            sealed as the source is, or as it is meant to be.
         LeaseHeldError: another writer of the registry is at work at a target.
     """
     for target in targets:
@@ -84,6 +86,7 @@ def copy(
                 f"{target.store.location} is the same vault as {source.store.location}",
                 hint="Make another one with: regvault init VAULT",
             )
+        refuse_downgrade(target)
         if target.sealing_key != source.sealing_key:
             raise RefusedError(
                 f"{target.store.location} and {source.store.location} are not sealed alike",

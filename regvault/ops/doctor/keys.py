@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from regvault.errors import CredentialError, VaultDamagedError
 from regvault.model.doctor import Openings, Signing
 from regvault.vault.age import AGE_MAGIC, open_sealed
+from regvault.vault.current_keys import require_current_keys
 from regvault.vault.fetch import fetch, fetch_document
 from regvault.vault.frames import decompress
 from regvault.vault.keyring import read_key_record
@@ -56,6 +57,7 @@ def try_identities(
     except CredentialError:
         return Openings(len(identities), vault=False)
     assert isinstance(seal, AgeSeal)
+    require_current_keys(keyed)
     root = max(roots, key=lambda each: each.started, default=None)
     # Of every registry: a snapshot that cannot open the newest root of a chain is refused.
     names = [_opened(r.sealed, r.name.key, identities) is not None for r in roots if r.sealed]

@@ -20,6 +20,7 @@ from regvault.policy.doctor.bucket import judge_bucket, judge_bucket_trials, jud
 from regvault.policy.doctor.check import Check, error, failed, ok, skipped
 from regvault.policy.doctor.disk import judge_above, judge_disk
 from regvault.vault.certain import MAX_SKEW_S
+from regvault.vault.downgrade import GIVEN, IF_PLAIN, SEALED_ROOT, first_sealed
 from regvault.vault.keys import (
     CATALOG,
     CONDEMNED,
@@ -241,7 +242,9 @@ class _Examination:
         if given.value is None:
             yield keys.judge_no_key("identity", given)
         elif vault.sealing_key is None:
-            yield keys.judge_not_sealed(given=len(given.value))
+            yield keys.judge_not_sealed(
+                GIVEN if given.value else SEALED_ROOT if first_sealed(roots) else "", IF_PLAIN
+            )
         elif not given.value:
             yield keys.judge_no_identity(role)
         else:

@@ -33,6 +33,7 @@ class BlobWriter:
         kept: blobs that were there and good.
         replaced: blobs that were there and wrong.
         failed: digest -> why the vault could not give it.
+        others: those of them that are whole, and sealed to others.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class BlobWriter:
         self.kept = 0
         self.replaced = 0
         self.failed: dict[str, str] = {}
+        self.others: set[str] = set()
 
     def run(self, worklist: Worklist) -> None:
         """Write all of it; errors of the target end it, damage in the vault is remembered."""
@@ -188,8 +190,11 @@ class BlobWriter:
                 continue
             self._count(place)
             return
+        sealed = self._reader.sealed_to_others(place)
         with self._lock:
-            self.failed[place.digest] = problem
+            self.failed[place.digest] = problem if sealed is None else sealed.message
+            if sealed is not None:
+                self.others.add(place.digest)
 
     def _count(self, place: Location) -> None:
         with self._lock:

@@ -128,6 +128,8 @@ class RestoreResult:
         tags_moved_back: (repository, tag, where it pointed) that do not any more.
         refused: whether a tag that was asked for by its name was left alone.
         damaged: whether the vault could not give all.
+        others: what it could not give is whole, and sealed to others than whose identities were
+            given.
     """
 
     plan: RestorePlan
@@ -142,11 +144,15 @@ class RestoreResult:
     tags_moved_back: list[tuple[str, str, str]] = field(default_factory=list)
     refused: bool = False
     damaged: bool = False
+    others: bool = False
 
     def exit_code(self) -> int:
-        """Return 0; 4 where the vault is damaged; 3 where something asked for did not come back."""
+        """Return 0; 4 where the vault is damaged; 3 where something asked for did not come back.
+
+        12 where that is only since it is sealed to others.
+        """
         if self.damaged:
-            return 4
+            return 12 if self.others else 4
         return 3 if self.plan.problem_count or self.refused else 0
 
     def to_json(self) -> dict[str, Any]:

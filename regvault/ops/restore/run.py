@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from regvault.errors import NotFoundError, StoreFullError, VaultDamagedError
+from regvault.errors import CredentialError, NotFoundError, VaultDamagedError
 from regvault.model.store import HierarchicalStore
 from regvault.oci.grammar import glob_matcher, unmatched
 from regvault.oci.manifest import InvalidManifestError
@@ -22,10 +22,12 @@ from regvault.ops.restore.select import (
     rename,
     select,
 )
+from regvault.ops.restore.space import check_space
 from regvault.ops.restore.worklist import Worklist
 from regvault.ops.selector import states_ahead
 from regvault.ops.snapshot.session import RepositoryEntry, parse_damage, parse_entry
 from regvault.vault.kept import KeptChunks
+from regvault.vault.sealing import ProvenSealedError
 from regvault.vault.tree import ChunkRef
 
 if TYPE_CHECKING:
@@ -40,9 +42,6 @@ if TYPE_CHECKING:
     from regvault.vault.vault import Vault
 
 __all__ = ["Restorer"]
-
-#: A file system takes blocks of this size for every file and directory.
-_BLOCK = 4096
 
 
 @dataclass(slots=True)
@@ -106,6 +105,8 @@ class Restorer:
         self._lock = threading.Lock()
         #: repository -> why its state cannot be read; "": a part of the list of all, or of damage.
         self._lost: dict[str, str] = {}
+        #: Keys of both that are whole, and sealed to others.
+        self._others: set[str] = set()
 
     # -- planning -------------------------------------------------------------------------------
 
@@ -143,7 +144,9 @@ class Restorer:
         renamed.check()
         self._worklist.exists(() if self.target.doubtful() else self._existing)
         plan.blobs, plan.nbytes, plan.present, plan.present_bytes = self._worklist.totals()
-        plan.add(Problem(name, "", "damaged", why) for name, why in sorted(self._lost.items()))
+        plan.add(
+            Problem(name, "", self._why(name), text) for name, text in sorted(self._lost.items())
+        )
         return plan
 
     def _check_found(self, plan: RestorePlan, tags: set[str], digests: set[str]) -> None:
@@ -153,6 +156,12 @@ class Restorer:
         if lost or (plan.repositories == 0 and (options.globs or options.tags or options.digests)):
             where = f" in repositories {', '.join(options.globs)}" if options.globs else ""
             what = ", ".join(lost) or "nothing to restore"
+            if self._lost and self._others >= set(self._lost):
+                raise CredentialError(
+                    f"{what}{where} of {self._root.name} cannot be restored:"
+                    f" {next(iter(self._lost.values()))}",
+                    hint=ProvenSealedError.HINT,
+                )
             if self._lost:
                 raise VaultDamagedError(
                     f"{what}{where} of {self._root.name} cannot be restored:"
@@ -172,7 +181,7 @@ class Restorer:
             try:
                 lines = list(tree.lines())
             except VaultDamagedError as error:
-                self._lost[""] = error.message
+                self._lose("", error)
                 lines = []
             for line in lines:
                 name, kind, subject, image, _ = parse_damage(line)
@@ -215,7 +224,7 @@ class Restorer:
             try:
                 lines = tree.leaf_lines(leaf, first)
             except VaultDamagedError as error:
-                self._lost[""] = error.message
+                self._lose("", error)
                 continue
             yield from map(parse_entry, lines)
 
@@ -229,7 +238,7 @@ class Restorer:
             try:
                 lines = list(tree.lines())
             except VaultDamagedError as error:
-                self._lost[entry.name] = error.message
+                self._lose(entry.name, error)
                 continue
             state = parse_state(lines)
             images = Images(state, self._read_manifest)
@@ -241,10 +250,21 @@ class Restorer:
                 referrers=options.referrers,
                 deny=options.deny,
                 failed=self._failed,
+                others=self._others,
                 purged=self._purged_from(state),
             )
             if selection is not None:
                 yield entry.name, selection
+
+    def _lose(self, name: str, error: VaultDamagedError) -> None:
+        """Note a repository whose state cannot be read."""
+        self._lost[name] = error.message
+        if isinstance(error, ProvenSealedError):
+            self._others.add(name)
+
+    def _why(self, what: str) -> str:
+        """Return the reason of a problem with a repository, or a digest, that cannot be read."""
+        return "sealed" if what in self._others else "damaged"
 
     def _purged_from(self, state: RepositoryState) -> set[str]:
         """Return the digests of what was purged from a repository."""
@@ -261,6 +281,8 @@ class Restorer:
         except (NotFoundError, VaultDamagedError) as error:
             with self._lock:
                 self._failed[digest] = error.message
+                if isinstance(error, ProvenSealedError):
+                    self._others.add(digest)
             raise InvalidManifestError(error.message) from error
 
     # -- executing ------------------------------------------------------------------------------
@@ -272,7 +294,7 @@ class Restorer:
             StoreFullError: the target has not the room; nothing was written.
         """
         result = RestoreResult(plan)
-        self._check_space(plan)
+        check_space(self.target, plan)
         result.damaged = bool(self._lost)
         for digest in self._worklist.locate(self._reader):
             self._failed[digest] = "no catalog line says where it lies"
@@ -293,9 +315,11 @@ class Restorer:
         result.blobs_written, result.bytes_written = writer.written, writer.written_bytes
         result.blobs_kept, result.blobs_replaced = writer.kept, writer.replaced
         self._failed |= writer.failed
+        self._others |= writer.others
+        result.others = self._others >= {*self._failed, *self._lost}
         if self._failed:
             result.damaged = True
-            plan.add(Problem("", d, "damaged", why) for d, why in sorted(self._failed.items()))
+            plan.add(Problem("", d, self._why(d), text) for d, text in sorted(self._failed.items()))
         self.target.barrier()
         self._progress.phase("Restoring links", total_items=plan.repositories)
         self._each(Restorer._links, result, again=bool(self._failed))
@@ -304,23 +328,6 @@ class Restorer:
         self._each(Restorer._tags, result, again=False)
         self.target.finish()
         return result
-
-    def _check_space(self, plan: RestorePlan) -> None:
-        space = self.target.space()
-        files = 2 * plan.blobs + 2 * plan.links
-        needed = plan.nbytes + files * _BLOCK
-        if space.free_bytes is not None and needed > space.free_bytes:
-            raise StoreFullError(
-                f"{self.target.location} has {space.free_bytes >> 20} MiB left, and the restore "
-                f"needs {-(-needed >> 20)} MiB",
-                hint="Make room, restore elsewhere, or restore some repositories with --repo.",
-            )
-        if space.free_inodes is not None and files > space.free_inodes > 0:
-            raise StoreFullError(
-                f"{self.target.location} has {space.free_inodes} inodes left, and the restore "
-                f"needs {files}",
-                hint="Restore to a file system with more inodes.",
-            )
 
     def _each(
         self,

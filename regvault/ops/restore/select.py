@@ -22,8 +22,9 @@ class Problem(NamedTuple):
         repository: in the snapshot.
         subject: digest or `:tag`.
         reason: `missing` (the snapshot never had it), `damaged` (the vault's bytes are wrong),
-            `denied`, `purged` (that, or what it needs, was removed from all snapshots),
-            `incomplete` (an image that reaches one of the others).
+            `sealed` (they are right, and no identity that was given opens them), `denied`,
+            `purged` (that, or what it needs, was removed from all snapshots), `incomplete` (an
+            image that reaches one of the others).
         detail: words for people.
     """
 
@@ -143,6 +144,7 @@ def select(
     referrers: bool = True,
     deny: Collection[str] = (),
     failed: Collection[str] = (),
+    others: Collection[str] = (),
     purged: Collection[str] = (),
 ) -> Selection | None:
     """Choose what of one repository comes back; None where nothing of it was asked for.
@@ -155,6 +157,7 @@ def select(
         referrers: with what refers to them: signatures, SBOMs.
         deny: digests never to bring back; an image that reaches one is left out as a whole.
         failed: digests whose bytes in the vault turned out to be wrong; likewise.
+        others: those of them that are sealed to others instead.
         purged: digests that were removed from all snapshots; likewise.
     """
     state = images.state
@@ -172,7 +175,7 @@ def select(
     problems: list[Problem] = []
     refused = {
         **dict.fromkeys(purged, "purged"),
-        **dict.fromkeys(failed, "damaged"),
+        **{digest: "sealed" if digest in others else "damaged" for digest in failed},
         **dict.fromkeys(deny, "denied"),
     }
     bad = _bad_manifests(repository, images, wanted, refused, problems)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from regvault.errors import CredentialError, ObjectNotFoundError, UsageError, VaultDamagedError
 from regvault.ops.snapshot.scope import is_from, place_text
 from regvault.vault.age import open_sealed
+from regvault.vault.current_keys import require_current_keys
+from regvault.vault.downgrade import refuse_downgrade
 from regvault.vault.fetch import fetch_document
 from regvault.vault.keys import REGISTRY_NAME, new_run_id
 from regvault.vault.root import RootName, parse_root
@@ -48,9 +50,13 @@ def choose_registry(vault: Vault, source: RegistrySource, name: str | None) -> C
     Raises:
         UsageError: the name given is none; or the name made is that of another registry.
         CredentialError: the vault is sealed, and what would be gone on from does not open.
+        RefusedError: it is not sealed, and is meant to be.
+        VaultDamagedError: it is not known to whom it is sealed.
     """
+    refuse_downgrade(vault)
     if vault.sealing_key is not None:
         vault.seal.name("")  # whoever cannot open names is told so now
+        require_current_keys(vault)
         _require_open_tomorrow(vault)
     registries = vault.registries()
     chosen = _choose(vault, source, name, registries)

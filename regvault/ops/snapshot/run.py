@@ -15,6 +15,7 @@ from regvault.ops.snapshot.take import Run
 from regvault.ops.writing import writing
 from regvault.vault.cache import discard_database
 from regvault.vault.catalog import vault_cache
+from regvault.vault.current_keys import require_current_keys
 from regvault.vault.keys import OBJECT_PREFIXES, new_run_id
 from regvault.vault.needs import needs_file
 
@@ -70,6 +71,7 @@ def snapshot(
     with writing(
         vault, registry, wait_s=options.wait_s, say=progress.note, renew_every_s=renew_every_s
     ) as (run, lease):
+        require_current_keys(vault)  # after the wait for other writers
 
         def take() -> SnapshotResult:
             this = Run(vault, source, options, chosen, run, progress, cache_base, bad)

@@ -12,17 +12,21 @@ from regvault.errors import (
 )
 from regvault.vault.amendments import parse_amendment
 from regvault.vault.condemned import read_list
+from regvault.vault.current_keys import hidden_generation
+from regvault.vault.downgrade import SEALED_ROOT, first_sealed
 from regvault.vault.envelope import read_document
 from regvault.vault.fetch import fetch_document
 from regvault.vault.keyring import KIND, read_key_record
 from regvault.vault.keys import (
     AMENDMENTS,
     CONDEMNED,
+    KEY_RECORDS,
     LEASES,
     PRUNE_LOCK,
     RECORDS,
     REGISTRY_NAME,
     SNAPSHOTS,
+    VAULT_JSON,
     amendment_key,
     condemned_key,
     root_key,
@@ -30,7 +34,7 @@ from regvault.vault.keys import (
 )
 from regvault.vault.parties import is_slot
 from regvault.vault.root import RootName
-from regvault.vault.sealing import AgeSeal, SealedToOthersError
+from regvault.vault.sealing import AgeSeal
 from regvault.vault.signing import UntrustedError
 from regvault.vault.stub import parse_slot
 
@@ -43,7 +47,7 @@ if TYPE_CHECKING:
     from regvault.vault.stub import Stub
     from regvault.vault.vault import Vault
 
-__all__ = ["check_chains", "check_documents"]
+__all__ = ["check_chains", "check_documents", "check_generations"]
 
 
 def check_chains(vault: Vault, registry: str, report: Report) -> list[Root]:
@@ -79,11 +83,10 @@ def check_chains(vault: Vault, registry: str, report: Report) -> list[Root]:
 def _read(vault: Vault, name: RootName, report: Report) -> tuple[Root | None, Stub | None]:
     """Return what is in a slot; a root that is sealed to others unopened, since it is proven."""
     data = fetch_document(vault.store, name.key)
-    try:
-        return parse_slot(data, name, vault.id, vault.seal)
-    except SealedToOthersError:
+    root, stub = parse_slot(data, name, vault.id, vault.seal)
+    if root is not None and not root.opened and vault.seal.opens_names:
         report.add_unopened()
-        return parse_slot(data, name, vault.id)
+    return root, stub
 
 
 def _what(error: RegvaultError) -> str:
@@ -139,6 +142,18 @@ def _check_key_record(vault: Vault, key: str, report: Report) -> None:
     seal = vault.seal
     if isinstance(seal, AgeSeal) and record.mac != record.expected_mac(seal.naming_key):
         report.add(key, "untrusted", "nobody who has the vault's key made it; it does not count")
+
+
+def check_generations(vault: Vault, roots: list[Root], report: Report) -> None:
+    """Report where a root was sealed under a later key record than is there, or under any at all.
+
+    In a vault that says that it is plain there is none.
+    """
+    if vault.sealing_key is None and (sealed := first_sealed(roots)):
+        report.add(VAULT_JSON, "damaged", f"{SEALED_ROOT}, {sealed.name}")
+    seal = vault.seal
+    if isinstance(seal, AgeSeal) and (hidden := hidden_generation(seal, roots)):
+        report.add(KEY_RECORDS, "gap", hidden)
 
 
 def _named_by(body: dict[str, Any]) -> Iterator[RootName]:

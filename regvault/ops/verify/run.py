@@ -13,7 +13,7 @@ from regvault.model.progress import NO_PROGRESS
 from regvault.ops.claim import Claim, claim
 from regvault.ops.verify.closures import check_closures
 from regvault.ops.verify.data import Sample, check_data, check_known
-from regvault.ops.verify.documents import check_chains, check_documents
+from regvault.ops.verify.documents import check_chains, check_documents, check_generations
 from regvault.ops.verify.images import name_images, name_snapshots
 from regvault.ops.verify.metadata import (
     Proven,
@@ -182,6 +182,7 @@ def _check(
         if options.quick:
             return
         check_documents(vault, report)
+        check_generations(vault, roots, report)
         walked = roots if check_segments(vault, roots, catalog, report) else []
         meta = [ref.key for ref in named_objects(roots, vault, "meta/")]
         manifests = check_meta(vault, catalog, meta, report, progress, options.threads)

@@ -20,6 +20,7 @@ __all__ = [
 
 #: Of a command that lacks a key: see docs/exit-codes.md.
 _KEYS = 12
+_REFUSED = 5
 _NAME_IT = "Name it: --identity file:/PATH, `identity` in the configuration, or $REGVAULT_IDENTITY."
 _NONE = "sealed, and no identity is given"
 _LIST = "See to whom it is sealed: regvault key list"
@@ -34,9 +35,11 @@ def judge_no_key(check: str, asked: Asked[Any]) -> Check:
 # Who can open it
 
 
-def judge_not_sealed(*, given: int) -> Check:
-    """Judge the identities of a vault that needs none."""
-    return ok("identity", "not sealed" + (": what is given opens nothing here" if given else ""))
+def judge_not_sealed(wrong: str, hint: str) -> Check:
+    """Judge a vault that needs no identity; `wrong`: why it is meant to be sealed, or ""."""
+    if wrong:
+        return error("identity", f"{wrong}: nothing is written", hint, _REFUSED)
+    return ok("identity", "not sealed")
 
 
 def judge_no_identity(role: Credentials) -> Check:
