@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from regvault.model.registry import RegistrySource, Survey
-    from regvault.ops.selector import Opened
+    from regvault.ops.opened import Opened
 
 __all__ = ["LiveSide", "OneRepository", "Side", "SnapshotSide"]
 

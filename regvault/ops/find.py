@@ -13,7 +13,7 @@ from regvault.errors import NotFoundError
 from regvault.oci.grammar import is_digest
 from regvault.ops.find_places import chains, expand, places
 from regvault.ops.find_uses import Uses, occurrence
-from regvault.ops.selector import Opened
+from regvault.ops.opened import Opened
 from regvault.vault.catalog import Catalog, vault_cache
 from regvault.vault.tree import diff as tree_diff
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from regvault.errors import NotFoundError, ObjectNotFoundError, UsageError
 from regvault.oci.grammar import is_digest
-from regvault.ops.selector import Opened, read_slots, registry_named, registry_names
+from regvault.ops.opened import Opened
+from regvault.ops.selector import read_slots, registry_named, registry_names
 from regvault.vault.keys import blob_key
 from regvault.vault.segment import Location
 

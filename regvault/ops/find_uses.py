@@ -11,7 +11,7 @@ from regvault.ops.snapshot.session import RepositoryEntry
 
 if TYPE_CHECKING:
     from regvault.ops.images import RepositoryState
-    from regvault.ops.selector import Opened
+    from regvault.ops.opened import Opened
 
 __all__ = ["Occurrence", "Uses", "occurrence"]
 

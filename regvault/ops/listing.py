@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from regvault.ops.images import RepositoryState
-    from regvault.ops.selector import Opened, Slot
+    from regvault.ops.opened import Opened
+    from regvault.ops.selector import Slot
     from regvault.ops.snapshot.session import RepositoryEntry
     from regvault.vault.vault import Vault
 

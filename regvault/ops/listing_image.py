@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from regvault.oci.manifest import Descriptor, Manifest
     from regvault.ops.images import RepositoryState
-    from regvault.ops.selector import Opened
+    from regvault.ops.opened import Opened
     from regvault.policy.references import Reference
 
 __all__ = ["ImageNode", "ImageTree", "Referrer", "show_image"]

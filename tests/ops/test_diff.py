@@ -8,8 +8,8 @@ from looking import Lab
 from regvault.errors import NotFoundError, UsageError
 from regvault.ops.diff import diff
 from regvault.ops.diff_sides import LiveSide, SnapshotSide
+from regvault.ops.opened import Opened
 from regvault.ops.sample import change_sample
-from regvault.ops.selector import Opened
 from regvault.registry.layout import blob_key, current_key
 from regvault.registry.reader import DistributionSource
 from regvault.storage.memory import MemoryStore

@@ -9,8 +9,8 @@ from looking import Lab, read_only
 from regvault.errors import NotFoundError, UsageError
 from regvault.ops.find import find_digest, find_tag
 from regvault.ops.listing_image import show_image
+from regvault.ops.opened import Opened
 from regvault.ops.sample import change_sample
-from regvault.ops.selector import Opened
 from regvault.policy.references import Reference, parse_reference, parse_wanted
 from regvault.registry.layout import current_key
 from regvault.vault.keys import root_key

@@ -9,8 +9,8 @@ from regvault.errors import NotFoundError, UsageError, VaultDamagedError
 from regvault.ops.confirm import confirm, plan_confirm
 from regvault.ops.listing import list_images, list_repositories, list_snapshots
 from regvault.ops.listing_image import show_image
+from regvault.ops.opened import Opened
 from regvault.ops.sample import change_sample
-from regvault.ops.selector import Opened
 from regvault.policy.references import Reference, parse_ls_arguments, parse_reference
 from regvault.registry.layout import current_key
 from regvault.vault.keys import root_key

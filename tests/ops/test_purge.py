@@ -18,9 +18,9 @@ from regvault.model.progress import NO_PROGRESS
 from regvault.ops.claim import claim
 from regvault.ops.copy import CopyOptions, copy
 from regvault.ops.find import find_digest
+from regvault.ops.opened import Opened
 from regvault.ops.prune import plan_prune, prune
 from regvault.ops.purge import plan_purge, purge
-from regvault.ops.selector import Opened
 from regvault.storage.delegate import Wrapper
 from regvault.storage.memory import MemoryStore
 from regvault.storage.wrappers import CountingStore

@@ -27,10 +27,10 @@ from regvault.ops.find import find_digest
 from regvault.ops.forget import forget, plan_forget, plan_forget_named
 from regvault.ops.keys import change_recipients, describe_sealing, rotate_writer
 from regvault.ops.listing import list_snapshots
+from regvault.ops.opened import Opened
 from regvault.ops.prune import plan_prune, prune
 from regvault.ops.purge import plan_purge, purge
 from regvault.ops.repair import RegistrySpare, VaultSpare, plan_repair, repair
-from regvault.ops.selector import Opened
 from regvault.ops.verify import VerifyOptions
 from regvault.ops.verify.data import Sample, check_data
 from regvault.ops.verify.report import Report

@@ -10,7 +10,7 @@ from regvault.errors import CredentialError
 from regvault.ops.find import find_digest
 from regvault.ops.keys import change_recipients
 from regvault.ops.listing import list_repositories, list_snapshots
-from regvault.ops.selector import Opened
+from regvault.ops.opened import Opened
 from regvault.vault.signing import Keys
 
 BOTH = Keys(identities=(BOB, ALICE))

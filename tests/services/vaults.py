@@ -55,7 +55,7 @@ def vault(store: ObjectStore) -> Vault:
 def tags_of(store: ObjectStore, registry: str, sequence: int) -> dict[str, str]:
     """Return `repository:tag` -> digest of a snapshot."""
     from regvault.ops.listing import list_images, list_repositories
-    from regvault.ops.selector import Opened
+    from regvault.ops.opened import Opened
     from regvault.vault.root import RootName
 
     opened = vault(store)

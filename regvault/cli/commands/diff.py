@@ -86,7 +86,7 @@ def _side(
     from regvault.assemble import open_source, open_vault, threads_for
     from regvault.model.location import Role
     from regvault.ops.diff_sides import LiveSide, SnapshotSide
-    from regvault.ops.selector import Opened
+    from regvault.ops.opened import Opened
     from regvault.policy.selectors import is_selector
 
     if not is_selector(text):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from regvault.cli.app import App
     from regvault.ops.listing import ImageRow
     from regvault.ops.listing_image import ImageNode, ImageTree
-    from regvault.ops.selector import Opened
+    from regvault.ops.opened import Opened
 
 _SHORT = 12
 
@@ -62,7 +62,7 @@ def ls(
     from regvault.assemble import open_vault
     from regvault.ops.listing import list_images, list_repositories
     from regvault.ops.listing_image import show_image
-    from regvault.ops.selector import Opened
+    from regvault.ops.opened import Opened
     from regvault.policy.references import parse_ls_arguments
 
     selector, reference = parse_ls_arguments(arguments)

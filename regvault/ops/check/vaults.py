@@ -11,7 +11,8 @@ from regvault.errors import ObjectNotFoundError, RegvaultError, StoreError, Vaul
 from regvault.model.whereabouts import Lock, Whereabouts
 from regvault.ops.chains import read_chain
 from regvault.ops.check.verified import Verified, read_verified
-from regvault.ops.selector import Opened, registry_names
+from regvault.ops.opened import Opened
+from regvault.ops.selector import registry_names
 from regvault.policy.rule321 import Flaw
 from regvault.vault.records import read_records
 

@@ -12,6 +12,7 @@ from regvault.oci.grammar import glob_matcher, unmatched
 from regvault.oci.manifest import InvalidManifestError
 from regvault.ops.bounded import in_order
 from regvault.ops.images import Images, parse_state
+from regvault.ops.opened import states_ahead
 from regvault.ops.restore.blobs import BlobWriter
 from regvault.ops.restore.result import RestoreOptions, RestorePlan, RestoreResult
 from regvault.ops.restore.select import (
@@ -24,7 +25,6 @@ from regvault.ops.restore.select import (
 )
 from regvault.ops.restore.space import check_space
 from regvault.ops.restore.worklist import Worklist
-from regvault.ops.selector import states_ahead
 from regvault.ops.snapshot.session import RepositoryEntry, parse_damage, parse_entry
 from regvault.vault.kept import KeptChunks
 from regvault.vault.sealing import ProvenSealedError

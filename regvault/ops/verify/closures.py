@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from regvault.errors import VaultDamagedError
 from regvault.model.state import checked_line
-from regvault.ops.selector import states_ahead
+from regvault.ops.opened import states_ahead
 from regvault.ops.snapshot.session import parse_damage, parse_entry
 from regvault.ops.verify.metadata import DERIVED
 from regvault.vault.blobs import is_raw
