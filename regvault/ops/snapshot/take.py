@@ -11,6 +11,7 @@ from regvault.errors import RegvaultError
 from regvault.model.store import HierarchicalStore
 from regvault.ops.snapshot.capture import Captured, Capturer
 from regvault.ops.snapshot.commit import commit_root, write_object_list
+from regvault.ops.snapshot.damage import SourceDamage
 from regvault.ops.snapshot.foresee import Foreseen
 from regvault.ops.snapshot.plan import make_plan, work
 from regvault.ops.snapshot.result import SnapshotOptions, SnapshotResult
@@ -24,12 +25,10 @@ from regvault.ops.snapshot.scope import (
 from regvault.ops.snapshot.session import (
     RepositoryEntry,
     Session,
-    damage_line,
 )
 from regvault.ops.snapshot.state import still_there
 from regvault.ops.snapshot.storer import BlobStorer
 from regvault.ops.snapshot.tally import Tally
-from regvault.policy.damage import Rank, rank
 from regvault.policy.shrink import shrunk
 from regvault.vault.envelope import to_time
 from regvault.vault.needs import NeedIndex
@@ -37,7 +36,7 @@ from regvault.vault.root import Counts, Root
 from regvault.vault.tree import TreeBuilder
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Iterator
 
     from regvault.model.progress import Progress
     from regvault.model.registry import RegistrySource
@@ -53,8 +52,6 @@ __all__ = ["Run"]
 #: A pack of which the registry needs less than this share is not reused: what is needed of it is
 #: stored again, and the pack goes with the last snapshot that needs it.
 SPARSE_SHARE = 0.25
-_FINDINGS_KEPT = 1000
-
 
 #: A temporary file that was not written to for so long is of a run that was killed.
 _LEFT_AFTER_S = 86_400.0
@@ -104,7 +101,7 @@ class Run:
         self.result = SnapshotResult(chosen.title, fail_on=options.fail_on)
         self._say_where_it_was()
         self.windows: dict[str, list[str]] = {}
-        self.damage: list[bytes] = []
+        self.damage = SourceDamage(self.result, self.session.next_sequence())
         self._foreseen: Foreseen | None = None
 
     def _say_where_it_was(self) -> None:
@@ -126,7 +123,7 @@ class Run:
                 self._read_all(plan, None)
             else:
                 self.result.inherited = plan.unchanged
-                self._inherit_damage(plan)
+                self.damage.inherit(plan)
             self.result.would_hold = self._foreseen.hold(plan.removed)
             self.result.lost = sorted(plan.lost)
             self.result.vault_damaged = self.session.damaged
@@ -172,14 +169,11 @@ class Run:
 
     # -- nothing changed ------------------------------------------------------------------------
 
-    def _inherit_damage(self, plan: Plan) -> None:
-        self.result.ranks[Rank.KNOWN] += len(plan.damage)
-
     def _commit_unchanged(self, plan: Plan, lease: Lease) -> None:
         previous = self.session.previous
         assert previous is not None
         self.result.inherited = plan.unchanged
-        self._inherit_damage(plan)
+        self.damage.inherit(plan)
         root = self._root(
             repositories=previous.repositories,
             objects=previous.objects,
@@ -299,13 +293,13 @@ class Run:
         if captured is None:
             assert entry is not None
             result.inherited += 1
-            self._keep_damage(entry.name, plan)
+            self.damage.keep(entry.name, plan)
             if not dry:
                 tally.keep_state(entry.state)
             return entry
         self.progress.advance(1)
         result.read += 1
-        self._find(captured, plan)
+        self.damage.find(captured, plan)
         if captured.window:
             self.windows[captured.name] = list(captured.window)
         lines = captured.lines
@@ -320,29 +314,6 @@ class Run:
         before = entry.state if entry is not None else None
         state = tally.new_state(lines, before)
         return RepositoryEntry(captured.name, state, captured.fingerprint)
-
-    def _find(self, captured: Captured, plan: Plan) -> None:
-        """Rank the findings of one repository, and keep its damage for the root."""
-        sequence = self.session.next_sequence()
-        lines: set[bytes] = set()
-        for finding in captured.findings:
-            ranked = rank(finding, plan.damage)
-            self.result.ranks[ranked] += 1
-            if len(self.result.findings) < _FINDINGS_KEPT:
-                self.result.findings.append((ranked, finding))
-            if ranked is not Rank.NOTICE:
-                key = (finding.repository, str(finding.kind), finding.subject, finding.image)
-                lines.add(damage_line(*key, plan.damage.get(key, sequence)))
-        self.damage += lines
-        if captured.unreadable:
-            self._keep_damage(captured.name, plan, but=lines)
-
-    def _keep_damage(self, name: str, plan: Plan, but: Container[bytes] = ()) -> None:
-        for key, since in plan.damage.items():
-            line = damage_line(*key, since)
-            if key[0] == name and line not in but:
-                self.damage.append(line)
-                self.result.ranks[Rank.KNOWN] += 1
 
     # -- ending ---------------------------------------------------------------------------------
 
@@ -365,13 +336,8 @@ class Run:
             if previous.damage is not None:
                 old_damage = vault.tree("damage", previous.damage, objects)
         tally.swap_tree(old_list, repositories[1])
-        damage = None
         chunks: list[ObjectRef] = []
-        if self.damage:
-            builder = TreeBuilder("damage", session.writer.tree_putter(chunks.append))
-            for line in sorted(self.damage):
-                builder.add(line)
-            damage = builder.finish()
+        damage = self.damage.store(session.writer.tree_putter(chunks.append))
         tally.swap_tree(old_damage, chunks)
         if unplaced := needs.unplaced():
             raise RegvaultError(f"a bug: needed blobs lie nowhere: {unplaced}")
