@@ -20,6 +20,7 @@ from regvault.ops.forget import forget, plan_forget_named
 from regvault.ops.keys import rotate_writer
 from regvault.ops.prune import plan_prune, prune
 from regvault.ops.purge import plan_purge, purge
+from regvault.ops.repair.past import recover_documents
 from regvault.storage.local import LocalStore
 from regvault.storage.memory import MemoryStore
 from regvault.vault.age import Identity
@@ -228,3 +229,15 @@ def test_a_host_that_is_a_recipient_is_listed_as_one(base):
     call(init, "./vault", "--recipient", HOST.public, "--identity", "file:host.txt")
     _, said = call(list_, "--vault", "./vault")
     assert f"{HOST.public}  takes snapshots; and is a recipient too" in said
+
+
+def test_what_was_signed_since_is_not_taken_for_overwritten(made):
+    """A repair from the past brings back what says something else, and no old signatures."""
+    past = MemoryStore("past", clock_ns=made.store.clock_ns)
+    for key, data in tree(made.store).items():
+        past.put(key, data)
+    run(made)
+    vault = as_owner(made)
+    recovered = recover_documents(made.store, past, vault.id)
+    assert recovered.lost == set()
+    assert recovered.unconfirmed == []

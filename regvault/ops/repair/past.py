@@ -222,7 +222,7 @@ class _Said(NamedTuple):
         kind: type of the document; `unknown`, of a newer regvault; `segment`; "" for what this
             regvault does not know.
         of: of a root, or the stub of one, the SHA-256 of the root's body; of what is created once,
-            that of its bytes; "" of what is overwritten by right.
+            one of what it says, whoever has signed it since; "" of what is overwritten by right.
     """
 
     kind: str
@@ -248,7 +248,7 @@ def _said(store: ObjectStore, key: str, vault: str) -> _Said | None:
     try:
         if key.startswith(CONDEMNED):
             keys = read_list(store, key, sequence_of(key) or 0, vault)
-            return _Said("void") if keys is None else _Said("condemned", sha256_of(store, key))
+            return _Said("void") if keys is None else _Said("condemned", _digest("\n".join(keys)))
         if key.startswith(CATALOG):
             name = parse_segment_key(key)
             right = name is not None and sha256_of(store, key) == name.sha256
@@ -257,13 +257,19 @@ def _said(store: ObjectStore, key: str, vault: str) -> _Said | None:
         if key.startswith(SNAPSHOTS):
             return _in_slot(data, key, vault)
         types = _types(key)
-        kind = read_document(data, key, types=types, vault=vault).body["type"] if types else ""
+        if not types:
+            return _Said("")
+        document = read_document(data, key, types=types, vault=vault)
     except UnknownFormatError:
         return _Said("unknown")
     except (VaultDamagedError, ObjectNotFoundError):
         return None
-    swapped = kind in ("", "void", "lease", "lock")
-    return _Said(kind, "" if swapped else hashlib.sha256(data).hexdigest())
+    kind = document.body["type"]
+    return _Said(kind, "" if kind in ("void", "lease", "lock") else document.sha256)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _in_slot(data: bytes, key: str, vault: str) -> _Said | None:
