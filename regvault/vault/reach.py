@@ -1,6 +1,7 @@
 """What is needed: every key that some object list names, told in order, each chunk read once.
 
-Hundreds of snapshots share nearly all chunks of their object lists. So a chunk is read once,
+Hundreds of snapshots share nearly all chunks of their object lists. So a chunk is read once
+(twice in a vault that has amendments: first to know which of them somebody needs),
 with the number of lists that have it, and a key is needed if it is more often there than taken
 away: `<key> ...` of a base counts one, `<key> -` of a delta against it takes one, `<key> +` of a
 delta counts one.
@@ -32,7 +33,8 @@ def needed_keys(lists: Iterable[ObjectList], amendments: Amendments) -> Iterator
 
     These are: what a list names, before amendments, and its own chunks; less what the vault's
     amendments replaced or purged, and what a copied root's own amendment replaced for that root;
-    and what they put in its place.
+    and what they put in the place of what is named. (What was put in the place of a key that no
+    list names any more is needed by nobody.)
 
     Args:
         lists: of all snapshots that count. Read when the first key is asked for.
@@ -43,8 +45,7 @@ def needed_keys(lists: Iterable[ObjectList], amendments: Amendments) -> Iterator
     """
     bases: _Leaves = _Leaves()
     deltas: _Leaves = _Leaves()
-    brought = {ref.key for ref in (followed(amendments, key) for key in amendments) if ref}
-    own = set(brought)
+    own: set[str] = set()
     elsewhere: list[str] = []
     for each in lists:
         bases.add(each.base)
@@ -53,16 +54,25 @@ def needed_keys(lists: Iterable[ObjectList], amendments: Amendments) -> Iterator
         own.update(_checked(chunk.key) for chunk in each.own_chunks())
         own.update(_checked(key) for key in each.brought_keys(but=amendments))
         elsewhere += each.replaced_lines(but=amendments)
-    rows = heapq.merge(
-        bases.rows(delta=False),
-        deltas.rows(delta=True),
-        ((key, 1) for key in sorted(own)),
-        ((key, -1) for key in sorted(elsewhere)),
+
+    def named() -> Iterator[str]:
+        rows = heapq.merge(
+            bases.rows(delta=False),
+            deltas.rows(delta=True),
+            ((key, 1) for key in sorted(own)),
+            ((key, -1) for key in sorted(elsewhere)),
+        )
+        for key, group in groupby(rows, key=itemgetter(0)):
+            if sum(count for _, count in group) > 0:
+                yield key
+
+    moved = (
+        [followed(amendments, key) for key in named() if key in amendments] if amendments else []
     )
+    brought = {ref.key for ref in moved if ref is not None}
+    own |= brought
     replaced = amendments.keys() - brought
-    for key, group in groupby(rows, key=itemgetter(0)):
-        if sum(count for _, count in group) > 0 and key not in replaced:
-            yield key
+    yield from (key for key in named() if key not in replaced)
 
 
 def _checked(key: str) -> str:
@@ -88,13 +98,14 @@ class _Leaves:
     def rows(self, *, delta: bool) -> Iterator[tuple[str, int]]:
         """Yield (key, how often it counts), in byte order of the keys."""
         open_rows: list[tuple[str, int, int, Iterator[tuple[str, int]]]] = []
-        waiting = sorted(self._found)
+        found = dict(self._found)
+        waiting = sorted(found)
         waiting.reverse()
         number = 0
         while waiting or open_rows:
             while waiting and (not open_rows or _key(waiting[-1][0]) <= open_rows[0][0]):
                 leaf = waiting.pop()
-                tree, ref = self._found.pop(leaf)
+                tree, ref = found.pop(leaf)
                 lines = tree.leaf_lines(ref, leaf[0])
                 rows = _weighed(lines, self._count[leaf], delta=delta)
                 number += 1

@@ -60,8 +60,8 @@ MUTANTS = [
     Mutant(
         "prune-amended",
         "vault/reach.py",
-        "own = set(brought)",
-        "own: set[str] = set()",
+        "    own |= brought\n",
+        "",
         "What took the place of an amended key is needed.",
         ("ops/test_purge.py::test_what_took_the_place_of_old_objects_outlives_a_prune",),
     ),

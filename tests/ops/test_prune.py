@@ -27,6 +27,7 @@ from regvault.storage.wrappers import CountingStore, FaultyStore
 from regvault.vault.condemned import read_condemned
 from regvault.vault.keys import PRUNE_LOCK, condemned_key, new_run_id, parse_segment_key
 from regvault.vault.lease import Lease
+from regvault.vault.objectlist import ObjectRef
 from regvault.vault.parties import end, read_held, void_document
 from regvault.vault.prune_lock import PruneLock
 from regvault.vault.reach import needed_keys
@@ -123,6 +124,17 @@ def test_what_is_left_is_what_snapshots_need(made):
     need = {ref.key for ref in objects} | {chunk.key for chunk in objects.own_chunks()}
     prefixes = ("blobs/", "packs/", "meta/", "trees/")
     assert {key for key in made.keys("") if key.startswith(prefixes)} == need
+
+
+def test_what_took_the_place_of_what_nobody_names_is_needed_by_nobody(made):
+    """Else what is long forgotten stays for ever, and counts as lost where somebody destroys it."""
+    days(made, 3)
+    lists = [made.vault().object_list(root) for root in made.roots()]
+    need = list(needed_keys(lists, {}))
+    key = next(key for key in need if key.startswith("packs/"))
+    first, second, other = (ObjectRef(f"packs/{n * 64}.tar", 1, n * 64) for n in "abc")
+    amendments = {key: first, first.key: second, "packs/unheard-of.tar": other}
+    assert list(needed_keys(lists, amendments)) == sorted({*need, second.key} - {key})
 
 
 def test_needed_keys_are_those_of_all_lists(made):
