@@ -105,3 +105,10 @@ def test_a_lock_that_ends_before_anybody_notices_is_no_secret(monkeypatch, span,
 )
 def test_how_a_vault_is_locked_is_said_as_it_is_typed(seconds, text):
     assert str(LockPolicy("compliance", seconds)) == f"compliance for {text}"
+
+
+def test_an_identity_without_a_recipient_makes_no_sealed_vault_and_that_is_said(monkeypatch):
+    """Else the first snapshot says it, when somebody relies on the vault already."""
+    assert "not sealed" not in run("./without")
+    monkeypatch.setenv("REGVAULT_IDENTITY", identity("host.txt", HOST))
+    assert "the vault is not sealed: snapshots with it are refused" in run("./plain")

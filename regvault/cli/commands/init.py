@@ -146,6 +146,12 @@ def init(
         )
     if sealing is not None and recipients:
         _say_sealing(app, sealing, keys)
+    if sealing is None and keys.identities:
+        app.console.warn(
+            "an identity is given, and the vault is not sealed: snapshots with it are refused",
+            hint="For a sealed vault remove this one, and name who may restore: --recipient "
+            "age1...; for a plain one leave --identity, or $REGVAULT_IDENTITY, away.",
+        )
     app.console.note(f"Next: regvault snapshot SOURCE --vault {place.location}")
 
 
