@@ -6,7 +6,7 @@ resets before, amid and after a request; bodies cut off. (A PUT on a condition t
 answer was lost, is answered with 412 when botocore repeats it.)
 
 Where a fault passes, all requests of a verb have it once, each before its repetition. Thinned in
-two respects: of what lasts, the first request that fails is every 24th; and every eighth request
+two respects: of what lasts, the first request that fails is every 36th; and every 16th request
 alone meets silence, which takes time. WHOLE=1 tries all.
 """
 
@@ -153,7 +153,7 @@ class EachOnce:
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
         self._owed: set[tuple[str, ...]] = set()  # to be answered when they are repeated
-        self._step = 8 if kind.fault.how == "stall" and not WHOLE else 1
+        self._step = 16 if kind.fault.how == "stall" and not WHOLE else 1
         self.seen = 0
 
     def __call__(self, request: Request) -> Fault | None:
@@ -211,7 +211,7 @@ def test_what_lasts_ends_a_verb_and_loses_nothing(server, name, kind):
     assert code == 0
     total = counted(server, KINDS[kind])
     failed = 0
-    for at in range(1, total + 1, EVERY if WHOLE else 24 * EVERY):
+    for at in range(1, total + 1, EVERY if WHOLE else 36 * EVERY):
         where = (name, kind, at)
         scene, code = run(stores, name, lasting(KINDS[kind], at))
         assert code in {0, 6}, where
@@ -239,7 +239,7 @@ def test_a_restore_from_and_to_s3(server, kind):
     assert restored(EachOnce(KINDS[kind]), target) == 0
     assert tree(target) == whole
     total = counted(server, KINDS[kind])
-    for at in range(1, total // 2, EVERY if WHOLE else 24 * EVERY) if kind in LASTING else ():
+    for at in range(1, total // 2, EVERY if WHOLE else 36 * EVERY) if kind in LASTING else ():
         target = MemoryStore("target")
         code = restored(lasting(KINDS[kind], at), target)
         target = clone(target)
@@ -278,7 +278,7 @@ def test_a_snapshot_of_a_registry_on_s3(server, kind):
     assert all(now[key] == data for key, data in wanted.items())
     total = counted(server, KINDS[kind])
     incomplete = 0
-    steps = range(1, total + 1, EVERY if WHOLE else 6 * EVERY) if kind == "503" else ()
+    steps = range(1, total + 1, EVERY if WHOLE else 12 * EVERY) if kind == "503" else ()
     for at in steps:
         scene, code = taken(lasting(KINDS[kind], at))
         root = scene.root()
