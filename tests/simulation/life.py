@@ -207,9 +207,11 @@ class Life(Vaults):
             self._keep_locked(place)
 
     def _let_go(self, result: Any) -> None:
-        """See that what was condemned is gone."""
+        """See that what was condemned is gone, but for what a copier that died still claims."""
         assert not result.locked, (self.seed, self.day, result.locked[:5])
-        assert result.exit_code() == 0, (self.seed, self.day, result.to_json())
+        codes = {0, 3} if result.claimed else {0}
+        assert result.exit_code() in codes, (self.seed, self.day, result.to_json())
+        self.counts["claimed, to be tried again"] += len(result.claimed)
 
     def _pin(self) -> None:
         """Pin a snapshot in both vaults: pins are not copied."""
