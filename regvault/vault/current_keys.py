@@ -17,12 +17,17 @@ if TYPE_CHECKING:
     from regvault.vault.root import Root
     from regvault.vault.vault import Vault
 
-__all__ = ["hidden_generation", "newest_roots", "require_current_keys"]
+__all__ = ["hidden_generation", "newest_root", "newest_roots", "require_current_keys"]
+
+
+def newest_root(vault: Vault, registry: str) -> Root | None:
+    """Return the newest root of a registry that can be read, or None."""
+    return next(vault.roots(registry, damaged=_ignore), None)
 
 
 def newest_roots(vault: Vault) -> list[Root]:
     """Return the newest root of each registry that can be read."""
-    found = (next(vault.roots(name, damaged=_ignore), None) for name in vault.registries())
+    found = (newest_root(vault, registry) for registry in vault.registries())
     return [root for root in found if root is not None]
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from regvault.errors import VaultDamagedError
 from regvault.oci.grammar import parse_number
 from regvault.vault.age import OVERHEAD
+from regvault.vault.fetch import sha256_of
 from regvault.vault.fields import sha256
 from regvault.vault.frames import compress, decompress
 from regvault.vault.keys import blob_key, check_key, is_name, segment_key
@@ -297,11 +298,7 @@ class Segment:
                 pass
             return
         self.table()
-        hasher = hashlib.sha256()
-        with self._store.open(self.name.key) as reader:
-            while data := reader.read(1 << 20):
-                hasher.update(data)
-        self._check(hasher.hexdigest())
+        self._check(sha256_of(self._store, self.name.key))
 
     def _check(self, sha256: str) -> None:
         if sha256 != self.name.sha256:

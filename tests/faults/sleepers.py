@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+import pytest
+from asleep import Process
 from suspended import CODES, DAY, HOUR, NAME, Trial
 from world import tree
 
 from regvault.storage.local import LocalStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 MINUTE = 60
 WHOLE = bool(os.environ.get("WHOLE"))
@@ -25,6 +27,18 @@ if WHOLE:
     JUMPS += (-6 * MINUTE, 8 * DAY)
 #: Which vault of the template a command works in.
 VAULTS = {"copy": "copy", "restore": "unforgotten", "verify": "unforgotten"}
+
+
+@pytest.fixture(autouse=True)
+def small_parts() -> None:
+    """Nothing is small, and nothing stands still: these are processes of their own."""
+
+
+@pytest.fixture(autouse=True)
+def nobody_left() -> Iterator[None]:
+    """No process is left behind. (A module has this and `small_parts` by importing them.)"""
+    yield
+    Process.kill_all()
 
 
 def places(count: int, nap: str, share: int, naps: Iterable[str] = NAPS) -> list[int]:

@@ -6,30 +6,13 @@ at work; then a clock jumps. (On S3: `test_suspended_s3.py`.)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
-from asleep import Process
 from figures import tried
-from sleepers import JUMPS, MINUTE, wrong_client, wrong_pruner
+from sleepers import JUMPS, MINUTE, nobody_left, small_parts, wrong_client, wrong_pruner  # noqa: F401 (fixtures)
 from suspended import DAY, HOUR, NAME, Trial
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 #: Shares of its operations after which a process is stopped.
 STOPS = (0.4, 0.8)
-
-
-@pytest.fixture(autouse=True)
-def small_parts() -> None:
-    """Nothing is small, and nothing stands still: these are processes of their own."""
-
-
-@pytest.fixture(autouse=True)
-def nobody_left() -> Iterator[None]:
-    yield
-    Process.kill_all()
 
 
 def stops(trial: Trial, words: tuple[object, ...]) -> list[int]:

@@ -7,37 +7,22 @@ prune, snapshot and forget meanwhile, and SIGCONT wakes it. (On S3: `test_suspen
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING
 
 import pytest
-from asleep import Process
 from figures import tried
-from sleepers import (
+from sleepers import (  # noqa: F401 (fixtures)
     NAPS,
     READS,
     VAULTS,
     WHOLE,
+    nobody_left,
     places,
     sleeping_prune,
     sleeping_reader,
     sleeping_writer,
+    small_parts,
 )
 from suspended import Trial
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture(autouse=True)
-def small_parts() -> None:
-    """Nothing is small, and nothing stands still: these are processes of their own."""
-
-
-@pytest.fixture(autouse=True)
-def nobody_left() -> Iterator[None]:
-    yield
-    Process.kill_all()
-
 
 #: So many operations of each are tried by default.
 SHARE = 2

@@ -12,42 +12,32 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from asleep import Process
 from buckets import OnS3
 from figures import tried
-from sleepers import (
+from sleepers import (  # noqa: F401 (fixtures)
     JUMPS,
     NAPS,
     READS,
     VAULTS,
     WHOLE,
+    nobody_left,
     places,
     sleeping_prune,
     sleeping_reader,
     sleeping_writer,
+    small_parts,
     wrong_client,
     wrong_pruner,
 )
 from suspended import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 #: What is always tried: the request that makes a root.
 COMMIT = ("PUT", "/snapshots/prod")
 #: So many requests of each are tried for each nap by default.
 SHARE = 1
-
-
-@pytest.fixture(autouse=True)
-def small_parts() -> None:
-    """Nothing is small, and nothing stands still: these are processes of their own."""
-
-
-@pytest.fixture(autouse=True)
-def nobody_left() -> Iterator[None]:
-    yield
-    Process.kill_all()
 
 
 def trial(root: Path, verb: str) -> Trial:

@@ -10,6 +10,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 
 import pytest
+from sealed_world import opened, verified
 from world import World, blob_key, digest_of, flip, noise, tree
 
 from regvault.errors import (
@@ -82,22 +83,10 @@ def made() -> World:
     return world
 
 
-def opened(made: World, keys: Keys) -> Vault:
-    return Vault(made.store, keys)
-
-
 def restored(made: World, sequence: int | None = None, keys: Keys = AS_ALICE) -> dict[str, bytes]:
     made.trust, before = keys, made.trust
     try:
         return made.restored(sequence)
-    finally:
-        made.trust = before
-
-
-def verified(made: World, keys: Keys, depth: str = "data"):
-    made.trust, before = keys, made.trust
-    try:
-        return made.verify(depth)
     finally:
         made.trust = before
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from regvault.errors import CredentialError, ObjectNotFoundError, UsageError, VaultDamagedError
 from regvault.ops.snapshot.scope import is_from, place_text
 from regvault.vault.age import open_sealed
-from regvault.vault.current_keys import require_current_keys
+from regvault.vault.current_keys import newest_root, require_current_keys
 from regvault.vault.downgrade import refuse_downgrade
 from regvault.vault.fetch import fetch_document
 from regvault.vault.keys import REGISTRY_NAME, new_run_id
@@ -77,13 +77,13 @@ def _choose(
             )
         return _named(vault, name, registries)
     for registry in registries:
-        newest = next(vault.roots(registry, damaged=_ignore), None)
+        newest = newest_root(vault, registry)
         if newest is not None and is_from(newest, source):
             return Chosen(registry, vault.title(registry), known=True)
     made = re.sub(r"[^a-z0-9]+", "-", source.location.partition(":")[2].lower()).strip("-")
     made = made[-64:].strip("-") or "registry"
     found = _named(vault, made, registries)
-    newest = next(vault.roots(found.registry, damaged=_ignore), None) if found.known else None
+    newest = newest_root(vault, found.registry) if found.known else None
     if newest is not None:
         raise UsageError(
             f"the vault has a registry {made} already, of {place_text(newest.source)}",
@@ -140,7 +140,3 @@ def _require_open(vault: Vault, registries: list[str]) -> None:
             if closed:
                 raise CredentialError(f"no identity that was given opens {name.key}", hint=_ROTATED)
             break
-
-
-def _ignore(_error: VaultDamagedError) -> None:
-    """Pass over a damaged root: who reads its chain says so."""
