@@ -1,0 +1,6 @@
+"""What registries, proxies and detectors say, turned into events.
+
+A module for each kind. Log formats have `parse(line) -> Event | None`: None is "not mine"; what
+comes over HTTP has `parse(body) -> list[Event]`. All input is hostile: nothing here raises on any
+text, loops for long, or trusts a size.
+"""
