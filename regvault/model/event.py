@@ -62,6 +62,7 @@ UNPARSED: Final = "unparsed"
 
 ALWAYS: Final = (
     "seq",
+    "spool",
     "received",
     "id",
     "time",
