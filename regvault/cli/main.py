@@ -114,6 +114,10 @@ COMMANDS: dict[str, LazyCommand] = {
         "regvault.cli.commands.key:key",
         "Keys that sign a vault's snapshots, and keys that a sealed vault is opened with.",
     ),
+    "audit": LazyCommand(
+        "regvault.cli.commands.audit:audit",
+        "Take events and logs of registries, stream them to Kafka, keep them, and ask them.",
+    ),
     "demo": LazyCommand(
         "regvault.cli.commands.demo:demo",
         "Show what regvault does, on a throw-away registry with real images.",

@@ -53,6 +53,11 @@ class Cursor:
         write_whole(self._path, encode(data), previous=self._path + _PREVIOUS)
         self.next = to
 
+    def register(self) -> None:
+        """Keep what this consumer has not taken, from now on."""
+        if not os.path.lexists(self._path):
+            self.advance(self.next)
+
     def remove(self) -> None:
         """Forget the consumer: what it has not taken is not kept for it any more."""
         for path in (self._path, self._path + _PREVIOUS):

@@ -1,0 +1,105 @@
+"""Events as they are in Kafka: CloudEvents in structured mode, whose `data` is the flat event.
+
+Source: the CloudEvents specification 1.0.2, its JSON format and its Kafka protocol binding; the
+extensions `partitionkey` and `sequence`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from regvault.model.event import DATA_SCHEMA
+from regvault.model.stream import Message
+
+__all__ = ["CONTENT_TYPE", "Unwrapped", "message_of", "unwrap"]
+
+CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"
+
+_HEADERS = (("content-type", CONTENT_TYPE.encode()),)
+_DATA = b',"data":'
+
+
+def message_of(data: bytes) -> Message:
+    """Return the record of an event.
+
+    Args:
+        data: the JSON of the event, with its number, as a spool has it.
+    """
+    import orjson
+
+    event = orjson.loads(data)
+    return Message(key_of(event), wrap(data, event), timestamp_ms(event["received"]), _HEADERS)
+
+
+def key_of(event: dict[str, Any]) -> bytes | None:
+    """Return the key of an event: its repository, so that events of one stay in order."""
+    repository = event["repository"]
+    return None if repository is None else repository.encode()
+
+
+def wrap(data: bytes, event: dict[str, Any]) -> bytes:
+    """Return the CloudEvent of an event.
+
+    Args:
+        data: the JSON of the event.
+        event: the same.
+    """
+    import orjson
+
+    head: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": event["id"],
+        "source": f"/regvault/spools/{event['spool']}",
+        "type": f"regvault.audit.{event['action']}",
+        "time": event["time"],
+        "datacontenttype": "application/json",
+        "dataschema": DATA_SCHEMA,
+        "sequence": str(event["seq"]),
+    }
+    if event["repository"] is not None:
+        head["subject"] = head["partitionkey"] = event["repository"]
+    return orjson.dumps(head)[:-1] + _DATA + data + b"}"
+
+
+class Unwrapped(NamedTuple):
+    """What the value of a record holds.
+
+    Attributes:
+        data: the JSON of the flat event, as the spool had it.
+        exact: `wrap` of it gives the value again, byte for byte.
+    """
+
+    data: bytes
+    exact: bool
+
+
+def unwrap(value: bytes) -> Unwrapped:
+    """Return the event in the value of a record, from whoever sent it.
+
+    Raises:
+        ValueError: it is no CloudEvent of an event of this schema.
+    """
+    import orjson
+
+    at = value.find(_DATA)
+    data = value[at + len(_DATA) : -1]
+    try:
+        event = orjson.loads(data)
+        if wrap(data, event) == value:
+            return Unwrapped(data, exact=True)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    document = orjson.loads(value)
+    if not isinstance(document, dict) or document.get("dataschema") != DATA_SCHEMA:
+        raise ValueError("it is no event of this schema")
+    event = document.get("data")
+    if not isinstance(event, dict):
+        raise ValueError("it has no event")  # noqa: TRY004 (whatever came over the wire)
+    return Unwrapped(orjson.dumps(event), exact=False)
+
+
+def timestamp_ms(text: str) -> int:
+    """Return the milliseconds since the epoch of a time as events have it."""
+    from datetime import datetime
+
+    return int(datetime.fromisoformat(text).timestamp() * 1000)

@@ -1,0 +1,106 @@
+"""What comes in over HTTP, told apart by its content, as the bodies that a spool takes.
+
+Nothing that an authenticated sender sends is refused for what it says: what is no event becomes one
+of action `unparsed`, with the reason. A registry would send it again for ever, and all that is
+behind it would wait.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+from regvault.audit.formats import cloudevents, distribution, fields, harbor
+from regvault.model.event import UNPARSED, Event, new_event
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["bodies_of", "body_of", "events_of", "unparsed"]
+
+_MOST_OF_A_BATCH = 10_000
+
+
+def bodies_of(body: bytes, headers: Mapping[str, str], now: str) -> list[bytes]:
+    """Return the events that the body of a request holds, each as a spool takes it.
+
+    Args:
+        body: of the request.
+        headers: of the request, names in lower case.
+        now: the time, as events have it.
+    """
+    return [body_of(event) for event in events_of(body, headers, now)]
+
+
+def body_of(event: Event) -> bytes:
+    """Return the JSON of an event that has an id."""
+    import orjson
+
+    return orjson.dumps(event)
+
+
+def events_of(body: bytes, headers: Mapping[str, str], now: str) -> list[Event]:
+    """Return the events that the body of a request holds: at least one."""
+    import orjson
+
+    try:
+        document = orjson.loads(body)
+        if "ce-specversion" in headers:
+            document = cloudevents.from_headers(headers, document)
+            raw = orjson.dumps(document).decode()
+        else:
+            raw = body.decode()
+        found = _events(document, raw, now)
+        if not found:
+            raise fields.NoEventError("it holds no event")
+    except (ValueError, RecursionError) as error:
+        return [unparsed(body, str(error), now)]
+    return found
+
+
+def _events(document: Any, raw: str, now: str) -> list[Event]:
+    import orjson
+
+    if isinstance(document, list):
+        if len(document) > _MOST_OF_A_BATCH:
+            raise fields.NoEventError(f"a batch of {len(document)} events")
+        parts = [(item, orjson.dumps(item).decode()) for item in document]
+        return [event for item, text in parts for event in _events(item, text, now)]
+    if not isinstance(document, dict):
+        raise fields.NoEventError("it is no JSON object")
+    if "events" in document:
+        items = document["events"] if isinstance(document["events"], list) else []
+        raws = [raw] if len(items) == 1 else [orjson.dumps(item).decode() for item in items]
+        return distribution.parse(document, raws, now)
+    if "specversion" in document:
+        return cloudevents.parse(document, raw, now)
+    if "event_data" in document and isinstance(document.get("type"), str):
+        return harbor.parse(document, raw, now)
+    raise fields.NoEventError("it is no event that is known")
+
+
+def unparsed(body: bytes, reason: str, now: str, *, most: int = 1 << 20) -> Event:
+    """Return the event that says that something came which is none.
+
+    Args:
+        body: what came.
+        reason: why it is none.
+        now: the time, as events have it.
+        most: bytes of it that are kept.
+    """
+    kept = body[:most]
+    if len(kept) < len(body):
+        reason = f"{reason} ({len(body)} bytes, of which {most} are kept)"
+    event = new_event(now, UNPARSED, "unknown", "", reason=fields.text(reason, 500))
+    event["id"] = fields.derived_id(UNPARSED, body)
+    return with_raw(event, kept)
+
+
+def with_raw(event: Event, data: bytes) -> Event:
+    """Put a record as it came into its event, also if it is no UTF-8."""
+    try:
+        event["raw"] = data.decode()
+    except UnicodeDecodeError:
+        event["raw"] = data.decode("utf-8", "backslashreplace")
+        event["raw_base64"] = base64.b64encode(data).decode()
+    return event

@@ -1,0 +1,1 @@
+"""Kafka: how it is reached, and the two libraries that speak it."""

@@ -1,0 +1,122 @@
+"""Why a Kafka cluster does not take, or give, what it is asked for.
+
+kafka-python raises the same error whatever is wrong with a connection, and tells its loggers why
+(seen with 3.0.12): they are listened to.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from regvault.errors import CredentialError, NotFoundError, RegvaultError, TemporaryError
+from regvault.model.stream import RejectedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from regvault.audit.kafka.settings import KafkaSettings
+
+__all__ = ["explain", "overheard", "unreachable"]
+
+_HINT = "Nothing is lost: it is tried again. What is not delivered stays in the spool."
+
+_REJECTED = {
+    "MessageSizeTooLargeError",
+    "RecordListTooLargeError",
+    "InvalidRecordError",
+    "InvalidTimestampError",
+    "PolicyViolationError",
+}
+_DENIED = {
+    "TopicAuthorizationFailedError": "may not write to, or read, the topic",
+    "GroupAuthorizationFailedError": "may not use the consumer group",
+    "ClusterAuthorizationFailedError": "may not write idempotently to the cluster",
+    "TransactionalIdAuthorizationFailedError": "may not use the transactional id",
+    "SaslAuthenticationFailedError": "is not who the user claims to be",
+}
+_MISSING = {"UnknownTopicOrPartitionError", "UnknownTopicIdError", "InvalidTopicError"}
+#: Parts of what the loggers say, with what it means.
+_HEARD = (
+    ("hostname mismatch", "the certificate of the broker is of another host"),
+    ("ip address mismatch", "the certificate of the broker is of another host"),
+    ("certificate verify failed", "the certificate of the broker is not signed by who is trusted"),
+    ("certificate_required", "the broker wants a certificate of the client"),
+    ("certificate required", "the broker wants a certificate of the client"),
+    ("bad_certificate", "the broker does not take the certificate of the client"),
+    ("unknown_ca", "the broker does not know who signed the certificate of the client"),
+    ("unknown ca", "the broker does not know who signed the certificate of the client"),
+    ("saslauthenticationfailed", "user, password or token are wrong"),
+    ("authentication failed", "user, password or token are wrong"),
+    ("unsupportedsaslmechanism", "the broker has another SASL mechanism"),
+)
+
+
+def explain(error: BaseException, what: str) -> Exception:
+    """Return what an error of a library means.
+
+    Args:
+        error: of kafka-python, or of librdkafka by its name.
+        what: the topic or the cluster, for messages.
+
+    Returns:
+        a RejectedError, of one record alone; or a RegvaultError, of all.
+    """
+    if isinstance(error, (RegvaultError, RejectedError)):
+        return error
+    name = type(error).__name__
+    if name in _REJECTED:
+        return RejectedError(str(error) or name)
+    if name in _DENIED:
+        return CredentialError(
+            f"{what}: the user {_DENIED[name]}",
+            hint="Grant it (WRITE and DESCRIBE for a producer, READ for a consumer and its group).",
+        )
+    if name in _MISSING:
+        return NotFoundError(
+            f"{what}: there is no such topic",
+            hint="Make it, with as many replicas as the cluster bears; regvault makes none.",
+        )
+    return TemporaryError(f"{what}: {name}: {str(error)[:300]}", hint=_HINT)
+
+
+class _Ear(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.heard: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self.heard) < 1000:
+            self.heard.append(record.getMessage()[:1000])
+
+
+@contextmanager
+def overheard() -> Iterator[list[str]]:
+    """Listen to what kafka-python tells its loggers meanwhile."""
+    logger = logging.getLogger("kafka.net")
+    ear = _Ear()
+    level = logger.level
+    logger.addHandler(ear)
+    if logger.getEffectiveLevel() > logging.INFO:
+        logger.setLevel(logging.INFO)
+    try:
+        yield ear.heard
+    finally:
+        logger.removeHandler(ear)
+        logger.setLevel(level)
+
+
+def unreachable(settings: KafkaSettings, heard: list[str]) -> RegvaultError:
+    """Return why no broker could be talked to."""
+    what = f"Kafka at {','.join(settings.servers)}"
+    for line in reversed(heard):
+        low = line.lower()
+        for part, reason in _HEARD:
+            if part in low:
+                return CredentialError(
+                    f"{what}: {reason}", hint="Look at the certificates, the user and its secret."
+                )
+    refused = any("refused" in line.lower() for line in heard)
+    reason = "no broker listens there" if refused else "no broker answers"
+    return TemporaryError(f"{what}: {reason}", hint=_HINT)

@@ -1,0 +1,351 @@
+"""Moves events from a spool into Kafka, each until it is acknowledged."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from regvault.audit.envelope import message_of, wrap
+from regvault.audit.formats.fields import derived_id
+from regvault.audit.intake import body_of
+from regvault.errors import NotFoundError, RegvaultError, TemporaryError
+from regvault.model.event import UNPARSED, new_event, time_text
+from regvault.model.stream import RejectedError
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from regvault.audit.spool import Damage, Reader, Record, Spool
+    from regvault.model.stream import Delivery, EventSink, Message
+
+__all__ = ["DEAD_LETTERS", "Shipped", "Shipper", "gap_event"]
+
+DEAD_LETTERS = ".dead"
+"""What the name of the topic of what Kafka does not take ends in, where no other one is named."""
+
+_WINDOW = 5000
+_WINDOW_BYTES = 16 << 20
+_ADVANCE_S = 1.0
+_IDLE_S = 0.05
+_NAP_S = 0.002
+_STALL_S = 150.0
+_BACKOFF_S = (0.5, 30.0)
+
+
+@dataclass
+class Shipped:
+    """What a shipper has done so far, and how it is.
+
+    Attributes:
+        sent: events acknowledged.
+        dead: of those, acknowledged in the topic of dead letters.
+        gaps: reports of damage in the spool, put into it as events.
+        failures: how often all was given up and begun again.
+        problem: why nothing is sent just now; None: it is.
+        lag: events that are in the spool and not acknowledged, as far as is known.
+    """
+
+    sent: int = 0
+    dead: int = 0
+    gaps: int = 0
+    failures: int = 0
+    problem: RegvaultError | None = None
+    lag: int = 0
+
+    def to_json(self) -> dict[str, object]:
+        """Return it for `--json`."""
+        return {
+            "sent": self.sent,
+            "dead_letters": self.dead,
+            "gaps": self.gaps,
+            "failures": self.failures,
+        }
+
+
+class _Flying(NamedTuple):
+    record: Record
+    topic: str
+    size: int
+    delivery: Delivery
+
+
+class Shipper:
+    """Takes events out of a spool, in order, and into a topic.
+
+    At least once: what was not known to be acknowledged when a run ended is sent again by the next,
+    with the same ids.
+
+    Attributes:
+        shipped: what it has done.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        connect: Callable[[], EventSink],
+        topic: str,
+        *,
+        dead_letters: str | None = None,
+        consumer: str | None = None,
+        report: Callable[..., None] | None = None,
+    ) -> None:
+        """Begin where the last run of this consumer of the spool ended.
+
+        Args:
+            spool: where the events are.
+            connect: opens the sink; raises what is of the `RegvaultError` tree.
+            topic: where they go.
+            dead_letters: the topic for what is not taken there, and for what is no event.
+            consumer: the name of the cursor; None: one for each topic.
+            report: is told what goes wrong, with a `hint`, once until it goes well again.
+        """
+        self.shipped = Shipped()
+        self._spool = spool
+        self._connect = connect
+        self._report = report
+        self._topic = topic
+        self._dead_topic = dead_letters or topic + DEAD_LETTERS
+        self._cursor = spool.cursor(consumer or f"ship-{topic}"[:200])
+        self._sink: EventSink | None = None
+        self._reader: Reader = spool.reader(self._cursor.next)
+        self._flying: deque[_Flying] = deque()
+        self._bytes = 0
+        self._done_to = self._cursor.next
+        self._advanced = time.monotonic()
+        self._progressed = time.monotonic()
+
+    def run(self, stop: threading.Event, *, follow: bool, drain_s: float = 10.0) -> Shipped:
+        """Ship what is there, and with `follow` what comes, until told to stop.
+
+        Args:
+            stop: set from elsewhere to end it.
+            follow: wait for more, and try again whatever goes wrong.
+            drain_s: how long what is there is still shipped after `stop` was set.
+
+        Raises:
+            RegvaultError: without `follow`, something went wrong that trying again did not mend.
+        """
+        self._cursor.register()
+        deadline = float("inf")
+        tries = 0
+        try:
+            while True:
+                if stop.is_set() and deadline == float("inf"):
+                    deadline = time.monotonic() + drain_s
+                if time.monotonic() > deadline:
+                    return self.shipped
+                try:
+                    busy = self._step()
+                except RegvaultError as error:
+                    self._give_up(error)
+                    if stop.is_set() or (not follow and not self._again(error, tries)):
+                        if follow:
+                            return self.shipped
+                        raise
+                    low, high = _BACKOFF_S
+                    stop.wait(min(high, low * 2**tries) * random.uniform(0.5, 1))  # noqa: S311
+                    tries += 1
+                    continue
+                if self.shipped.problem is None:
+                    tries = 0
+                if busy:
+                    continue
+                if self._flying:
+                    time.sleep(_NAP_S)
+                elif not follow or stop.is_set():
+                    return self.shipped
+                else:
+                    stop.wait(_IDLE_S)
+        finally:
+            with contextlib.suppress(RegvaultError):
+                self._acknowledge()
+            self._advance()
+            self._close()
+
+    @staticmethod
+    def _again(error: RegvaultError, tries: int) -> bool:
+        return isinstance(error, TemporaryError) and tries < 3
+
+    def _step(self) -> bool:
+        """Do some work; return whether there is more to do at once."""
+        if self._sink is None:
+            self._sink = self._connect()
+            self._progressed = time.monotonic()
+        progress = self._acknowledge()
+        if time.monotonic() - self._advanced > _ADVANCE_S:
+            self._advance()
+        room = _WINDOW - len(self._flying)
+        if room < _WINDOW // 10 or self._bytes > _WINDOW_BYTES:
+            self._watch()
+            return progress
+        records = self._reader.read(min(room, 500), 4 << 20)
+        self._report_damage()
+        for record in records:
+            self._send(record)
+        self._watch()
+        self.shipped.lag = max(0, self._reader.next - self._done_to)
+        return bool(records) or progress
+
+    def _send(self, record: Record) -> None:
+        assert self._sink is not None
+        message = message_of(record.data)
+        if b'"action":"unparsed"' in record.data[:400] and _action(record.data) == UNPARSED:
+            self._send_dead(record, message)
+            return
+        try:
+            delivery = self._sink.send(self._topic, message)
+        except RejectedError as error:
+            self._reject(record, str(error))
+            return
+        size = len(message.value)
+        self._flying.append(_Flying(record, self._topic, size, delivery))
+        self._bytes += size
+
+    def _send_dead(self, record: Record, message: Message) -> None:
+        assert self._sink is not None
+        try:
+            delivery = self._sink.send(self._dead_topic, message)
+        except RejectedError as error:
+            self._reject(record, str(error))
+            return
+        except NotFoundError as error:
+            raise self._no_dead_letters() from error
+        self._flying.append(_Flying(record, self._dead_topic, len(message.value), delivery))
+        self._bytes += len(message.value)
+
+    def _no_dead_letters(self) -> RegvaultError:
+        return NotFoundError(
+            f"there is no topic {self._dead_topic} for what {self._topic} does not take",
+            hint="Make it, or name another one (--dead-letter-topic). The spool keeps all.",
+        )
+
+    def _reject(self, record: Record, reason: str) -> None:
+        """Send what Kafka does not take to the dead letters, as much of it as it takes."""
+        assert self._sink is not None
+        import orjson
+
+        event = orjson.loads(record.data)
+        left_out = len(event["raw"])
+        for name in ("raw", "raw_base64", "references", "joined"):
+            if name in event:
+                event[name] = "" if name == "raw" else None
+        event["reason"] = f"{reason[:200]}; {left_out} characters of it are left out"
+        personal = {name: event.pop(name) for name in ("actor", "address", "useragent", "raw")}
+        event = {name: value for name, value in event.items() if name != "raw_base64"} | personal
+        data = orjson.dumps(event)
+        message = message_of(record.data)._replace(value=wrap(data, event))
+        try:
+            delivery = self._sink.send(self._dead_topic, message)
+        except NotFoundError as error:
+            raise self._no_dead_letters() from error
+        self._flying.append(_Flying(record, self._dead_topic, len(message.value), delivery))
+        self._bytes += len(message.value)
+
+    def _acknowledge(self) -> bool:
+        """Take what is acknowledged off the front; return whether there was anything."""
+        flying = self._flying
+        before = self._done_to
+        while flying and flying[0].delivery.is_done:
+            first = flying[0]
+            error = first.delivery.exception
+            if error is not None:
+                self._settle(first, error)
+                continue
+            flying.popleft()
+            self._bytes -= first.size
+            self._done_to = first.record.seq + 1
+            self.shipped.sent += 1
+            if first.topic != self._topic:
+                self.shipped.dead += 1
+        if self._done_to == before:
+            return False
+        self._progressed = time.monotonic()
+        self.shipped.problem = None
+        return True
+
+    def _settle(self, first: _Flying, error: BaseException) -> None:
+        """Decide what becomes of a record that was not taken."""
+        assert self._sink is not None
+        explained = self._sink.explain(error)
+        if not isinstance(explained, RejectedError):
+            if isinstance(explained, NotFoundError) and first.topic != self._topic:
+                raise self._no_dead_letters() from error
+            raise explained from error
+        if first.topic == self._dead_topic:
+            raise TemporaryError(
+                f"the topic {self._dead_topic} does not take what {self._topic} does not take: "
+                f"{explained}",
+                hint="Let it take records of 1 MiB. Until then the spool keeps all.",
+            ) from error
+        # The one that takes its place is the last that was sent; it belongs to the front.
+        self._flying.popleft()
+        self._bytes -= first.size
+        self._reject(first.record, str(explained))
+        self._flying.rotate(1)
+
+    def _watch(self) -> None:
+        """Raise TemporaryError where nothing was acknowledged for too long."""
+        if self._flying and time.monotonic() - self._progressed > _STALL_S:
+            raise TemporaryError(
+                f"Kafka has acknowledged nothing for {_STALL_S:.0f} seconds",
+                hint="It is tried again with a new connection.",
+            )
+        if not self._flying:
+            self._progressed = time.monotonic()
+
+    def _give_up(self, error: RegvaultError) -> None:
+        """Forget what is under way: it is read and sent again."""
+        known = self.shipped.problem is not None and self.shipped.problem.message == error.message
+        if self._report is not None and not known:
+            self._report(error.message, hint=error.hint)
+        self.shipped.problem = error
+        self.shipped.failures += 1
+        self._close()
+        self._flying.clear()
+        self._bytes = 0
+        self._reader.close()
+        self._reader = self._spool.reader(self._done_to)
+
+    def _advance(self) -> None:
+        self._advanced = time.monotonic()
+        if self._done_to > self._cursor.next:
+            self._cursor.advance(self._done_to)
+            self._spool.collect()
+
+    def _report_damage(self) -> None:
+        damage, self._reader.damage = self._reader.damage, []
+        for found in damage:
+            self._spool.append([gap_event(self._spool.id, found)])
+            self.shipped.gaps += 1
+
+    def _close(self) -> None:
+        if self._sink is not None:
+            self._sink.close()
+            self._sink = None
+
+
+def _action(data: bytes) -> str:
+    import orjson
+
+    return str(orjson.loads(data)["action"])
+
+
+def gap_event(spool: str, found: Damage) -> bytes:
+    """Return the event that reports damage of a spool: the same one for the same damage."""
+    what = "the end of a write that was cut off" if found.torn else "damaged bytes"
+    raw = json.dumps({**found._asdict(), "spool": spool}, separators=(",", ":"))
+    event = new_event(
+        time_text(time.time_ns()),
+        "gap",
+        "regvault",
+        raw,
+        reason=f"{what} in the spool after number {found.after}: {found.length} bytes",
+    )
+    event["id"] = derived_id("gap", spool, found.segment, str(found.offset), str(found.length))
+    return body_of(event)
