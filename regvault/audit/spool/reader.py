@@ -86,8 +86,7 @@ class Reader:
 
     def _chunk(self, limit: int) -> tuple[list[Record], bool]:
         """Return records of the open segment, and whether there may be more in it."""
-        if self._rest.find(b"\n") < 0:
-            self._fill()
+        filled = self._rest.find(b"\n") < 0 and self._fill()
         result = scan(self._rest, limit=limit)
         records = []
         numbers = [self._last]
@@ -103,12 +102,13 @@ class Reader:
             self.damage.append(Damage(name, base + at, length, numbers[before], torn=False))
         self._last = numbers[-1]
         self._rest = self._rest[result.end :]
-        return records, result.end > 0 or b"\n" in self._rest
+        return records, result.end > 0 or filled
 
-    def _fill(self) -> None:
+    def _fill(self) -> bool:
+        """Read on in the open segment; return whether there was something."""
         size = os.fstat(self._fd).st_size
-        if size == self._offset:
-            return
+        if size <= self._offset:
+            return False
         os.fdatasync(self._fd)
         want = min(size - self._offset, max(_CHUNK, len(self._rest)))
         data = os.pread(self._fd, want, self._offset)
@@ -120,6 +120,7 @@ class Reader:
             name = segment_name(self._segment or 0)
             self.damage.append(Damage(name, base, len(self._rest), self._last, torn=False))
             self._rest = b""
+        return True
 
     def _open_next(self) -> bool:
         """Open the segment that has the next number, or the first after it."""

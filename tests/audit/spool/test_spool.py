@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 import threading
+from pathlib import Path
 
 import pytest
 from regvault.audit.spool import Cursor, Reader, Spool, SpoolFullError
@@ -65,10 +66,20 @@ def test_a_reader_sees_what_is_appended_after_it_came_to_the_end(place):
         assert ids(reader.read()) == [f"e{n}"]
 
 
+def test_records_larger_than_what_is_read_at_once(place):
+    spool = Spool(place)
+    sizes = [3 << 20, 10, (1 << 20) - 60, 1 << 20, 5 << 20, 10]
+    for n, size in enumerate(sizes):
+        spool.append([body(n, size)])
+    records, damage = everything(place)
+    assert [len(json.loads(record.data)["raw"]) for record in records] == sizes
+    assert damage == []
+
+
 def test_torn_at_every_byte_costs_only_the_record_that_is_torn(place, tmp_path):
     spool = Spool(place)
     spool.append([body(n) for n in range(4)])
-    data = open(segment_of(place), "rb").read()
+    data = Path(segment_of(place)).read_bytes()
     ends = [0]
     while ends[-1] < len(data):
         ends.append(data.index(b"\n", ends[-1]) + 1)
@@ -95,7 +106,7 @@ def test_every_damaged_byte_costs_its_own_record_only_and_is_reported(place):
     spool = Spool(place)
     spool.append([body(n) for n in range(5)])
     path = segment_of(place)
-    data = open(path, "rb").read()
+    data = Path(path).read_bytes()
     for at in range(len(data)):
         for value in (data[at] ^ 1, ord("\n"), 0):
             if value == data[at]:
@@ -147,7 +158,7 @@ def test_a_damaged_cursor_is_the_one_before(place):
     cursor.advance(10)
     cursor.advance(20)
     path = os.path.join(place, "cursors", "ship")
-    data = open(path, "rb").read()
+    data = Path(path).read_bytes()
     for at in range(len(data)):
         for bad in (data[:at], data[:at] + b"\0" + data[at + 1 :]):
             with open(path, "wb") as file:
@@ -166,10 +177,11 @@ def test_a_full_spool_refuses_and_drops_nothing(place):
     """Rule 25: the spool refuses new events when full; it never drops old ones."""
     spool = Spool(place, limit=10_000)
     taken = 0
+    while spool.usage().nbytes < 9_400:
+        spool.append([body(taken, 500)])
+        taken += 1
     with pytest.raises(SpoolFullError):
-        while True:
-            spool.append([body(taken, 500)])
-            taken += 1
+        spool.append([body(taken, 500)])
     assert 15 < taken < 20
     assert len(everything(place)[0]) == taken
     spool.cursor("ship").advance(taken)
