@@ -1,0 +1,77 @@
+"""The names of what is archived."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Final
+
+from regvault.vault.keys import sequence_of
+
+__all__ = [
+    "AUDIT",
+    "MONTHS",
+    "chain_id",
+    "chain_prefix",
+    "is_chain",
+    "is_month",
+    "link_key",
+    "link_of_key",
+    "month_key",
+    "segment_key",
+]
+
+AUDIT: Final = "audit/"
+MONTHS: Final = "erasable/"
+"""Below it lie the keys of months: never locked, in no root and on no tape, so that one can go."""
+
+_CHAIN = re.compile("[0-9a-f]{24}", re.ASCII)
+_MONTH = re.compile("[0-9]{4}-(?:0[1-9]|1[0-2])", re.ASCII)
+
+
+def chain_id(stream: str, secret: str = "") -> str:
+    """Return the id of the chain of a stream.
+
+    Args:
+        stream: what names the stream for ever, such as cluster and topic.
+        secret: of a sealed vault, what keeps others from guessing the stream.
+    """
+    return hashlib.sha256(f"{secret}\n{stream}".encode()).hexdigest()[:24]
+
+
+def is_chain(text: str) -> bool:
+    """Return whether this is the id of a chain."""
+    return _CHAIN.fullmatch(text) is not None
+
+
+def is_month(text: str) -> bool:
+    """Return whether this is a month, such as `2026-11`."""
+    return _MONTH.fullmatch(text) is not None
+
+
+def chain_prefix(chain: str) -> str:
+    """Return what the keys of a chain begin with."""
+    return f"{AUDIT}{chain}/"
+
+
+def link_key(chain: str, number: int) -> str:
+    """Return the slot of one link of a chain."""
+    return f"{AUDIT}{chain}/{number:08d}.json"
+
+
+def link_of_key(key: str) -> tuple[str, int] | None:
+    """Return the chain and the number of a slot's key, or None where it is none."""
+    parts, number = key.split("/"), sequence_of(key)
+    if len(parts) != 3 or number is None or link_key(parts[1], number) != key:
+        return None
+    return parts[1], number
+
+
+def segment_key(chain: str, run: str, sha256: str, *, sealed: bool) -> str:
+    """Return the key of a segment with these stored bytes."""
+    return f"{AUDIT}{chain}/{run}-{sha256}.{'age' if sealed else 'jsonl.zst'}"
+
+
+def month_key(month: str) -> str:
+    """Return the key of the key of a month."""
+    return f"{MONTHS}{month}.json"
