@@ -82,7 +82,7 @@ services: ## Install the real servers and clients that test-services runs
 	scripts/services/install.sh
 
 .PHONY: test-services
-test-services: .venv/.installed ## Run the tests on real registries and MinIO; fails if one is not installed
+test-services: .venv/.installed ## Run the tests on real registries, MinIO and Kafka; fails if one is not installed
 	$(BIN)/pytest tests/services $(ARGS)
 
 .PHONY: bench

@@ -9,7 +9,8 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 go_tools=(crane oras registry3 minio)
-apt_tools=(age jq zstd skopeo docker-registry)
+maven_tools=(kafka)
+apt_tools=(age jq zstd skopeo docker-registry java)
 
 # Sets package, version and binary for a Go tool.
 describe_go_tool() {
@@ -18,7 +19,7 @@ describe_go_tool() {
     oras) package=oras.land/oras/cmd/oras version=$ORAS_VERSION binary=oras ;;
     registry3) package=github.com/distribution/distribution/v3/cmd/registry version=$REGISTRY3_VERSION binary=registry ;;
     minio) package=github.com/minio/minio version=$MINIO_VERSION binary=minio ;;
-    *) die "unknown tool '$1'; known: ${apt_tools[*]} ${go_tools[*]}" ;;
+    *) die "unknown tool '$1'; known: ${apt_tools[*]} ${go_tools[*]} ${maven_tools[*]}" ;;
   esac
 }
 
@@ -30,6 +31,7 @@ apt_tool_version() {
     zstd) zstd --version | sed -n 's/.* v\([0-9.]*\),.*/\1/p' ;;
     skopeo) skopeo --version | sed -n 's/^skopeo version \([^ ]*\).*/\1/p' ;;
     docker-registry) docker-registry --version | sed -n 's/.* v\{0,1\}\([0-9][^ ]*\)$/\1/p' ;;
+    java) java -version 2>&1 | sed -n 's/.* version "\([0-9.]*\).*/\1/p' ;;
   esac 2>/dev/null || true
 }
 
@@ -43,18 +45,28 @@ apt_tool_acceptable() {
     jq) version_at_least "$have" "$JQ_MIN" ;;
     zstd) version_at_least "$have" "$ZSTD_MIN" ;;
     skopeo) version_at_least "$have" "$SKOPEO_MIN" ;;
+    java) version_at_least "$have" "$JAVA_MIN" ;;
     docker-registry)
       version_at_least "$have" "$DOCKER_REGISTRY_MIN" && [[ $have == "$DOCKER_REGISTRY_SERIES".* ]] ;;
   esac
 }
 
+# The Debian package that brings an apt tool.
+apt_package() {
+  case $1 in
+    java) echo default-jre-headless ;;
+    *) echo "$1" ;;
+  esac
+}
+
 install_apt_tools() {
-  local tool missing=()
+  local tool missing=() packages=()
   for tool in "$@"; do
     if apt_tool_acceptable "$tool"; then
       say "$tool: $(apt_tool_version "$tool"), there already"
     else
       missing+=("$tool")
+      packages+=("$(apt_package "$tool")")
     fi
   done
   [ ${#missing[@]} -gt 0 ] || return 0
@@ -62,7 +74,7 @@ install_apt_tools() {
     # Else the package would at once start a registry of its own, on port 5000 of every interface.
     as_root systemctl mask --quiet docker-registry.service
   fi
-  apt_install "${missing[@]}" 9>&-
+  apt_install "${packages[@]}" 9>&-
   for tool in "${missing[@]}"; do
     apt_tool_acceptable "$tool" ||
       die "$tool: this system offers version '$(apt_tool_version "$tool")', which versions.env does not accept"
@@ -102,6 +114,39 @@ install_go_tool() {
   say "$1: $version, built in $((SECONDS - started)) s"
 }
 
+# Whether a directory holds Kafka's jars: all of them, each as pinned, and nothing else. Says what differs.
+kafka_jars_right() {
+  [ -d "$1" ] || return 1
+  diff <(grep -v '^#' "$services_dir/kafka/jars.sha256") \
+    <(cd "$1" && find . -type f -printf '%P\0' | LC_ALL=C sort -z | xargs -0 -r sha256sum) >&2
+}
+
+install_kafka() {
+  local final=$tools_dir/kafka-$KAFKA_VERSION work started=$SECONDS
+  if kafka_jars_right "$final"; then
+    say "kafka: $KAFKA_VERSION, there already"
+    return 0
+  fi
+  command -v mvn >/dev/null || apt_install maven 9>&-
+  say "kafka: fetching the jars of $KAFKA_VERSION"
+  work=$(mktemp -d "$tools_dir/.building-kafka.XXXXXX")
+  # shellcheck disable=SC2064  # the name as it is now
+  trap "rm -rf '$work'" EXIT
+  # Strict checksums (-C): what came damaged is refused, not warned of.
+  mvn -q -B -ntp -C -Dstyle.color=never -f "$services_dir/kafka/pom.xml" \
+    -Dkafka.version="$KAFKA_VERSION" -Dslf4j.version="$SLF4J_VERSION" \
+    "org.apache.maven.plugins:maven-dependency-plugin:$MAVEN_DEPENDENCY_PLUGIN_VERSION:copy-dependencies" \
+    -DincludeScope=runtime -DoutputDirectory="$work" >&2 ||
+    die "kafka: Maven did not fetch the jars (above)"
+  kafka_jars_right "$work" ||
+    die "kafka: the jars that came (> above) are not those of scripts/services/kafka/jars.sha256 (< above)"
+  chmod 755 "$work"
+  rm -rf "$final"
+  mv -T "$work" "$final"
+  trap - EXIT
+  say "kafka: $KAFKA_VERSION, fetched in $((SECONDS - started)) s"
+}
+
 list_tools() {
   local tool package version binary
   for tool in "${apt_tools[@]}"; do
@@ -119,18 +164,25 @@ list_tools() {
       printf '%s\t%s\tmissing\n' "$tool" "$version"
     fi
   done
+  if kafka_jars_right "$tools_dir/kafka-$KAFKA_VERSION"; then
+    printf 'kafka\t%s\t%s\n' "$KAFKA_VERSION" "$tools_dir/kafka-$KAFKA_VERSION"
+  else
+    printf 'kafka\t%s\tmissing\n' "$KAFKA_VERSION"
+  fi
 }
 
 main() {
-  local tool apt=() go=() package version binary
+  local tool apt=() go=() maven=() package version binary
   if [ "${1:-}" = --list ]; then
     list_tools
     return
   fi
-  [ $# -gt 0 ] || set -- "${apt_tools[@]}" "${go_tools[@]}"
+  [ $# -gt 0 ] || set -- "${apt_tools[@]}" "${maven_tools[@]}" "${go_tools[@]}"
   for tool in "$@"; do
     if [[ " ${apt_tools[*]} " == *" $tool "* ]]; then
       apt+=("$tool")
+    elif [[ " ${maven_tools[*]} " == *" $tool "* ]]; then
+      maven+=("$tool")
     else
       describe_go_tool "$tool"
       go+=("$tool")
@@ -143,6 +195,7 @@ main() {
   # What a killed build left; nobody else builds while we hold the lock.
   rm -rf "$tools_dir"/.building-*
   [ ${#apt[@]} -eq 0 ] || install_apt_tools "${apt[@]}"
+  [ ${#maven[@]} -eq 0 ] || install_kafka
   for tool in ${go[@]+"${go[@]}"}; do
     install_go_tool "$tool"
   done

@@ -13,10 +13,11 @@ import sys
 import time
 from pathlib import Path
 
+from kafka_broker import KafkaBroker
 from programs import MissingProgramError
 from servers import TERM_WITHIN, MinIO, Registry, S3Storage, ServerError
 
-NAMES = ("minio", "registry-3", "registry-2.8")
+NAMES = ("minio", "kafka", "registry-3", "registry-2.8")
 
 
 def started_at(pid: int) -> str | None:
@@ -42,9 +43,11 @@ def start(options: argparse.Namespace) -> None:
     pid_file = options.state / f"{options.name}.pid"
     if (pid := live_pid(pid_file)) is not None:
         raise ServerError(f"{options.name} runs already, as process {pid} ({pid_file})")
-    server: MinIO | Registry
+    server: MinIO | KafkaBroker | Registry
     if options.name == "minio":
         server = MinIO(options.data, state=options.state, port=options.port, detached=True)
+    elif options.name == "kafka":
+        server = KafkaBroker(options.data, state=options.state, port=options.port, detached=True)
     else:
         server = Registry(
             "3" if options.name == "registry-3" else "2.8",
@@ -58,7 +61,10 @@ def start(options: argparse.Namespace) -> None:
     server.start()
     pid_file.write_text(f"{server.pid} {started_at(server.pid)}\n")
     # Lines for eval.
-    print(f"URL={server.url}")
+    if isinstance(server, KafkaBroker):
+        print(f"BOOTSTRAP_SERVERS={server.address()}")
+    else:
+        print(f"URL={server.url}")
     print(f"LOG={server.log}")
     if isinstance(server, MinIO):
         print(f"AWS_ACCESS_KEY_ID={server.access}")
@@ -130,7 +136,8 @@ def main() -> int:
     stopping.set_defaults(run=stop)
 
     options = parser.parse_args()
-    if getattr(options, "bucket", None) and (options.name == "minio" or not options.endpoint):
+    registry = getattr(options, "name", "").startswith("registry-")
+    if getattr(options, "bucket", None) and (not registry or not options.endpoint):
         parser.error("--bucket is for a registry, and needs --endpoint")
     if unknown := set(getattr(options, "names", ())) - set(NAMES):
         parser.error(f"no such server: {', '.join(sorted(unknown))}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from kafka_broker import KafkaBroker
 from programs import program
 from regvault_cli import Cli
 from servers import MinIO, Registry, Server
@@ -86,7 +87,27 @@ def bucket(make_bucket: Callable[..., str]) -> str:
     return make_bucket()
 
 
+@pytest.fixture(scope="session")
+def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """One Kafka with its plain listener for all tests: take a topic of your own by `topic`.
+
+    A test that kills or pauses a broker, or wants other listeners, makes one of its own.
+    """
+    state = tmp_path_factory.mktemp("kafka")
+    with KafkaBroker(state / "data", state=state) as broker:
+        yield broker
+
+
+@pytest.fixture
+def topic(kafka_broker: KafkaBroker, request: pytest.FixtureRequest) -> str:
+    """The name of an empty topic of three partitions for this test alone."""
+    number = request.config.stash.setdefault(TOPICS, 0)
+    request.config.stash[TOPICS] = number + 1
+    return kafka_broker.create_topic(f"test-{number}")
+
+
 BUCKETS = pytest.StashKey[int]()
+TOPICS = pytest.StashKey[int]()
 
 
 @pytest.fixture

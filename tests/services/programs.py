@@ -20,15 +20,27 @@ def versions() -> dict[str, str]:
 
 def program(name: str) -> Path:
     """The program behind a name of install.sh. Missing is an error, never a reason to skip."""
-    if name in ("skopeo", "docker-registry", "jq", "zstd"):
+    if name in ("skopeo", "docker-registry", "jq", "zstd", "java"):
         found = shutil.which(name)
         if found is None:
             raise MissingProgramError(f"{name} is not installed: {_INSTALL}")
         return Path(found)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "regvault-tools"
-    tools = Path(os.environ.get("REGVAULT_TOOLS") or cache)
     version = versions()[f"{name.upper()}_VERSION"]
-    path = tools / f"{name}-{version}" / ("registry" if name == "registry3" else name)
+    path = _tools() / f"{name}-{version}" / ("registry" if name == "registry3" else name)
     if not os.access(path, os.X_OK):
         raise MissingProgramError(f"{name} {version} is not installed at {path}: {_INSTALL}")
     return path
+
+
+def kafka_jars() -> Path:
+    """The directory with the jars of Kafka's broker, which `java` runs."""
+    version = versions()["KAFKA_VERSION"]
+    path = _tools() / f"kafka-{version}"
+    if not path.is_dir():
+        raise MissingProgramError(f"kafka {version} is not installed at {path}: {_INSTALL}")
+    return path
+
+
+def _tools() -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "regvault-tools"
+    return Path(os.environ.get("REGVAULT_TOOLS") or cache)

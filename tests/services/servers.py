@@ -117,10 +117,15 @@ class Server:
             if self._wait_until_ready():
                 return self
             # Another process may have taken the port between our look and the server's bind.
-            if self._port_is_given or attempt == 3 or "address already in use" not in self.tail():
+            taken = "address already in use" in self.tail().lower()
+            if self._port_is_given or attempt == 3 or not taken:
                 raise ServerError(f"{self.name} ended while it started{self._log_excerpt()}")
-            self.port = free_port()
+            self.choose_ports()
         raise AssertionError
+
+    def choose_ports(self) -> None:
+        """Take other ports for the next start."""
+        self.port = free_port()
 
     def stop(self) -> None:
         """End by SIGTERM, after a while by SIGKILL. A server that died before is an error."""
@@ -171,7 +176,7 @@ class Server:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 argv,
-                env={**_clean_environment(), **self.environment()},
+                env={**clean_environment(), **self.environment()},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -199,9 +204,9 @@ class Server:
         )
 
 
-def _clean_environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """Our environment without what would configure a server behind our back."""
-    prefixes = ("MINIO_", "REGISTRY_", "OTEL_", "AWS_")
+    prefixes = ("MINIO_", "REGISTRY_", "OTEL_", "AWS_", "JAVA_TOOL_", "JDK_JAVA_", "_JAVA_")
     return {k: v for k, v in os.environ.items() if not k.startswith(prefixes)}
 
 
@@ -435,7 +440,7 @@ class Registry(Server):
         argv += ["--dry-run"] if dry_run else []
         done = subprocess.run(
             [*argv, self.config],
-            env={**_clean_environment(), **self.environment()},
+            env={**clean_environment(), **self.environment()},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
