@@ -1,66 +1,72 @@
-"""Certificates of a throw-away authority."""
+"""A certificate authority for tests, and what it signs, as PEM files."""
 
-import datetime
+from __future__ import annotations
+
+import datetime as dt
 import ipaddress
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-
-def _name(text):
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Authority:
-    """Signs certificates; writes them below a directory."""
+    """Signs certificates for loopback servers and their clients; all files are in one directory."""
 
-    def __init__(self, directory, name="authority"):
+    def __init__(self, directory: Path, name: str = "regvault tests") -> None:
+        directory.mkdir(parents=True)
         self.directory = directory
-        self.name = name
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        made = self._builder(name, self.key).add_extension(
-            x509.BasicConstraints(ca=True, path_length=None), critical=True
+        self.certificate = directory / "ca.pem"
+        self._name = _named(name)
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        made = (
+            _begun(self._name, self._name, self._key.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .sign(self._key, hashes.SHA256())
         )
-        self.certificate = made.sign(self.key, hashes.SHA256())
-        self.file = self._write(f"{name}.pem", self._pem(self.certificate))
+        self.certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
 
-    def _builder(self, subject, key):
-        now = datetime.datetime.now(datetime.UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(_name(subject))
-            .issuer_name(_name(self.name))
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-        )
-
-    def issue(self, subject):
-        """Return the files of a certificate for 127.0.0.1, and of its key."""
+    def issue(self, name: str) -> Path:
+        """A file with a new key (PKCS#8) and its certificate for CN=name, good for loopback."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
-        made = self._builder(subject, key).add_extension(
-            x509.SubjectAlternativeName(names), critical=False
+        hosts = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        made = (
+            _begun(_named(name), self._name, key.public_key())
+            .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
+            .sign(self._key, hashes.SHA256())
         )
-        certificate = made.sign(self.key, hashes.SHA256())
-        private = key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
+        path = self.directory / f"{name}.pem"
+        path.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+            + made.public_bytes(serialization.Encoding.PEM)
         )
-        return (
-            self._write(f"{self.name}-{subject}.crt", self._pem(certificate)),
-            self._write(f"{self.name}-{subject}.key", private),
-        )
+        return path
 
-    @staticmethod
-    def _pem(certificate):
-        return certificate.public_bytes(serialization.Encoding.PEM)
 
-    def _write(self, name, data):
-        path = self.directory / name
-        path.write_bytes(data)
-        return str(path)
+def _named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _begun(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
+) -> x509.CertificateBuilder:
+    now = dt.datetime.now(dt.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        # Clocks may be set back under a test.
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=30))
+    )

@@ -83,10 +83,10 @@ def event(number, **more):
     }
 
 
-def client_context(ca, cert=None, key=None):
+def client_context(ca, certificate=None):
     context = ssl.create_default_context(cafile=ca)
-    if cert is not None:
-        context.load_cert_chain(cert, key)
+    if certificate is not None:
+        context.load_cert_chain(certificate)
     return context
 
 

@@ -127,17 +127,17 @@ def test_a_full_spool_answers_503_and_is_unready_before(serve, tmp_path):
 
 
 def test_who_has_no_certificate_cannot_connect(serve, tmp_path):
-    authority, stranger = Authority(tmp_path), Authority(tmp_path, "stranger")
-    cert, key = authority.issue("server")
+    authority, stranger = Authority(tmp_path / "ca"), Authority(tmp_path / "other", "stranger")
+    server, ca = str(authority.issue("server")), str(authority.certificate)
     receiver = serve(
-        *("--tls-cert", cert, "--tls-key", key, "--client-ca", authority.file), scheme="https"
+        *("--tls-cert", server, "--tls-key", server, "--client-ca", ca), scheme="https"
     )
-    good = client_context(authority.file, *authority.issue("client"))
+    good = client_context(ca, authority.issue("client"))
     assert receiver.post(event(1), context=good) == 202
     for context in (
-        client_context(authority.file),
-        client_context(authority.file, *stranger.issue("client")),
-        client_context(stranger.file, *authority.issue("client2")),
+        client_context(ca),
+        client_context(ca, stranger.issue("client")),
+        client_context(stranger.certificate, authority.issue("client")),
     ):
         with pytest.raises(OSError, match=r"."):
             receiver.post(event(2), context=context)

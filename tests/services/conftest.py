@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "serve"))
+
 from kafka_broker import KafkaBroker
 from programs import program
 from regvault_cli import Cli

@@ -6,7 +6,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from regvault.audit.kafka.reasons import explain, overheard, unreachable
+from regvault.audit.kafka.reasons import explain, is_absent, no_topic, overheard, unreachable
 from regvault.model.stream import RejectedError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ while the broker stands still; so it is long, and a producer in which one expire
 _BATCH = 256 << 10
 _LINGER_MS = 5
 _CONNECT_MS = 10_000
+_METADATA_MS = 5_000
 _LARGEST = 1 << 20  # of a record, as brokers take it where nobody configured another size
 
 
@@ -40,6 +41,7 @@ class KafkaProducerSink:
 
         self._where = f"Kafka at {','.join(settings.servers)}"
         self._largest = largest
+        self._settings = settings
         logging.getLogger("kafka").addHandler(logging.NullHandler())
         with overheard() as heard:
             try:
@@ -50,7 +52,7 @@ class KafkaProducerSink:
                     max_in_flight_requests_per_connection=5,
                     delivery_timeout_ms=DELIVERY_TIMEOUT_S * 1000,
                     request_timeout_ms=30_000,
-                    max_block_ms=_CONNECT_MS,
+                    max_block_ms=_METADATA_MS,
                     bootstrap_timeout_ms=_CONNECT_MS,
                     reconnect_backoff_max_ms=500,
                     allow_auto_create_topics=False,
@@ -67,7 +69,7 @@ class KafkaProducerSink:
 
     def send(self, topic: str, message: Message) -> Delivery:
         """Begin to send a record. See `EventSink`."""
-        from kafka.errors import KafkaError
+        from kafka.errors import KafkaError, KafkaTimeoutError
 
         size = len(message.value) + len(message.key or b"")
         if size > self._largest - 1024:
@@ -81,6 +83,8 @@ class KafkaProducerSink:
                 timestamp_ms=message.timestamp_ms,
             )
         except KafkaError as error:
+            if isinstance(error, KafkaTimeoutError) and is_absent(self._settings, topic):
+                raise no_topic(f"{self._where}, topic {topic}") from error
             raise explain(error, f"{self._where}, topic {topic}") from error
         return sent
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from regvault.audit.kafka.settings import KafkaSettings
 
-__all__ = ["explain", "overheard", "unreachable"]
+__all__ = ["explain", "is_absent", "no_topic", "overheard", "unreachable"]
 
 _HINT = "Nothing is lost: it is tried again. What is not delivered stays in the spool."
 
@@ -74,11 +74,35 @@ def explain(error: BaseException, what: str) -> Exception:
             hint="Grant it (WRITE and DESCRIBE for a producer, READ for a consumer and its group).",
         )
     if name in _MISSING:
-        return NotFoundError(
-            f"{what}: there is no such topic",
-            hint="Make it, with as many replicas as the cluster bears; regvault makes none.",
-        )
+        return no_topic(what)
     return TemporaryError(f"{what}: {name}: {str(error)[:300]}", hint=_HINT)
+
+
+def no_topic(what: str) -> NotFoundError:
+    """Return what there is to say where a topic is not there."""
+    return NotFoundError(
+        f"{what}: there is no such topic, or this user may not see it",
+        hint="Make it, with as many replicas as the cluster bears (regvault makes none), and "
+        "grant DESCRIBE.",
+    )
+
+
+def is_absent(settings: KafkaSettings, topic: str) -> bool:
+    """Return whether the cluster is sure to show no topic of this name.
+
+    kafka-python (3.0.12) waits in vain for one that is not there, and does not say why.
+    """
+    import kafka
+    from kafka.errors import KafkaError
+
+    try:
+        admin = kafka.KafkaAdminClient(**settings.for_kafka_python(), bootstrap_timeout_ms=5000)
+        try:
+            return topic not in admin.list_topics()
+        finally:
+            admin.close()
+    except (KafkaError, OSError):
+        return False
 
 
 class _Ear(logging.Handler):

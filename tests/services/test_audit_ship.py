@@ -1,0 +1,307 @@
+"""`audit ship` and `audit serve` against a real Kafka: nothing lost, in order, the same ids again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from kafka import KafkaConsumer, TopicPartition
+from kafka_broker import MTLS, OAUTH, SASL_PLAIN, SCRAM_TLS, TLS, KafkaBroker
+from receiving import Receiver, event, wait_for
+
+from regvault.audit.intake import body_of
+from regvault.audit.spool import Spool
+from regvault.model.event import new_event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from regvault_cli import Cli
+
+NOW = "2026-11-20T03:00:00.000000Z"
+
+
+def body(number: int, repository: str | None = "team/app", size: int = 0, **more: Any) -> bytes:
+    made = new_event(NOW, more.pop("action", "pull"), "test", "x" * size, repository=repository)
+    return body_of({**made, "id": f"event-{number}"})
+
+
+def records(broker: KafkaBroker, topic: str, **settings: Any) -> list[Any]:
+    """Everything that is in a topic."""
+    settings = settings or {"bootstrap_servers": broker.address()}
+    consumer = KafkaConsumer(**settings, enable_auto_commit=False)
+    try:
+        parts = [TopicPartition(topic, n) for n in consumer.partitions_for_topic(topic) or ()]
+        consumer.assign(parts)
+        consumer.seek_to_beginning(*parts)
+        ends = consumer.end_offsets(parts)
+        found: list[Any] = []
+        while any(consumer.position(part) < ends[part] for part in parts):
+            for some in consumer.poll(1000).values():
+                found += some
+        return found
+    finally:
+        consumer.close()
+
+
+def numbers(found: list[Any]) -> list[int]:
+    return [int(json.loads(record.value)["id"].removeprefix("event-")) for record in found]
+
+
+def test_events_are_cloudevents_in_order_of_each_repository(
+    kafka_broker: KafkaBroker, topic: str, cli: Cli, tmp_path: Path
+) -> None:
+    spool = Spool(str(tmp_path / "spool"))
+    names = ["team/app", "team/base", None, "library/nginx"]
+    spool.append([body(n, names[n % 4]) for n in range(400)])
+    arguments = ("--kafka", kafka_broker.address(), "--topic", topic)
+    done = cli("audit", "ship", "--spool", tmp_path / "spool", *arguments)
+    assert done.document["sent"] == 400
+    found = records(kafka_broker, topic)
+    assert sorted(numbers(found)) == list(range(400))
+    by_key: dict[Any, list[int]] = defaultdict(list)
+    for record in found:
+        value = json.loads(record.value)
+        flat = value["data"]
+        assert value["specversion"] == "1.0"
+        assert value["type"] == "regvault.audit.pull"
+        assert value["id"] == flat["id"]
+        assert value["source"] == f"/regvault/spools/{spool.id}"
+        assert value["dataschema"] == "urn:regvault:audit-event:1"
+        assert record.key == (flat["repository"].encode() if flat["repository"] else None)
+        assert dict(record.headers)["content-type"].startswith(b"application/cloudevents+json")
+        by_key[record.key].append(flat["seq"])
+    for key, order in by_key.items():
+        assert key is None or order == sorted(order)
+    again = cli("audit", "ship", "--spool", tmp_path / "spool", *arguments)
+    assert again.document["sent"] == 0
+    assert len(records(kafka_broker, topic)) == 400
+
+
+def test_too_large_and_unparsed_ones_go_to_the_dead_letters(
+    kafka_broker: KafkaBroker, topic: str, cli: Cli, tmp_path: Path
+) -> None:
+    spool = Spool(str(tmp_path / "spool"))
+    spool.append([body(0), body(1, size=2 << 20), body(2, action="unparsed"), body(3)])
+    arguments = ("audit", "ship", "--spool", tmp_path / "spool")
+    arguments += ("--kafka", kafka_broker.address(), "--topic", topic)
+    missing = cli(*arguments, expect=10)
+    assert f"{topic}.dead" in missing.error["message"]
+    kafka_broker.create_topic(f"{topic}.dead")
+    done = cli(*arguments)
+    assert done.document["dead_letters"] == 2
+    # What had been sent before the topic was missed may be there twice, with the same id.
+    assert sorted(set(numbers(records(kafka_broker, topic)))) == [0, 3]
+    dead = {json.loads(r.value)["id"]: json.loads(r.value) for r in records(
+        kafka_broker, f"{topic}.dead")}
+    assert sorted(dead) == ["event-1", "event-2"]
+    assert "too large" in dead["event-1"]["data"]["reason"]
+    assert dead["event-1"]["data"]["raw"] == ""
+    assert dead["event-1"]["data"]["repository"] == "team/app"
+
+
+def test_a_broker_that_takes_less_than_we_think_gets_it_as_a_dead_letter(
+    kafka_broker: KafkaBroker, cli: Cli, tmp_path: Path
+) -> None:
+    kafka_broker.create_topic("narrow", max_message_bytes=20_000)
+    kafka_broker.create_topic("narrow.dead")
+    spool = Spool(str(tmp_path / "spool"))
+    spool.append([body(n, size=400_000 if n == 5 else 10) for n in range(20)])
+    arguments = ("--kafka", kafka_broker.address(), "--topic", "narrow")
+    done = cli("audit", "ship", "--spool", tmp_path / "spool", *arguments)
+    assert done.document["dead_letters"] == 1
+    assert sorted(numbers(records(kafka_broker, "narrow"))) == [n for n in range(20) if n != 5]
+    assert numbers(records(kafka_broker, "narrow.dead")) == [5]
+
+
+def test_a_damaged_spool_costs_its_record_and_tells_kafka_of_the_gap(
+    kafka_broker: KafkaBroker, topic: str, cli: Cli, tmp_path: Path
+) -> None:
+    place = tmp_path / "spool"
+    Spool(str(place)).append([body(n) for n in range(10)])
+    (segment,) = place.glob("*.seg")
+    data = bytearray(segment.read_bytes())
+    data[data.index(b"event-4")] ^= 1
+    segment.write_bytes(data)
+    arguments = ("--kafka", kafka_broker.address(), "--topic", topic)
+    done = cli("audit", "ship", "--spool", place, *arguments)
+    assert done.document["gaps"] == 1
+    values = [json.loads(record.value)["data"] for record in records(kafka_broker, topic)]
+    gaps = [value for value in values if value["action"] == "gap"]
+    assert len(gaps) == 1
+    assert "after number 4" in gaps[0]["reason"]
+    assert len(values) == 10
+
+
+# Who may talk to the broker
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    state = tmp_path_factory.mktemp("secured-ship")
+    with KafkaBroker(
+        state / "data",
+        state=state,
+        listeners=[TLS, MTLS, SASL_PLAIN, SCRAM_TLS, OAUTH],
+        users={"ann": "ann's secret", "bob": "bob's secret"},
+        acls=True,
+    ) as broker:
+        yield broker
+
+
+def security(secured: KafkaBroker, listener: Any, tmp_path: Path, *, wrong: bool) -> list[str]:
+    """The options that reach a listener as ann, or with a wrong secret or certificate."""
+    secret = tmp_path / "secret"
+    options = ["--kafka", secured.address(listener)]
+    settings = secured.client(listener, user="ann")
+    if listener.tls:
+        ca = secured.authority.certificate
+        if wrong and listener is TLS:
+            from certificates import Authority
+
+            ca = Authority(tmp_path / "stranger", "stranger").certificate
+        options += ["--kafka-ca", str(ca)]
+    if listener.client_certificate and not wrong:
+        options += ["--kafka-cert", str(secured.authority.issue("ann"))]
+    if listener.mechanism:
+        options += ["--kafka-mechanism", listener.mechanism, "--kafka-password", f"file:{secret}"]
+        if listener.mechanism == "OAUTHBEARER":
+            token = settings["sasl_oauth_token_provider"].token()
+            secret.write_text(token[:-20] if wrong else token)
+        else:
+            options += ["--kafka-user", "ann"]
+            secret.write_text("wrong" if wrong else "ann's secret")
+    return options
+
+
+@pytest.mark.parametrize("listener", [TLS, MTLS, SASL_PLAIN, SCRAM_TLS, OAUTH], ids=lambda x: x.name)
+def test_every_way_to_prove_who_one_is(
+    secured: KafkaBroker, listener: Any, cli: Cli, tmp_path: Path
+) -> None:
+    topic = secured.create_topic(f"way-{listener.name.lower().replace('_', '-')}")
+    secured.allow("ann", "READ", "WRITE", topic=topic)
+    Spool(str(tmp_path / "spool")).append([body(n) for n in range(10)])
+    wrong = security(secured, listener, tmp_path, wrong=True)
+    command = ("audit", "ship", "--spool", tmp_path / "spool", "--topic", topic)
+    refused = cli(*command, *wrong, expect=12)
+    assert "ann's secret" not in refused.stdout + refused.stderr
+    right = security(secured, listener, tmp_path, wrong=False)
+    assert cli(*command, *right).document["sent"] == 10
+    assert len(records(secured, topic)) == 10
+
+
+def test_rights_that_are_revoked_hold_it_up_and_lose_nothing(
+    secured: KafkaBroker, cli: Cli, tmp_path: Path
+) -> None:
+    topic = secured.create_topic("revoked")
+    secured.allow("ann", "READ", "WRITE", "DESCRIBE", topic=topic)
+    options = security(secured, SASL_PLAIN, tmp_path, wrong=False)
+    spool = Spool(str(tmp_path / "spool"))
+    process = cli.start(
+        "audit", "ship", "--follow", "--spool", tmp_path / "spool", "--topic", topic, *options
+    )
+    try:
+        spool.append([body(n) for n in range(50)])
+        wait_for(lambda: len(records(secured, topic)) == 50)
+        secured.revoke("ann", "WRITE", topic=topic)
+        time.sleep(1)
+        spool.append([body(n) for n in range(50, 100)])
+        time.sleep(4)
+        assert process.poll() is None
+        assert len(records(secured, topic)) == 50
+        secured.allow("ann", "WRITE", topic=topic)
+        wait_for(lambda: len(set(numbers(records(secured, topic)))) == 100, 60)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        done = cli.finish(process)
+    assert done.code == 143
+    assert "may not write to" in done.stderr
+
+
+def test_what_is_wrong_is_said(kafka_broker: KafkaBroker, cli: Cli, tmp_path: Path) -> None:
+    Spool(str(tmp_path / "spool")).append([body(1)])
+    command = ("audit", "ship", "--spool", tmp_path / "spool", "--topic", "no-such-topic")
+    missing = cli(*command, "--kafka", kafka_broker.address(), expect=10)
+    assert "no such topic" in missing.error["message"]
+    away = cli(*command, "--kafka", "127.0.0.1:1", expect=6)
+    assert "no broker listens" in away.error["message"]
+    file = tmp_path / "no.pem"
+    file.write_text("nothing")
+    bad = cli(*command, "--kafka", "127.0.0.1:1", "--kafka-ca", file, expect=12)
+    assert "TLS files" in bad.error["message"]
+
+
+# Processes and brokers that are killed under load
+
+
+def serving(tmp_path: Path, broker: KafkaBroker, topic: str) -> Receiver:
+    return Receiver(tmp_path / "spool", "--kafka", broker.address(), "--topic", topic)
+
+
+def test_receiver_and_broker_killed_under_load_lose_nothing_that_was_answered(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    """Rule 24: every 2xx'd id reaches Kafka; extra deliveries carry the same id."""
+    kills = int(os.environ.get("KILLS", "20"))
+    state = tmp_path_factory.mktemp("killed")
+    answered: list[int] = []
+    with KafkaBroker(state / "data", state=state) as broker:
+        topic = broker.create_topic("killed")
+        number = 0
+        for kill in range(kills):
+            receiver = serving(tmp_path, broker, topic)
+            if kill % 4 == 1:
+                broker.kill()
+            load = subprocess.Popen(
+                [sys.executable, __file__, str(receiver.port), str(number)],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            time.sleep(0.2 + (kill * 37 % 100) / 100)
+            receiver.stop(signal.SIGKILL)
+            out = load.communicate(timeout=30)[0]
+            mine = [int(line) for line in out.split()]
+            answered += mine
+            number += 100_000
+            if kill % 4 == 1:
+                broker.start()
+                broker.wait_ready()
+        receiver = serving(tmp_path, broker, topic)
+        expected = {event(n)["events"][0]["id"] for n in answered}
+        assert len(expected) > 10 * kills
+
+        def ids() -> list[str]:
+            return [json.loads(record.value)["id"] for record in records(broker, topic)]
+
+        wait_for(lambda: expected <= set(ids()), 60)
+        receiver.stop()
+
+
+def _load(port: int, number: int) -> None:
+    """Post events until nobody answers; print the number of each that was answered 2xx."""
+    import http.client
+
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        while True:
+            connection.request("POST", "/events", json.dumps(event(number)))
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status == 202:
+                print(number, flush=True)
+            number += 1
+    except (OSError, http.client.HTTPException):
+        pass
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "serve"))
+    _load(int(sys.argv[1]), int(sys.argv[2]))
