@@ -32,7 +32,9 @@ class Request:
 
     def __init__(self, chance: random.Random, number: int, digests: list[str]) -> None:
         self.second = number // 500
-        self.clock = f"{3 + self.second // 3600:02}:{self.second // 60 % 60:02}:{self.second % 60:02}"
+        self.clock = (
+            f"{3 + self.second // 3600:02}:{self.second // 60 % 60:02}:{self.second % 60:02}"
+        )
         self.address = f"10.{chance.randrange(4)}.{chance.randrange(16)}.{chance.randrange(250)}"
         self.digest = chance.choice(digests)
         name = f"team{chance.randrange(20)}/app{chance.randrange(50)}"
@@ -108,7 +110,7 @@ def distribution_text(r: Request) -> str:
     return (
         f'time="2026-11-20T{r.clock}.{r.ms:06}123Z" level=info msg="response completed" '
         f'auth.user.name={r.user} go.version=go1.19.8 http.request.host="registry.example:5000" '
-        f'http.request.id={r.id} http.request.method={r.method} '
+        f"http.request.id={r.id} http.request.method={r.method} "
         f'http.request.remoteaddr="{r.address}:33012" http.request.uri="{r.uri}" '
         f'http.request.useragent="{AGENT}" http.response.contenttype="application/octet-stream" '
         f"http.response.duration={r.ms / 7:.6f}ms http.response.status={r.status} "
@@ -146,8 +148,8 @@ def traefik(r: Request) -> str:
 def harbor(r: Request) -> str:
     return (
         f"2026-11-20T{r.clock}Z [INFO] [/pkg/auditext/manager.go:86]"
-        f'[operator="{r.user}" resourceType="artifact" time="2026-11-20 {r.clock}.123456 +0000 UTC"]'
-        f": action:pull, resource:library/app:v{r.ms}, operation_description:pull artifact: "
+        f'[operator="{r.user}" resourceType="artifact" time="2026-11-20 {r.clock}.123456 +0000 UTC'
+        f'"]: action:pull, resource:library/app:v{r.ms}, operation_description:pull artifact: '
         f"library/app@{r.digest}"
     )
 
@@ -196,8 +198,8 @@ def s3(r: Request) -> str:
     return (
         f"{'79a5' * 16} bucket [20/Nov/2026:{r.clock} +0000] {r.address} "
         f"arn:aws:iam::123456789012:user/registry {r.id[:16].upper()} REST.GET.OBJECT {key(r)} "
-        f'"GET /{key(r)}?X-Amz-Signature=1 HTTP/1.1" 200 - {r.size} {r.size} {r.ms} 7 "-" "{AGENT}" '
-        f"- {r.id}= SigV4 ECDHE-RSA-AES128-GCM-SHA256 QueryString b.s3.amazonaws.com TLSv1.2 - -"
+        f'"GET /{key(r)}?X-Amz-Signature=1 HTTP/1.1" 200 - {r.size} {r.size} {r.ms} 7 "-" "{AGENT}"'
+        f" - {r.id}= SigV4 ECDHE-RSA-AES128-GCM-SHA256 QueryString b.s3.amazonaws.com TLSv1.2 - -"
     )
 
 
@@ -282,7 +284,9 @@ def main() -> None:
         lines = [make(request) for request in requests]
         rounds = measured("auto" if args.auto else name, lines)
         seconds = statistics.median(next(rounds) for _ in range(args.rounds))
-        print(f"{label:22} {len(lines) / seconds:>9,.0f} lines/s {seconds / len(lines) * 1e6:6.2f} us")
+        print(
+            f"{label:22} {len(lines) / seconds:>9,.0f} lines/s {seconds / len(lines) * 1e6:6.2f} us"
+        )
 
 
 if __name__ == "__main__":

@@ -69,6 +69,7 @@ _HARBOR = re.compile(
 
 # What follows, each for at most so many characters.
 _TAIL: Final = 2000
+_TIMES = re.compile(r' "?(\d{1,12}\.\d{3})"?(?: "?[0-9.,: -]{0,200}"?)?\Z', re.ASCII)
 _SECONDS = re.compile(r' "?(\d{1,12}\.\d{3})"?(?= |\Z)', re.ASCII)
 _NAMED_SECONDS = re.compile(
     r'[ |,;](?:rt|request_time|req_time|request_duration|duration)[=:]"?(\d{1,12}\.\d{1,9})s?"?'
@@ -180,15 +181,16 @@ def _harbor(line: str, fallback_time: str, source: str) -> Event | None:
 
 def _tail(tail: str) -> tuple[float | None, str | None, str | None]:
     """Return milliseconds, a request id and the client of what follows the known fields."""
-    found = _SECONDS.match(tail)
-    if found is not None and len(tail) == found.end():
-        return milliseconds(found[1], 1000), None, None
+    found = _TIMES.match(tail)
+    if found is not None:
+        return round(float(found[1]) * 1000, 3), None, None
     ingress = _INGRESS.match(tail)
     if ingress is not None:
         return milliseconds(ingress[1], 1000), ingress[2], None
     traefik = _TRAEFIK.match(tail)
     if traefik is not None:
         return milliseconds(traefik[1], 1), None, None
+    found = _SECONDS.match(tail)
     if "=" in tail or ":" in tail:
         seconds = _NAMED_SECONDS.search(tail) or found
         identity = _NAMED_ID.search(tail)

@@ -127,7 +127,7 @@ def client(value: object) -> str | None:
     return _client(value)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16384)
 def _client(text: str) -> str | None:
     address = split_address(text)
     if address is None or _ADDRESS.fullmatch(address) is None:

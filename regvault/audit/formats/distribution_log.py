@@ -90,7 +90,7 @@ def from_object(obj: dict[str, Any], raw: str, fallback_time: str) -> Event | No
                 text_of(obj.get("http.request.useragent")),
                 request_id_of(obj.get("http.request.id")),
             )
-            if "vars.name" in obj:
+            if "vars.name" in obj and (event["repository"] is None or event["action"] == "other"):
                 _variables(event, obj)
             if "err.code" in obj or "err.message" in obj:
                 _reason(event, text_of(obj.get("err.code")) or text_of(obj.get("err.message")))

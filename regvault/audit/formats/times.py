@@ -26,9 +26,8 @@ _CLF = re.compile(
     r"(?: ([+-])(\d\d):?(\d\d))?",
     re.ASCII,
 )
-_YEARLESS = re.compile(
-    r"([A-Z][a-z]{2}|\d\d) ?([ \d]\d) (\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?", re.ASCII
-)
+_YEARLESS = re.compile(r"([A-Z][a-z]{2}|\d\d) ?([ \d]\d) (\d\d):(\d\d):(\d\d)", re.ASCII)
+_FRACTION = re.compile(r"\d{1,9}", re.ASCII)
 _UNIX = re.compile(r"(\d{9,11})(?:\.(\d{1,9}))?", re.ASCII)
 _DURATION = re.compile(
     r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,12}(?:\.\d{1,12})?)(ns|us|µs|μs|ms|s))?", re.ASCII
@@ -72,6 +71,8 @@ def iso_time(value: object) -> str | None:
             return f"{value[:19]}.000000Z"
         fraction = value[20:-1]
         if value[19] == "." and fraction.isascii() and fraction.isdigit():
+            if len(fraction) >= 6:
+                return value[:26] + "Z"
             return f"{value[:19]}.{fraction[:6]:0<6}Z"
     try:
         text = parse_time(value)
@@ -105,19 +106,29 @@ def unix_time(value: object) -> str | None:
 
 
 def yearless_time(text: str, near: str) -> str | None:
-    """Return a time that has no year, the one that is not after the day that follows `near`.
+    """Return a time that has no year, the latest up to the day after `near`.
 
     Args:
         text: `Nov 20 03:00:00` as syslog of RFC 3164 has it, or `1120 03:00:00.123456` as glog has
             it. Both are local; they are taken for UTC.
         near: when the line was read, as events have it.
     """
-    found = _YEARLESS.fullmatch(text) if len(text) <= _LONGEST else None
+    text, _, fraction = text.partition(".")
+    if len(text) > _LONGEST or (fraction and not _FRACTION.fullmatch(fraction)):
+        return None
+    second = _with_year(text, near[:10])
+    return None if second is None else f"{second}.{fraction[:6]:0<6}Z"
+
+
+@lru_cache(maxsize=1024)
+def _with_year(text: str, day_near: str) -> str | None:
+    """Return a time without a year, of whole seconds, as the latest up to the day after another."""
+    found = _YEARLESS.fullmatch(text)
     if found is None:
         return None
-    month, day, hour, minute, second, fraction = found.groups()
+    month, day, hour, minute, second = found.groups()
     try:
-        latest = datetime.fromisoformat(near).replace(tzinfo=None) + timedelta(days=1)
+        latest = datetime.fromisoformat(day_near) + timedelta(days=2)
         number = _MONTHS.get(month, 0) or int(month)
     except (ValueError, OverflowError):
         return None
@@ -127,8 +138,8 @@ def yearless_time(text: str, near: str) -> str | None:
             moment = datetime(year, number, int(day), int(hour), int(minute), int(second))  # noqa: DTZ001
         except ValueError:
             continue
-        if moment <= latest:
-            return _text(moment, fraction)
+        if moment < latest:
+            return moment.isoformat(timespec="seconds")
     return None
 
 
@@ -146,6 +157,10 @@ def go_duration(value: object) -> float | None:
         return milliseconds(value, 1e-6)
     if not isinstance(value, str) or not value or len(value) > _LONGEST:
         return None
+    if value[-2:] == "ms" and len(value) < 24:
+        digits = value[:-2]
+        if digits.isascii() and digits.replace(".", "", 1).isdigit():
+            return round(float(digits), 6)
     found = _DURATION.fullmatch(value)
     if found is None:
         return None
