@@ -54,9 +54,10 @@ _USUAL = re.compile(
     r'(?: "[^"\\]*" "([^"\\]*)")?',
     re.ASCII,
 )
-# Anything else that is still such a line. A user's name may have spaces in it.
+# Anything else that is still such a line. A user's name may have spaces in it, so what is before it
+# has to be an address and `-`, not the prefix of a wrapper.
 _ANY = re.compile(
-    r"(?:[\w.-]{1,253}:\d{1,5} )?([^\s,]{1,255}(?:, ?[^\s,]{1,255}){0,16}) \S{1,64} (.{0,256}?) "
+    r"(?:[\w.-]{1,253}:\d{1,5} )?([^\s,]{1,255}(?:, ?[^\s,]{1,255}){0,16}) - (.{0,256}?) "
     rf"\[({_CLF_TIME})\] {_QUOTED} (\d{{3}}|-) (\d{{1,19}}|-)(?: {_QUOTED} {_QUOTED})?",
     re.ASCII | re.DOTALL,
 )
@@ -109,7 +110,7 @@ def parse(line: str, fallback_time: str, source: str = NAME) -> Event | None:
         return None
     end = found.end()
     if end != len(line):
-        if line[end] != " ":
+        if line[end] != " " or (agent is None and line[end + 1 : end + 2] == '"'):
             return _unusual(line, fallback_time, source)
         duration, request_id, forwarded_for = _tail(line[end : end + _TAIL])
     else:

@@ -79,9 +79,9 @@ def user_of(value: object) -> str | None:
     return None if text == '""' else text
 
 
-def short(text: str) -> str:
-    """Return a message on one line, cut at 200 characters."""
-    return _CONTROL.sub(" ", text[: _REASON + 1]).strip()[:_REASON]
+def short(text: str) -> str | None:
+    """Return a message on one line, cut at 200 characters, or None where it says nothing."""
+    return _CONTROL.sub(" ", text[: _REASON + 1]).strip()[:_REASON].rstrip() or None
 
 
 def number(value: object) -> int | None:
@@ -256,8 +256,9 @@ def log_event(
     }
     if severity:
         event["severity"] = severity.lower()[:20]
-    if message:
-        event["reason"] = short(message)
+    reason = short(message) if message else None
+    if reason:
+        event["reason"] = reason
     event["actor"] = event["address"] = event["useragent"] = None
     event["raw"] = raw
     return event

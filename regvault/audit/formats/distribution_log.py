@@ -48,6 +48,8 @@ _PAIR = re.compile(
     re.DOTALL,
 )
 _MOST_PAIRS: Final = 64
+_PLAIN: Final = 4
+"""Fields of lines that have no more than `level`, `msg`, `time`, and an `error`."""
 
 
 def parse(line: str, fallback_time: str) -> Event | None:
@@ -97,6 +99,8 @@ def from_object(obj: dict[str, Any], raw: str, fallback_time: str) -> Event | No
             return event
     if message.startswith(_REFUSED):
         return _refused(obj, raw, time, message)
+    if "go.version" not in obj and len(obj) > _PLAIN:
+        return None  # others log `level` and `msg` too: Traefik
     reason = message
     if message.startswith(_AUTHENTICATING):
         reason = "error authenticating a user"  # its name is one of a person: `raw` has it
@@ -148,9 +152,10 @@ def _refused(obj: dict[str, Any], raw: str, time: str, message: str) -> Event:
 
 def _reason(event: Event, reason: str | None) -> None:
     """Add a reason, in its place before what tells of persons."""
+    reason = short(reason) if reason else None
     if reason:
         last = [(name, event.pop(name)) for name in ("actor", "address", "useragent", "raw")]
-        event["reason"] = short(reason)
+        event["reason"] = reason
         event.update(last)
 
 

@@ -9,6 +9,7 @@ so. Alerts of the audit log of Kubernetes have the names of its plugin, `ka.*`.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from regvault.audit.formats.common import json_object, short, text_of, user_of
@@ -29,6 +30,7 @@ _REPOSITORY: Final = ("container.image.repository", "ka.req.pod.containers.image
 _IMAGE: Final = ("container.image", "ka.req.pod.containers.image")
 _KUBERNETES: Final = "k8s_audit"
 _LONGEST: Final = 600
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9a-fA-F:]{2,45}\])(?::\d{1,5})?", re.ASCII)
 
 
 def parse(line: str, fallback_time: str) -> Event | None:
@@ -77,7 +79,7 @@ def from_object(obj: dict[str, Any], raw: str, fallback_time: str) -> Event | No
         actor=actor,
         registry=registry,
         instance=text_of(obj.get("hostname")),
-        severity=priority.lower()[:20],
+        severity=priority.lower()[:20] or None,
         reason=short(rule),
     )
 
@@ -120,6 +122,6 @@ def _split(name: str | None) -> tuple[str | None, str | None]:
     if not name:
         return None, None
     host, slash, rest = name.partition("/")
-    if slash and ("." in host or ":" in host or host == "localhost"):
+    if slash and _HOST.fullmatch(host) and ("." in host or ":" in host or host == "localhost"):
         return host, rest if is_repository(rest) else None
     return None, name if is_repository(name) else None

@@ -40,6 +40,9 @@ _KEY = re.compile(
 )
 _SHA256 = re.compile(r"sha256:[a-f0-9]{64}", re.ASCII).fullmatch
 _KEY_LENGTH: Final = 256
+_LONGEST_PATH: Final = 4096
+"""Characters of a path that is decoded: nothing in a longer one can be a name."""
+
 _SCOPE = re.compile(r"repository(?:\([a-z]{1,32}\))?:([^ ]{1,600}):[a-z,*-]{0,100}(?: |\Z)")
 
 
@@ -110,7 +113,7 @@ def _unusual(method: str, path: str, query: str, created: bool) -> Call | None:
         if not path.startswith(("http://", "https://")):
             return None
         path = "/" + path.split("/", 3)[3] if path.count("/", 0, 1024) >= 3 else "/"
-    if "%" in path:
+    if "%" in path and len(path) <= _LONGEST_PATH:
         path = unquote(path)
     at = 0 if path.startswith("/v2/") else path.find("/v2/")
     if path.endswith("/data"):
