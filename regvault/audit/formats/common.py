@@ -45,6 +45,7 @@ _LONGEST_ADDRESS: Final = 255
 _ADDRESS = re.compile(r"[0-9A-Fa-f:.]{2,45}|(?=[A-Za-z0-9])[A-Za-z0-9._-]{1,253}", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}", re.ASCII)
 _METHOD = re.compile(r"[A-Z]{1,20}", re.ASCII)
+_METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|(.))", re.DOTALL)
 _ESCAPED: Final = {"n": "\n", "t": "\t", "r": "\r"}
@@ -108,7 +109,9 @@ def status_of(value: object) -> int | None:
 
 def method_of(value: object) -> str | None:
     """Return a method of HTTP, in capitals."""
-    if type(value) is str and len(value) <= 20 and _METHOD.fullmatch(value):
+    if type(value) is str and (
+        value in _METHODS or (len(value) <= 20 and _METHOD.fullmatch(value) is not None)
+    ):
         return value
     return None
 
