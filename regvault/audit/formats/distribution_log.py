@@ -4,10 +4,14 @@ r"""The log of distribution (2.8, 3.0 and 3.1), in JSON and as logrus writes tex
      "http.response.duration":"3.811677ms","http.response.status":200,"msg":"response completed",..}
     time="2026-11-27T17:15:45.228220753Z" level=info msg="response completed" http.request.id=...
 
-Seen on 2.8.2: a request that was refused for want of a right or a login has no `response
-completed`, but `error authorizing context: ...`, and before that, where a password was wrong,
-`error authenticating user "bob": ...`. Only the former is a `login` here, so that a failure counts
-once. Its access log, in the combined format, has the same requests again: read one of the two.
+Seen on 2.8.2, and read in `registry/handlers/app.go` of 3.1.0: a request that was refused for want
+of a right or a login has no `response completed`, but `error authorizing context: ...`, and before
+that, where a password was wrong, `error authenticating user "bob": ...` (3.1: `user failed to
+authenticate`). Only the former is a `login` here, so that a failure counts once.
+
+A request that failed in several ways, such as a push whose layers are missing, has as many lines of
+`response completed with error`, with one `request_id`. The access log, in the combined format, has
+all requests again: read one of the two.
 """
 
 from __future__ import annotations
