@@ -95,3 +95,22 @@ def wait_for(check, seconds=20):
     while not check():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def load(port, number):
+    """Post events until nobody answers; print the number of each that was answered 2xx."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        while True:
+            connection.request("POST", "/events", json.dumps(event(number)))
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status == 202:
+                print(number, flush=True)
+            number += 1
+    except (OSError, http.client.HTTPException):
+        pass
+
+
+if __name__ == "__main__":
+    load(int(sys.argv[1]), int(sys.argv[2]))

@@ -16,7 +16,6 @@ from regvault.cli.main import run
 from regvault.serve.group_commit import GroupCommit
 
 
-
 @pytest.fixture
 def serve(tmp_path):
     started = []
@@ -200,6 +199,7 @@ def test_wrong_options_are_refused_with_a_hint(options, message, tmp_path, capsy
 
 
 # The group commit
+
 
 def _spool_of(syncs, *, fails=False):
     class Slow:

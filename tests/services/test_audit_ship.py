@@ -1,9 +1,10 @@
-"""`audit ship` and `audit serve` against a real Kafka: nothing lost, in order, the same ids again."""
+"""`audit ship` and `serve` against a real Kafka: nothing lost, in order, the same ids again."""
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import receiving
 from kafka import KafkaConsumer, TopicPartition
 from kafka_broker import MTLS, OAUTH, SASL_PLAIN, SCRAM_TLS, TLS, KafkaBroker
 from receiving import Receiver, event, wait_for
@@ -27,10 +29,12 @@ if TYPE_CHECKING:
     from regvault_cli import Cli
 
 NOW = "2026-11-20T03:00:00.000000Z"
+WAYS = [TLS, MTLS, SASL_PLAIN, SCRAM_TLS, OAUTH]
 
 
 def body(number: int, repository: str | None = "team/app", size: int = 0, **more: Any) -> bytes:
-    made = new_event(NOW, more.pop("action", "pull"), "test", "x" * size, repository=repository)
+    raw = random.Random(number).randbytes(size // 2).hex()
+    made = new_event(NOW, more.pop("action", "pull"), "test", raw, repository=repository)
     return body_of({**made, "id": f"event-{number}"})
 
 
@@ -100,8 +104,10 @@ def test_too_large_and_unparsed_ones_go_to_the_dead_letters(
     assert done.document["dead_letters"] == 2
     # What had been sent before the topic was missed may be there twice, with the same id.
     assert sorted(set(numbers(records(kafka_broker, topic)))) == [0, 3]
-    dead = {json.loads(r.value)["id"]: json.loads(r.value) for r in records(
-        kafka_broker, f"{topic}.dead")}
+    dead = {
+        json.loads(r.value)["id"]: json.loads(r.value)
+        for r in records(kafka_broker, f"{topic}.dead")
+    }
     assert sorted(dead) == ["event-1", "event-2"]
     assert "too large" in dead["event-1"]["data"]["reason"]
     assert dead["event-1"]["data"]["raw"] == ""
@@ -150,7 +156,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
     with KafkaBroker(
         state / "data",
         state=state,
-        listeners=[TLS, MTLS, SASL_PLAIN, SCRAM_TLS, OAUTH],
+        listeners=WAYS,
         users={"ann": "ann's secret", "bob": "bob's secret"},
         acls=True,
     ) as broker:
@@ -182,7 +188,7 @@ def security(secured: KafkaBroker, listener: Any, tmp_path: Path, *, wrong: bool
     return options
 
 
-@pytest.mark.parametrize("listener", [TLS, MTLS, SASL_PLAIN, SCRAM_TLS, OAUTH], ids=lambda x: x.name)
+@pytest.mark.parametrize("listener", WAYS, ids=lambda way: way.name)
 def test_every_way_to_prove_who_one_is(
     secured: KafkaBroker, listener: Any, cli: Cli, tmp_path: Path
 ) -> None:
@@ -261,7 +267,7 @@ def test_receiver_and_broker_killed_under_load_lose_nothing_that_was_answered(
             if kill % 4 == 1:
                 broker.kill()
             load = subprocess.Popen(
-                [sys.executable, __file__, str(receiver.port), str(number)],
+                [sys.executable, receiving.__file__, str(receiver.port), str(number)],
                 stdout=subprocess.PIPE,
                 text=True,
             )
@@ -283,25 +289,3 @@ def test_receiver_and_broker_killed_under_load_lose_nothing_that_was_answered(
 
         wait_for(lambda: expected <= set(ids()), 60)
         receiver.stop()
-
-
-def _load(port: int, number: int) -> None:
-    """Post events until nobody answers; print the number of each that was answered 2xx."""
-    import http.client
-
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        while True:
-            connection.request("POST", "/events", json.dumps(event(number)))
-            answer = connection.getresponse()
-            answer.read()
-            if answer.status == 202:
-                print(number, flush=True)
-            number += 1
-    except (OSError, http.client.HTTPException):
-        pass
-
-
-if __name__ == "__main__":
-    sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "serve"))
-    _load(int(sys.argv[1]), int(sys.argv[2]))

@@ -234,7 +234,7 @@ def request_event(time: str, source: str, raw: str, request: str, *rest: Any) ->
 
 
 def log_event(
-    time: str, source: str, raw: str, *, severity: str | None = None, message: str | None = None
+    time: str, source: str, raw: str, *, severity: str | None = None, reason: str | None = None
 ) -> Event:
     """Return the event of a line that is about nothing that regvault knows.
 
@@ -243,7 +243,7 @@ def log_event(
         source: the format.
         raw: the line.
         severity: as the format calls it; small letters come out.
-        message: what the line says, without its time; its beginning is the `reason`.
+        reason: in words of ours. Never the line's own: whom it names, `raw` alone may tell.
     """
     event: Event = {
         "id": "",
@@ -259,7 +259,6 @@ def log_event(
     }
     if severity:
         event["severity"] = severity.lower()[:20]
-    reason = short(message) if message else None
     if reason:
         event["reason"] = reason
     event["actor"] = event["address"] = event["useragent"] = None

@@ -45,6 +45,8 @@ NAME = "distribution"
 
 _COMPLETED: Final = ("response completed", "response completed with error")
 _REFUSED: Final = ("error authorizing context", "authorization fail")
+#: What follows may be a name.
+_WORDS = re.compile("[a-z :]{1,100}", re.ASCII)
 _AUTHENTICATING: Final = "error authenticating user "
 
 _PAIR = re.compile(
@@ -105,10 +107,8 @@ def from_object(obj: dict[str, Any], raw: str, fallback_time: str) -> Event | No
         return _refused(obj, raw, time, message)
     if "go.version" not in obj and len(obj) > _PLAIN:
         return None  # others log `level` and `msg` too: Traefik
-    reason = message
-    if message.startswith(_AUTHENTICATING):
-        reason = "error authenticating a user"  # its name is one of a person: `raw` has it
-    return log_event(time, NAME, raw, severity=level, message=reason)
+    reason = "error authenticating a user" if message.startswith(_AUTHENTICATING) else None
+    return log_event(time, NAME, raw, severity=level, reason=reason)
 
 
 def _variables(event: Event, obj: dict[str, Any]) -> None:
@@ -150,7 +150,8 @@ def _refused(obj: dict[str, Any], raw: str, time: str, message: str) -> Event:
     if "vars.name" in obj and event["repository"] is None:
         name = obj["vars.name"]
         event["repository"] = name if type(name) is str and is_repository(name) else None
-    _reason(event, message)
+    words = _WORDS.match(message)
+    _reason(event, words[0].strip(" :") if words else None)
     return event
 
 

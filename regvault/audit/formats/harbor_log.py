@@ -91,10 +91,10 @@ def parse(line: str, fallback_time: str) -> Event | None:
         event = _failure(line, head, time)
     if event is not None:
         return event
-    message = head.partition(": ")[2] if head[:1] in "[:" else head
+    reason = None
     if _LOCKED in head or _ROBOT_FAILED in head:
-        message = "a login failed"  # and a line on the same failure says it of whom: see `_failure`
-    return log_event(time, NAME, line, severity=level, message=message)
+        reason = "a login failed"  # and a line on the same failure says it of whom: see `_failure`
+    return log_event(time, NAME, line, severity=level, reason=reason)
 
 
 def _audited(line: str, text: str, time: str) -> Event | None:

@@ -94,7 +94,7 @@ def parse(line: str, fallback_time: str) -> Event | None:
     if operation == "REST.GET.OBJECT" and len(key) <= _KEY:
         digest = blob_of_key(unquote_plus(unquote_plus(key)))
     if digest is None:
-        return log_event(time, NAME, line, message=operation)
+        return log_event(time, NAME, line, reason=operation)
     presigned = _PRESIGNED in line[found.end() : found.end() + _TAIL].split(" ")
     return new_event(
         time,
@@ -168,7 +168,7 @@ def from_cloudtrail(obj: dict[str, Any], raw: str, fallback_time: str) -> Event 
     if service == "s3.amazonaws.com" and operation == "GetObject" and type(key) is str:
         digest = blob_of_key(key)
     if digest is None:
-        return log_event(time, CLOUDTRAIL, raw, message=operation)
+        return log_event(time, CLOUDTRAIL, raw, reason=operation)
     error = obj.get("errorCode")
     presigned = _inside(obj, "additionalEventData", "AuthenticationMethod") == _PRESIGNED
     agent = obj.get("userAgent")

@@ -68,9 +68,10 @@ def parse(line: str, fallback_time: str) -> Event | None:
         return new_event(time, "login", NAME, line, status=400, reason="bad request")
     if message.startswith("{"):
         return _about_request(line, message, time, _SEVERITY[level])
+    reason = None
     if message.startswith("Failed authentication with "):
-        message = "authentication failed"  # what follows is a name; the next line has it too
-    return log_event(time, NAME, line, severity=_SEVERITY[level], message=message)
+        reason = "authentication failed"  # of whom, the next line has too
+    return log_event(time, NAME, line, severity=_SEVERITY[level], reason=reason)
 
 
 def _request(line: str, text: str, time: str, status: int, reason: str | None) -> Event:
@@ -105,4 +106,4 @@ def _about_request(line: str, message: str, time: str, severity: str) -> Event:
     for what in ("did not match any authn rule", "did not match any authz rule"):
         if message.endswith(what):
             reason = what
-    return log_event(time, NAME, line, severity=severity, message=reason)
+    return log_event(time, NAME, line, severity=severity, reason=reason)

@@ -141,6 +141,14 @@ def unreachable(settings: KafkaSettings, heard: list[str]) -> RegvaultError:
                 return CredentialError(
                     f"{what}: {reason}", hint="Look at the certificates, the user and its secret."
                 )
+    spoke = any("broker version identified" in line.lower() for line in heard)
+    if settings.mechanism is not None and spoke:
+        # kafka-python is told no more than that: the connection ends within the handshake.
+        return CredentialError(
+            f"{what}: it ends the connection when it is told who this is: user, password, token or "
+            "mechanism are wrong",
+            hint=f"This is {settings.mechanism}. The broker's own log says more.",
+        )
     refused = any("refused" in line.lower() for line in heard)
     reason = "no broker listens there" if refused else "no broker answers"
     return TemporaryError(f"{what}: {reason}", hint=_HINT)

@@ -161,5 +161,5 @@ class Months:
         try:
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
         except ImportError:
-            raise not_installed("cryptography", "archived audit events") from None
+            raise not_installed("archived audit events", "audit") from None
         return AESGCM(raw)

@@ -76,13 +76,13 @@ class Table(NamedTuple):
 
     Attributes:
         frames: in order.
-        index: (offset, length) of the index; (0, 0) where there are no terms.
+        terms: (offset, length) of the index; (0, 0) where there are no terms.
         personal_index: (month, offset, length) of the indexes over what tells of persons.
         more: anything else, as it was given to the writer.
     """
 
     frames: list[Frame]
-    index: tuple[int, int]
+    terms: tuple[int, int]
     personal_index: list[tuple[str, int, int]]
     more: dict[str, Any]
 
@@ -231,7 +231,7 @@ class SegmentWriter:
         personal_index = []
         for month, found in self._personal.items():
             pairs = [[field, value, frames] for (field, value), frames in sorted(found.items())]
-            data = compress(json.dumps(pairs, separators=(",", ":")).encode())
+            data = compress(json.dumps({"pairs": pairs}, separators=(",", ":")).encode())
             closed = self._months.close(month, data, self._bound(-1))
             personal_index.append([month, *self._write(closed)])
         table = {
@@ -368,7 +368,7 @@ class SegmentReader:
     def index(self) -> Iterator[tuple[str, list[int]]]:
         """Yield all terms, ascending, each with its frames. Raises VaultDamagedError."""
         table = self.table()
-        offset, length = table.index
+        offset, length = table.terms
         if not length:
             return
         data = self._seal.open_index(self._get(offset, length), self.key)
@@ -392,7 +392,7 @@ class SegmentReader:
         Returns:
             None where a month was erased, and nobody knows.
         """
-        from regvault.oci.manifest import load_json
+        from regvault.oci.manifest import load_json_object
 
         found: set[int] = set()
         for month, offset, length in self.table().personal_index:
@@ -400,10 +400,10 @@ class SegmentReader:
             if data is None:
                 return None
             try:
-                for kind, value, frames in load_json(data):
+                for kind, value, frames in load_json_object(data)["pairs"]:
                     if kind == field and matches(value):
                         found.update(frames)
-            except (TypeError, ValueError):
+            except (KeyError, TypeError, ValueError):
                 raise self._damaged("its index over persons cannot be read") from None
         return found
 

@@ -167,7 +167,6 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "action": "log",
             "severity": "warning",
-            "reason": "failed to ping redis, retry after 1s",
         },
     ),
     "TOKEN_FAILED": (

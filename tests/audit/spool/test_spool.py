@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from regvault.audit.spool import Cursor, Reader, Spool, SpoolFullError
 from regvault.audit.spool.record import encode, scan, seq_of
 from regvault.errors import RefusedError, UsageError
