@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from regvault.model.event import DATA_SCHEMA
+from regvault.model.event import DATA_SCHEMA, PERSONAL
 from regvault.model.stream import Message
 
-__all__ = ["CONTENT_TYPE", "Unwrapped", "message_of", "unwrap"]
+__all__ = ["CONTENT_TYPE", "Unwrapped", "message_of", "shortened", "unwrap"]
 
 CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"
 
@@ -59,6 +59,30 @@ def wrap(data: bytes, event: dict[str, Any]) -> bytes:
     if event["repository"] is not None:
         head["subject"] = head["partitionkey"] = event["repository"]
     return orjson.dumps(head)[:-1] + _DATA + data + b"}"
+
+
+def shortened(data: bytes, reason: str) -> Message:
+    """Return the record of an event without what makes it large.
+
+    Args:
+        data: the JSON of the event, as a spool has it.
+        reason: why; it is in the event, with how much is left out.
+    """
+    import orjson
+
+    event: dict[str, Any] = orjson.loads(data)
+    text = f"{reason[:200]}; {len(event['raw'])} characters of raw are left out"
+    small = {
+        name: value
+        for name, value in event.items()
+        if name not in {*PERSONAL, "raw_base64", "references", "joined", "reason"}
+    }
+    small["reason"] = text
+    small |= {name: event[name] for name in PERSONAL[:-1]}
+    small["raw"] = ""
+    made = orjson.dumps(small)
+    stamp = timestamp_ms(event["received"])
+    return Message(key_of(event), wrap(made, small), stamp, _HEADERS)
 
 
 class Unwrapped(NamedTuple):

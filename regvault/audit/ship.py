@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from regvault.audit.envelope import message_of, wrap
+from regvault.audit.envelope import message_of, shortened
 from regvault.audit.formats.fields import derived_id
 from regvault.audit.intake import body_of
 from regvault.errors import NotFoundError, RegvaultError, TemporaryError
@@ -75,6 +75,10 @@ class _Flying(NamedTuple):
     delivery: Delivery
 
 
+class _AgainError(Exception):
+    """All is to be sent again over a new connection; nothing is wrong with Kafka."""
+
+
 class Shipper:
     """Takes events out of a spool, in order, and into a topic.
 
@@ -115,6 +119,9 @@ class Shipper:
         self._sink: EventSink | None = None
         self._reader: Reader = spool.reader(self._cursor.next)
         self._flying: deque[_Flying] = deque()
+        self._waiting: deque[Record] = deque()
+        self._suspect = -1
+        self._unwanted: dict[int, str] = {}
         self._bytes = 0
         self._done_to = self._cursor.next
         self._advanced = time.monotonic()
@@ -142,6 +149,9 @@ class Shipper:
                     return self.shipped
                 try:
                     busy = self._step()
+                except _AgainError:
+                    self._start_over()
+                    continue
                 except RegvaultError as error:
                     self._give_up(error)
                     if stop.is_set() or (not follow and not self._again(error, tries)):
@@ -163,7 +173,7 @@ class Shipper:
                 else:
                     stop.wait(_IDLE_S)
         finally:
-            with contextlib.suppress(RegvaultError):
+            with contextlib.suppress(RegvaultError, _AgainError):
                 self._acknowledge()
             self._advance()
             self._close()
@@ -180,72 +190,62 @@ class Shipper:
         progress = self._acknowledge()
         if time.monotonic() - self._advanced > _ADVANCE_S:
             self._advance()
+        self._watch()
         room = _WINDOW - len(self._flying)
         if room < _WINDOW // 10 or self._bytes > _WINDOW_BYTES:
-            self._watch()
             return progress
-        records = self._reader.read(min(room, 500), 4 << 20)
-        self._report_damage()
-        for record in records:
-            self._send(record)
-        self._watch()
-        self.shipped.lag = max(0, self._reader.next - self._done_to)
-        return bool(records) or progress
+        if not self._waiting:
+            self._waiting.extend(self._reader.read(min(room, 500), 4 << 20))
+            self._report_damage()
+            self.shipped.lag = max(0, self._reader.next - self._done_to)
+        sent = False
+        while self._waiting and not self._must_wait(self._waiting[0]):
+            self._send(self._waiting.popleft())
+            sent = True
+        return sent or progress
+
+    def _must_wait(self, record: Record) -> bool:
+        """Return whether a record is not to be sent while others are under way.
+
+        One that was refused with others is sent alone, since then it is known whose fault it is.
+        """
+        return bool(self._flying) and self._suspect in {record.seq, self._flying[-1].record.seq}
 
     def _send(self, record: Record) -> None:
-        assert self._sink is not None
         message = message_of(record.data)
-        if b'"action":"unparsed"' in record.data[:400] and _action(record.data) == UNPARSED:
-            self._send_dead(record, message)
+        if _is_unparsed(record.data):
+            self._start(record, self._dead_topic, message)
             return
+        reason = self._unwanted.get(record.seq)
         try:
-            delivery = self._sink.send(self._topic, message)
+            if reason is not None:
+                raise RejectedError(reason)
+            self._start(record, self._topic, message)
         except RejectedError as error:
-            self._reject(record, str(error))
-            return
-        size = len(message.value)
-        self._flying.append(_Flying(record, self._topic, size, delivery))
-        self._bytes += size
+            self._start(record, self._dead_topic, shortened(record.data, str(error)))
 
-    def _send_dead(self, record: Record, message: Message) -> None:
+    def _start(self, record: Record, topic: str, message: Message) -> None:
         assert self._sink is not None
         try:
-            delivery = self._sink.send(self._dead_topic, message)
-        except RejectedError as error:
-            self._reject(record, str(error))
-            return
+            delivery = self._sink.send(topic, message)
         except NotFoundError as error:
-            raise self._no_dead_letters() from error
-        self._flying.append(_Flying(record, self._dead_topic, len(message.value), delivery))
-        self._bytes += len(message.value)
+            if topic == self._dead_topic:
+                raise self._no_dead_letters() from error
+            raise
+        except RejectedError:
+            if topic != self._dead_topic:
+                raise
+            message = shortened(record.data, "it is too large for Kafka")
+            delivery = self._sink.send(topic, message)
+        size = len(message.value)
+        self._flying.append(_Flying(record, topic, size, delivery))
+        self._bytes += size
 
     def _no_dead_letters(self) -> RegvaultError:
         return NotFoundError(
             f"there is no topic {self._dead_topic} for what {self._topic} does not take",
             hint="Make it, or name another one (--dead-letter-topic). The spool keeps all.",
         )
-
-    def _reject(self, record: Record, reason: str) -> None:
-        """Send what Kafka does not take to the dead letters, as much of it as it takes."""
-        assert self._sink is not None
-        import orjson
-
-        event = orjson.loads(record.data)
-        left_out = len(event["raw"])
-        for name in ("raw", "raw_base64", "references", "joined"):
-            if name in event:
-                event[name] = "" if name == "raw" else None
-        event["reason"] = f"{reason[:200]}; {left_out} characters of it are left out"
-        personal = {name: event.pop(name) for name in ("actor", "address", "useragent", "raw")}
-        event = {name: value for name, value in event.items() if name != "raw_base64"} | personal
-        data = orjson.dumps(event)
-        message = message_of(record.data)._replace(value=wrap(data, event))
-        try:
-            delivery = self._sink.send(self._dead_topic, message)
-        except NotFoundError as error:
-            raise self._no_dead_letters() from error
-        self._flying.append(_Flying(record, self._dead_topic, len(message.value), delivery))
-        self._bytes += len(message.value)
 
     def _acknowledge(self) -> bool:
         """Take what is acknowledged off the front; return whether there was anything."""
@@ -256,10 +256,10 @@ class Shipper:
             error = first.delivery.exception
             if error is not None:
                 self._settle(first, error)
-                continue
             flying.popleft()
             self._bytes -= first.size
             self._done_to = first.record.seq + 1
+            self._unwanted.pop(first.record.seq, None)
             self.shipped.sent += 1
             if first.topic != self._topic:
                 self.shipped.dead += 1
@@ -270,24 +270,27 @@ class Shipper:
         return True
 
     def _settle(self, first: _Flying, error: BaseException) -> None:
-        """Decide what becomes of a record that was not taken."""
+        """Raise what is to be done about a record that was not taken."""
         assert self._sink is not None
         explained = self._sink.explain(error)
         if not isinstance(explained, RejectedError):
             if isinstance(explained, NotFoundError) and first.topic != self._topic:
                 raise self._no_dead_letters() from error
             raise explained from error
+        # kafka-python (3.0.12) fails all that is under way, and comes, with one that is refused.
+        if len(self._flying) > 1:
+            refused = [each for each in self._flying if each.delivery.is_done]
+            largest = max(refused, key=lambda each: (bool(each.delivery.exception), each.size))
+            self._suspect = largest.record.seq
+            raise _AgainError(f"a record was refused with others: {explained}") from error
         if first.topic == self._dead_topic:
             raise TemporaryError(
                 f"the topic {self._dead_topic} does not take what {self._topic} does not take: "
                 f"{explained}",
                 hint="Let it take records of 1 MiB. Until then the spool keeps all.",
             ) from error
-        # The one that takes its place is the last that was sent; it belongs to the front.
-        self._flying.popleft()
-        self._bytes -= first.size
-        self._reject(first.record, str(explained))
-        self._flying.rotate(1)
+        self._unwanted[first.record.seq] = str(explained)
+        raise _AgainError(f"a record was refused: {explained}") from error
 
     def _watch(self) -> None:
         """Raise TemporaryError where nothing was acknowledged for too long."""
@@ -300,14 +303,19 @@ class Shipper:
             self._progressed = time.monotonic()
 
     def _give_up(self, error: RegvaultError) -> None:
-        """Forget what is under way: it is read and sent again."""
+        """Say what is wrong, once, and start over."""
         known = self.shipped.problem is not None and self.shipped.problem.message == error.message
         if self._report is not None and not known:
             self._report(error.message, hint=error.hint)
         self.shipped.problem = error
         self.shipped.failures += 1
+        self._start_over()
+
+    def _start_over(self) -> None:
+        """Forget what is under way: it is read and sent again, over a new connection."""
         self._close()
         self._flying.clear()
+        self._waiting.clear()
         self._bytes = 0
         self._reader.close()
         self._reader = self._spool.reader(self._done_to)
@@ -330,10 +338,10 @@ class Shipper:
             self._sink = None
 
 
-def _action(data: bytes) -> str:
+def _is_unparsed(data: bytes) -> bool:
     import orjson
 
-    return str(orjson.loads(data)["action"])
+    return b'"action":"unparsed"' in data[:400] and orjson.loads(data)["action"] == UNPARSED
 
 
 def gap_event(spool: str, found: Damage) -> bytes:
