@@ -15,18 +15,20 @@ from typing import TYPE_CHECKING, TypeVar
 from regvault.errors import CredentialError, ObjectNotFoundError, VaultDamagedError
 from regvault.vault import recover
 from regvault.vault.cache import CATALOG_FILE, CatalogCache, discard_database
+from regvault.vault.condemned import read_condemned
 from regvault.vault.keys import CATALOG, parse_segment_key
 from regvault.vault.sealing import PLAIN, Seal
 from regvault.vault.segment import Location, Segment, parse_line, write_segment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
     from regvault.model.store import ObjectStore
     from regvault.vault.objectlist import ObjectList, ObjectRef
+    from regvault.vault.vault import Vault
 
 
-__all__ = ["Catalog", "vault_cache"]
+__all__ = ["Catalog", "current_catalog", "vault_cache"]
 
 _T = TypeVar("_T")
 
@@ -46,17 +48,25 @@ class Catalog:
         damaged: segments that cannot be read: key -> why. They are left out.
     """
 
-    def __init__(self, store: ObjectStore, directory: str | None, seal: Seal = PLAIN) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        directory: str | None,
+        seal: Seal = PLAIN,
+        condemned: Container[str] = (),
+    ) -> None:
         """Wrap.
 
         Args:
             store: the vault's store.
             directory: of this vault's local cache; None for a temporary one.
             seal: the vault's.
+            condemned: keys of segments that nobody needs any more, whole or not.
         """
         self.seal = seal
         self._store = store
         self._directory = directory
+        self._condemned = condemned
         self._segments: list[Segment] | None = None
         self._listed: set[str] = set()
         self._nbytes = 0
@@ -81,8 +91,11 @@ class Catalog:
             # From the top: what is superseded is no loss, damaged or not.
             for segment in sorted(found.values(), key=lambda each: -each.name.level):
                 if segment.name.level > 0:
-                    for key in self._superseded(segment, of_use=segment.name.key in found):
+                    of_use = segment.name.key in found and segment.name.key not in self._condemned
+                    for key in self._superseded(segment, of_use=of_use):
                         found.pop(key, None)
+            for key in [key for key in found if key in self._condemned]:
+                del found[key]
             self._segments = [s for s in found.values() if s.name.key not in self.damaged]
         return self._segments
 
@@ -325,6 +338,18 @@ def _merged(segments: list[Segment], condemned: set[str]) -> Iterator[bytes]:
         last = line
         if parse_line(line).key not in condemned:
             yield line
+
+
+def current_catalog(vault: Vault) -> Catalog:
+    """Return the catalog without segments that are condemned.
+
+    Under a lock they stay long, and count again once what superseded them is damaged or gone.
+    """
+    try:
+        condemned = read_condemned(vault.store, vault.id)
+    except VaultDamagedError:  # it is named where condemned lists are looked at
+        condemned = set()
+    return Catalog(vault.store, None, vault.seal, condemned)
 
 
 def vault_cache(base: str | None, vault: str) -> str | None:

@@ -21,6 +21,9 @@ from regvault.errors import (
 from regvault.model.progress import NO_PROGRESS
 from regvault.ops.claim import claim
 from regvault.ops.prune import plan_prune, prune
+from regvault.ops.repair import plan_repair, repair
+from regvault.ops.verify import VerifyOptions
+from regvault.ops.verify.data import Sample
 from regvault.storage.delegate import Wrapper
 from regvault.storage.memory import MemoryStore
 from regvault.storage.wrappers import CountingStore, FaultyStore
@@ -513,6 +516,25 @@ def test_superseded_segments_go(made):
     assert len(left) < 8
     assert result.condemned[0] == 8
     made.verified()
+
+
+def test_a_condemned_segment_is_no_damage_whatever_becomes_of_it(made):
+    """Under a lock it stays long, and what had superseded it may be damaged, and mended, since."""
+    days(made, 10)
+    (merged,) = [key for key in made.keys("catalog/") if parse_segment_key(key).level == 1]
+    old = made.keys("catalog/")[0]
+    result = pruned(made, store=Denying(made.store))
+    assert old in result.locked
+    made.spoil(old, lambda data: data[:9])
+    made.spoil(merged, lambda data: data[:-9])
+    found = made.verify("data").report
+    named = {problem.key for problem in found.problems}
+    assert merged in named
+    assert old not in named
+    options = VerifyOptions(read_data=Sample(), threads=1)
+    plan = plan_repair(made.vault(), [], options=options, progress=NO_PROGRESS)
+    assert repair(made.vault(), plan, [], options=options, progress=NO_PROGRESS).exit_code() == 0
+    assert not made.verify("data").report.problems
 
 
 def test_a_damaged_segment_supersedes_nothing(made):

@@ -385,3 +385,22 @@ def test_all_at_once_from_a_copy(made):
         }
     assert {1: made.restored(1), 2: made.restored(2)} == days
     made.verified()
+
+
+def test_what_only_a_damaged_object_list_names_is_mended_with_it(made):
+    """Nobody knows of it before the list is there again: one repair does both, or says so."""
+    made.other = copied(made)
+    vault = made.vault()
+    newest, before = made.roots()[-1], made.roots()[-2]
+    lists = {ref.key for ref in vault.object_list(newest).own_chunks()}
+    lists -= {ref.key for ref in vault.object_list(before).own_chunks()}
+    only = {ref.key for ref in vault.object_list(newest)}
+    only -= {ref.key for ref in vault.object_list(before)}
+    assert lists
+    assert only
+    for key in lists | only:
+        made.spoil(key, flip)
+    assert lists <= {problem.key for problem in made.verify("data").report.problems}
+    result = repaired(made, "copy")
+    assert result.exit_code() == 0
+    assert not made.verify("data").report.problems

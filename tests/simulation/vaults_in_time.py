@@ -64,6 +64,7 @@ class Vaults:
         ]
         #: (registry, sequence) -> what it held; less what was purged since.
         self.held: dict[tuple[str, int], dict[str, bytes]] = {}
+        self.purged: set[str] = set()
 
     def _bucket(self, name: str) -> Any:
         """Return an empty store for a vault."""
@@ -117,6 +118,12 @@ class Vaults:
                 objects = vault.object_list(root)
                 found |= {ref.key for ref in objects} | {c.key for c in objects.own_chunks()}
         return found
+
+    def _list_chunks(self, store: ObjectStore) -> set[str]:
+        """Return the keys of the chunks of all lists of objects."""
+        vault = self._vault(store)
+        roots = (root for name in vault.registries() for root in vault.roots(name))
+        return {chunk.key for root in roots for chunk in vault.object_list(root).own_chunks()}
 
     # -- looks ------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from regvault.errors import CredentialError, ObjectNotFoundError, VaultDamagedError
 from regvault.vault import recover
 from regvault.vault.age import HEADER_BYTES
-from regvault.vault.catalog import Catalog
+from regvault.vault.catalog import current_catalog
 from regvault.vault.keys import digest_of_key, is_keyed, name_of_key, new_run_id, parse_segment_key
 from regvault.vault.segment import Location, Segment, sealed_proof, write_segment
 
@@ -40,7 +40,7 @@ def rebuild_catalog(
         its key; None where there was nothing to write.
     """
     store = vault.store
-    catalog = Catalog(store, None, vault.seal)
+    catalog = current_catalog(vault)
     lines: set[bytes] = set()
     try:
         told: set[str] = set()

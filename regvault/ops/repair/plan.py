@@ -18,7 +18,7 @@ from regvault.ops.repair.spares import OwnSpare, VaultSpare
 from regvault.ops.repair.strangers import is_stranger
 from regvault.ops.verify.run import VerifyOptions, examine
 from regvault.vault import recover
-from regvault.vault.catalog import Catalog
+from regvault.vault.catalog import Catalog, current_catalog
 from regvault.vault.condemned import read_condemned
 from regvault.vault.identity import all_own
 from regvault.vault.keys import CATALOG, SNAPSHOTS, is_object_key, name_of_key
@@ -157,7 +157,7 @@ def plan_repair(
     if isinstance(vault.store, Recovered):
         plan.documents = sorted(vault.store.lost)
         plan.others += [(key, "unconfirmed", _UNCONFIRMED) for key in vault.store.unconfirmed]
-    catalog = Catalog(vault.store, None, vault.seal)
+    catalog = current_catalog(vault)
     try:
         if vault.seal.opens_names:
             catalog.prepare(1 << 30)

@@ -29,7 +29,7 @@ from regvault.ops.repair.plan import RepairPlan, plan_repair
 from regvault.ops.repair.roots import put_back
 from regvault.ops.repair.strangers import remove_strangers
 from regvault.ops.verify.run import VerifyOptions, verify
-from regvault.vault.catalog import Catalog
+from regvault.vault.catalog import Catalog, current_catalog
 from regvault.vault.certain import check_clock, claimed_lists
 from regvault.vault.condemned import read_condemned
 from regvault.vault.keys import KEYED, new_run_id
@@ -180,7 +180,7 @@ def _round(
     by: Callable[[], str],
 ) -> None:
     roots = [root for name in vault.registries() for root in vault.roots(name, damaged=_ignore)]
-    catalog = Catalog(vault.store, None, vault.seal)
+    catalog = current_catalog(vault)
     try:
         with claim(vault, roots, progress) as own:
             if vault.seal.opens_names:

@@ -26,7 +26,7 @@ from regvault.ops.verify.metadata import (
 from regvault.ops.verify.presence import check_presence
 from regvault.ops.verify.report import Report
 from regvault.storage.read_only import is_past
-from regvault.vault.catalog import Catalog
+from regvault.vault.catalog import Catalog, current_catalog
 from regvault.vault.envelope import to_time
 from regvault.vault.keys import new_run_id
 from regvault.vault.records import known_damage, write_record
@@ -158,7 +158,7 @@ def _examine(
         roots += check_chains(vault, registry, report)
         progress.advance(1)
     # The local cache could be wrong too: all segments are read here anyway.
-    catalog = Catalog(vault.store, None, vault.seal)
+    catalog = current_catalog(vault)
     try:
         with claim(vault, roots, progress) as held:
             _check(vault, roots, catalog, options, report, progress)
