@@ -79,7 +79,7 @@ LOST = [
     # A prune took the plain key of what a copied root has elsewhere for needed, and kept it.
     ("copy-into-prune-writer", "B65 C46 A68 B17"),
     # It deleted what a reader still read of a copied root that was forgotten.
-    ("reader-of-copy-forget-prune", "A18 B14 C102 A2"),
+    ("reader-of-copy-forget-prune", "A18 B14 C110 A3"),
 ]
 REPLAY = [os.environ["REPLAY"].split(": ", 1)] if "REPLAY" in os.environ else []
 
