@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-__all__ = ["Delivery", "EventSink", "Message", "RejectedError"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["Arrived", "Delivery", "EventSink", "EventSource", "Message", "RejectedError"]
 
 
 class Message(NamedTuple):
@@ -61,3 +64,55 @@ class EventSink(Protocol):
 
     def close(self) -> None:
         """Give up what is under way, at once."""
+
+
+class Arrived(NamedTuple):
+    """One record that came from a stream.
+
+    Attributes:
+        partition: of the topic, or the id of a spool: its offsets count by themselves.
+        offset: of the record.
+        message: the record.
+    """
+
+    partition: str
+    offset: int
+    message: Message
+
+
+class EventSource(Protocol):
+    """A stream to read, each partition in order."""
+
+    @property
+    def stream(self) -> dict[str, str]:
+        """What names the stream for ever: where it is from, what it is called there."""
+
+    def start(
+        self, positions: Callable[[], Mapping[str, int]], yielding: Callable[[], None]
+    ) -> None:
+        """Begin to read.
+
+        Args:
+            positions: asked when partitions are to be read: of each, the first offset that is
+                wanted; others from their beginning.
+            yielding: called before partitions are given to another reader: what was read of them
+                should be settled then.
+
+        Raises:
+            RegvaultError: it cannot be reached, or may not be read.
+        """
+
+    def read(self, timeout_s: float) -> list[Arrived]:
+        """Return what came, [] where there was nothing in time. Raises RegvaultError."""
+
+    def gone(self) -> list[dict[str, object]]:
+        """Return what was wanted and is not there any more: `partition`, `first`, `next`."""
+
+    def caught_up(self) -> bool:
+        """Return whether all that was there when it began has been read."""
+
+    def settle(self, positions: Mapping[str, int]) -> None:
+        """Say that all before these offsets is kept elsewhere. Raises RegvaultError."""
+
+    def close(self) -> None:
+        """Stop reading."""

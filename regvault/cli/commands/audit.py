@@ -18,6 +18,10 @@ _HERE = "regvault.cli.commands"
             f"{_HERE}.audit_ship:ship",
             "Send the events of a spool to Kafka, each until it is there.",
         ),
+        "archive": LazyCommand(
+            f"{_HERE}.audit_archive:archive",
+            "Put the events of a topic, or of a spool, into the vault, each once.",
+        ),
     },
 )
 def audit() -> None:

@@ -1,0 +1,133 @@
+"""`regvault audit archive`: events into the vault."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from regvault.cli import text as fmt
+from regvault.cli.audit_options import kafka_options, kafka_settings, needs_extra
+from regvault.cli.group import command
+from regvault.cli.options import DURATION, vault_option
+from regvault.errors import UsageError
+
+if TYPE_CHECKING:
+    from regvault.cli.app import App
+    from regvault.model.stream import EventSource
+    from regvault.ops.audit.archive import Archived
+
+
+@command(
+    "archive",
+    examples=[
+        (
+            "What is in the topic, from cron",
+            "regvault audit archive --kafka kafka1:9092 --topic registry --vault offsite",
+        ),
+        (
+            "Without Kafka",
+            "regvault audit archive --spool /var/spool/regvault --vault offsite",
+        ),
+    ],
+    exit_codes=(0, 1, 2, 3, 4, 5, 6, 10, 12),
+)
+@kafka_options(required=False)
+@click.option(
+    "--group",
+    metavar="G",
+    default="regvault-archive",
+    show_default=True,
+    help="The consumer group in Kafka.",
+)
+@click.option(
+    "--spool",
+    metavar="DIR",
+    type=click.Path(file_okay=False, exists=True),
+    help="Archive this spool, in place of a topic.",
+)
+@vault_option
+@click.option(
+    "--segment",
+    "segment_s",
+    metavar="DURATION",
+    type=DURATION,
+    default="1h",
+    show_default=True,
+    help="How long one segment is kept open, an hour at most.",
+)
+@click.option("--follow", is_flag=True, help="Stay and archive what comes; else end when all is.")
+@click.pass_obj
+def archive(
+    app: App,
+    /,
+    spool: str | None,
+    group: str,
+    vault: str | None,
+    endpoint_url: str | None,
+    segment_s: float,
+    follow: bool,
+    **options: Any,
+) -> int:
+    """Put the events of a topic, or of a spool, into the vault, each once.
+
+    They are kept in segments of at most an hour, compressed; each is a link of a chain, which is
+    signed where the vault is: nothing can be taken out, changed or put in afterwards without a
+    trace. How far the chain is in each partition is in its links, so a run that is killed neither
+    loses nor doubles an event. Repeats, which carry the same id, are left out for 8 days.
+
+    What tells of persons is encrypted with a key of its month, which lies apart from all that is
+    locked: once it is deleted in all copies, that month tells of nobody any more.
+    """
+    needs_extra("cryptography")
+    from regvault.assemble import open_vault
+    from regvault.ops.audit.archive import Archiver, cache_of
+
+    if not 1 <= segment_s <= 3600:
+        raise UsageError("--segment: between 1s and 1h", hint="One is 15m.")
+    place = app.vault(vault, endpoint_url=endpoint_url)
+    opened = open_vault(place)
+    archiver = Archiver(
+        opened,
+        _source(options, group, spool),
+        cache=cache_of(app.cache_base(), opened),
+        segment_s=segment_s,
+        say=app.console.note,
+    )
+    done = archiver.run(threading.Event(), follow=follow)
+    app.console.document(done.to_json())
+    return _show(app, done)
+
+
+def _source(options: dict[str, Any], group: str, spool: str | None) -> EventSource:
+    if spool is not None:
+        if options["kafka"] or options["topic"]:
+            raise UsageError("--spool is given, and --kafka too", hint="Archive one of them.")
+        from regvault.audit.spool import Spool
+        from regvault.audit.spool.source import SpoolSource
+
+        return SpoolSource(Spool(spool))
+    if not (options["kafka"] and options["topic"]):
+        raise UsageError(
+            "nothing to archive is named", hint="Give --kafka and --topic, or --spool."
+        )
+    from regvault.audit.kafka.consumer import KafkaConsumerSource
+
+    return KafkaConsumerSource(kafka_settings(options), options["topic"], group=group)
+
+
+def _show(app: App, done: Archived) -> int:
+    console = app.console
+    count = fmt.count(done.events, "event")
+    segments = fmt.count(done.segments, "segment")
+    console.say(f"{count} archived in {segments}, {fmt.size(done.nbytes)}.")
+    if done.repeats:
+        console.note(f"{fmt.count(done.repeats, 'repeat')} left out.")
+    for gap in done.gaps:
+        console.warn(
+            f"{gap['next'] - gap['first']} records of partition {gap['partition']} were gone "
+            "before they could be archived",
+            hint="Archive more often, or keep them longer in Kafka.",
+        )
+    return 3 if done.gaps else 0

@@ -1,0 +1,1 @@
+"""What is done with streams of events and the archive of them."""

@@ -1,0 +1,400 @@
+"""Puts a stream of events into a vault: segments of at most an hour, each a link of a chain."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from regvault.audit.split import Parts, split
+from regvault.errors import ObjectNotFoundError, TemporaryError, VaultDamagedError
+from regvault.model.event import time_text
+from regvault.ops.audit.seen import DAYS, SeenIds, name_of
+from regvault.ops.audit.terms import personal_terms_of, terms_of
+from regvault.vault.audit.chain import Chain, Link, MovedError
+from regvault.vault.audit.keys import chain_id, segment_key
+from regvault.vault.audit.months import Months
+from regvault.vault.audit.segment import Line, SegmentReader, SegmentWriter
+from regvault.vault.envelope import to_time
+from regvault.vault.keys import new_run_id
+from regvault.vault.signing import require_key
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from regvault.model.store import Stage
+    from regvault.model.stream import Arrived, EventSource
+    from regvault.vault.vault import Vault
+
+__all__ = ["Archived", "Archiver", "chain_of"]
+
+#: A segment ends after so long, or with so much in it.
+SEGMENT_S = 3600.0
+_SEGMENT_BYTES = 256 << 20
+_SEGMENT_EVENTS = 200_000
+_POLL_S = 0.5
+#: Whoever keeps one ahead of us so often is no other archiver, but a fault.
+_MOVED_TIMES = 20
+
+
+@dataclass
+class Archived:
+    """What an archiver has done.
+
+    Attributes:
+        events: archived.
+        repeats: left out, since the chain has an event of the same id.
+        segments: links written.
+        nbytes: of segments.
+        gaps: what was gone before it could be archived.
+        chain: its id.
+        head: the number of its newest link, where this run wrote one.
+    """
+
+    events: int = 0
+    repeats: int = 0
+    segments: int = 0
+    nbytes: int = 0
+    gaps: list[dict[str, Any]] = field(default_factory=list)
+    chain: str = ""
+    head: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for `--json`."""
+        return {
+            "chain": self.chain,
+            "head": self.head,
+            "events": self.events,
+            "repeats": self.repeats,
+            "segments": self.segments,
+            "bytes": self.nbytes,
+            "gaps": self.gaps,
+        }
+
+
+def chain_of(vault: Vault, stream: dict[str, str]) -> str:
+    """Return the id of the chain of a stream in a vault."""
+    name = "\n".join(f"{key}={stream[key]}" for key in sorted(stream))
+    return chain_id(name, vault.seal.name("audit") if vault.seal.sealed else "")
+
+
+class Archiver:
+    """Archives one stream; exactly once, whatever is killed when.
+
+    What is archived is what links say: each says how far its chain is in every partition, and is
+    created once. Where another archiver was quicker, what was read meanwhile is thrown away if it
+    overlaps, and read again.
+
+    Attributes:
+        done: what it has done.
+    """
+
+    def __init__(
+        self,
+        vault: Vault,
+        source: EventSource,
+        *,
+        cache: str | None = None,
+        segment_s: float = SEGMENT_S,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Open the chain of a stream.
+
+        Args:
+            vault: where it is kept.
+            source: the stream.
+            cache: directory of the vault's local cache; None: keep nothing.
+            segment_s: seconds after which a segment ends.
+            say: tells people.
+
+        Raises:
+            CredentialError: links are signed here, and there is no key to sign with.
+        """
+        require_key(vault.id)
+        self.done = Archived()
+        self._vault = vault
+        self._source = source
+        self._segment_s = segment_s
+        self._say = say
+        self._months = Months(vault)
+        self._chain = Chain(vault, chain_of(vault, source.stream))
+        self.done.chain = self._chain.id
+        self._seen = SeenIds(cache, self._chain.id)
+        self._head: Link | None = None
+        self._known: set[str] = set()
+        self._moved = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self._writer: SegmentWriter | None = None
+        self._stage: Stage | None = None
+        self._run = ""
+        self._began = 0.0
+        self._from: dict[str, int] = {}
+        self._next: dict[str, int] = {}
+        self._repeats = 0
+        self._received: list[str] = []
+        self._times: list[str] = []
+        self._in_months: set[str] = set()
+
+    def run(self, stop: threading.Event, *, follow: bool) -> Archived:
+        """Archive what is there, and with `follow` what comes, until told to stop.
+
+        Raises:
+            RegvaultError: the stream, or the vault, cannot be used.
+        """
+        try:
+            self._restart()
+            while not stop.is_set():
+                arrived = self._source.read(_POLL_S)
+                if self._moved:
+                    self._say("another archiver has these events; what it has not is read again")
+                    self._restart()
+                    continue
+                if arrived:
+                    self._take(arrived)
+                if self._is_due():
+                    self._close()
+                if not arrived and not follow and self._source.caught_up():
+                    break
+            self._close()
+        finally:
+            self._abort()
+            self._source.close()
+            self._seen.close()
+        return self.done
+
+    # Reading
+
+    def _restart(self) -> None:
+        """Begin to read where the chain ends."""
+        self._abort()
+        self._moved = False
+        self._head = self._chain.head()
+        self._catch_up()
+        self._source.start(self._positions, self._close)
+
+    def _positions(self) -> dict[str, int]:
+        """Return the next offset that is wanted of each partition, as it is now."""
+        if self._writer is None:
+            for link in self._chain.follow(self._head):
+                self._head = link
+            self._catch_up()
+        known = {} if self._head is None else self._head.positions
+        return {**known, **self._next}
+
+    def _catch_up(self) -> None:
+        """Learn the ids of what the chain has, as far back as repeats may come."""
+        head = 0 if self._head is None else self._head.number
+        if self._seen.link > head:  # of another chain of the same name, or the tail was cut off
+            self._seen.clear()
+        oldest = _day_before(time_text(time.time_ns())[:10], DAYS)
+        wanted: list[Link] = []
+        for number in range(head, self._seen.link, -1):
+            link = self._chain.read(number)
+            if link.received[1][:10] < oldest:
+                break
+            wanted.append(link)
+        for link in reversed(wanted):
+            reader = SegmentReader(self._vault.store, link.key, self._months, self._vault.seal)
+            self._seen.add(list(_ids(reader)))
+            self._seen.keep(link.number, oldest)
+
+    def _take(self, arrived: list[Arrived]) -> None:
+        """Put records into the open segment, but for repeats."""
+        known = self._next if self._head is None else {**self._head.positions, **self._next}
+        arrived = [each for each in arrived if each.offset >= known.get(each.partition, 0)]
+        parts = [
+            split(each.message, f"{self._chain.id} {each.partition} {each.offset}")
+            for each in arrived
+        ]
+        days = [(name_of(part.event["id"]), part.event["received"][:10]) for part in parts]
+        repeats = self._seen.add(days)
+        if self._writer is None:
+            self._open()
+        for place, (each, part) in enumerate(zip(arrived, parts, strict=True)):
+            self._from.setdefault(each.partition, self._position(each.partition, each.offset))
+            self._next[each.partition] = each.offset + 1
+            if place in repeats:
+                self._repeats += 1
+            else:
+                self._add(part)
+
+    def _position(self, partition: str, offset: int) -> int:
+        known = {} if self._head is None else self._head.positions
+        return known.get(partition, offset)
+
+    def _add(self, part: Parts) -> None:
+        assert self._writer is not None
+        received, happened = part.event["received"], part.event["time"]
+        month = self._month(received[:7])
+        self._received = _spread(self._received, received)
+        self._times = _spread(self._times, happened)
+        self._in_months.add(month)
+        self._writer.add(
+            Line(part.public, part.personal),
+            time=happened,
+            month=month,
+            terms=terms_of(part.event),
+            personal_terms=personal_terms_of(part.persons),
+        )
+
+    def _month(self, month: str) -> str:
+        """Return the month whose key an event gets: its own, unless that cannot be true.
+
+        Nobody can so make keys of months without end, or write into one that is erased.
+        """
+        now = time_text(time.time_ns())[:7]
+        known = self._months_known
+        return month if month <= now and month in known else now
+
+    @property
+    def _months_known(self) -> set[str]:
+        """The months of the last year, but for those that were erased."""
+        if not self._known:
+            year, month = map(int, time_text(time.time_ns())[:7].split("-"))
+            months = {
+                f"{year + (month - 1 - back) // 12:04d}-{(month - 1 - back) % 12 + 1:02d}"
+                for back in range(13)
+            }
+            erased = {name for name, when in self._months.known().items() if when is not None}
+            self._known = months - erased
+        return self._known
+
+    # Writing
+
+    def _open(self) -> None:
+        self._run = new_run_id()
+        self._stage = self._vault.store.stage()
+        self._writer = SegmentWriter(self._stage, self._months, self._run, self._vault.seal)
+        self._began = time.monotonic()
+        self._known = set()
+
+    def _is_due(self) -> bool:
+        if self._writer is None:
+            return False
+        return (
+            time.monotonic() - self._began >= self._segment_s
+            or self._writer.nbytes >= _SEGMENT_BYTES
+            or self._writer.events >= _SEGMENT_EVENTS
+        )
+
+    def _close(self) -> None:
+        """End the open segment, and make it a link of the chain."""
+        gaps = self._source.gone()
+        if self._writer is None or self._stage is None or not self._next:
+            return
+        size = self._writer.finish({"stream": self._source.stream})
+        digest = self._stage.sha256()
+        sealed = self._vault.seal.sealed
+        key = segment_key(self._chain.id, self._run, digest, sealed=sealed)
+        self._vault.store.barrier()
+        self._stage.commit(key)
+        self._vault.store.barrier()
+        self._stage = None
+        now = time_text(time.time_ns())
+        link = Link(
+            chain=self._chain.id,
+            number=0,
+            previous=None,
+            run=self._run,
+            closed=to_time(time.time_ns()),
+            key=key,
+            size=size,
+            digest=digest,
+            events=self._writer.events,
+            repeats=self._repeats,
+            received=_pair(self._received, now),
+            times=_pair(self._times, now),
+            months=tuple(sorted(self._in_months)),
+            positions={},
+            gaps=gaps,
+            stream=self._source.stream,
+        )
+        made = self._append(link)
+        if made is None:
+            self._abort()
+            self._moved = True
+            return
+        self._head = made
+        oldest = _day_before(now[:10], DAYS)
+        self._seen.keep(made.number, oldest)
+        self.done.events += made.events
+        self.done.repeats += made.repeats
+        self.done.segments += 1
+        self.done.nbytes += made.size
+        self.done.gaps += made.gaps
+        self.done.head = made.number
+        gaps.clear()
+        self._clear()
+        self._source.settle(made.positions)
+
+    def _append(self, link: Link) -> Link | None:
+        """Put a link at the end of the chain; None where another run has archived the same."""
+        head = self._head
+        for _ in range(_MOVED_TIMES):
+            positions = {} if head is None else head.positions
+            if any(positions.get(name, first) != first for name, first in self._from.items()):
+                return None
+            filled = Link(
+                **{
+                    **link.__dict__,
+                    "number": 1 if head is None else head.number + 1,
+                    "previous": None if head is None else head.sha256,
+                    "positions": {**positions, **self._next},
+                }
+            )
+            try:
+                return self._chain.append(filled)
+            except MovedError as error:
+                head = error.head
+                self._learn(head)
+        raise TemporaryError(
+            f"other archivers were quicker {_MOVED_TIMES} times",
+            hint="How many run at once? One for each partition is enough.",
+        )
+
+    def _learn(self, link: Link) -> None:
+        """Remember the ids of what another archiver has put into the chain."""
+        reader = SegmentReader(self._vault.store, link.key, self._months, self._vault.seal)
+        self._seen.add(list(_ids(reader)))
+
+    def _abort(self) -> None:
+        if self._stage is not None:
+            self._stage.abort()
+        self._seen.drop()
+        self._clear()
+
+
+def _ids(reader: SegmentReader) -> Any:
+    """Yield the ids of a segment's events, each with its day. A segment that is gone has none."""
+    import orjson
+
+    try:
+        frames = len(reader.table().frames)
+        for number in range(frames):
+            for line in reader.lines(number, personal=False):
+                event = orjson.loads(line.public)
+                yield name_of(event["id"]), event["received"][:10]
+    except (ObjectNotFoundError, VaultDamagedError):
+        return
+
+
+def _spread(known: list[str], value: str) -> list[str]:
+    return [min(known[0], value), max(known[1], value)] if known else [value, value]
+
+
+def _pair(known: list[str], otherwise: str) -> tuple[str, str]:
+    return (known[0], known[1]) if known else (otherwise, otherwise)
+
+
+def _day_before(day: str, days: int) -> str:
+    return (date.fromisoformat(day) - timedelta(days=days)).isoformat()
+
+
+def cache_of(base: str | None, vault: Vault) -> str | None:
+    """Return the directory of a vault's local cache below `base`."""
+    return None if base is None else os.path.join(base, vault.id)
