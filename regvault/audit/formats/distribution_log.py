@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NAME", "from_object", "parse"]
 
-NAME = "distribution"
+NAME = "distribution-log"
 
 _COMPLETED: Final = ("response completed", "response completed with error")
 _REFUSED: Final = ("error authorizing context", "authorization fail")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NAME", "parse"]
 
-NAME = "harbor"
+NAME = "harbor-log"
 
 _LINE = re.compile(
     r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:Z|[+-]\d\d:\d\d)) \[(DEBUG|INFO|WARNING|ERROR|FATAL)\] "

@@ -256,6 +256,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
+#: Of formats whose events have another source: a registry's notifications are no lines of its log.
+SOURCES = {"cri": "combined", "distribution": "distribution-log", "harbor": "harbor-log"}
+
+
 @pytest.mark.parametrize("how", ["named", "auto"])
 @pytest.mark.parametrize("sample", CASES)
 def test_a_line_becomes_its_event(sample: str, how: str) -> None:
@@ -265,7 +269,7 @@ def test_a_line_becomes_its_event(sample: str, how: str) -> None:
     assert {key: event.get(key) for key in expected} == expected
     assert event["raw"] == line
     if "source" not in expected and how == "named":
-        assert event["source"] == ("combined" if name == "cri" else name)
+        assert event["source"] == SOURCES.get(name, name)
     order = [*ALWAYS, *OPTIONAL, *PERSONAL]
     assert [key for key in order if key in event] == list(event)
 
@@ -319,7 +323,7 @@ def test_a_real_log_of_distribution_in_json_tells_what_was_done(name: str) -> No
     assert said[1]["reason"].startswith("error authorizing context: basic authentication challenge")
     keys = ("action", "repository", "tag", "digest", "status")
     assert [tuple(e[key] for key in keys) for e in said[2:]] == DONE
-    assert {e["source"] for e in events} == {"distribution"}
+    assert {e["source"] for e in events} == {"distribution-log"}
     assert {e["address"] for e in said} == {"127.0.0.1"}
     failed = said[12]
     assert failed["actor"] == "alice"
