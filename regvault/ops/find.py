@@ -236,6 +236,7 @@ def find_digest(
     registry: str | None = None,
     repository: str | None = None,
     cache_base: str | None = None,
+    all_images: bool = False,
 ) -> FoundDigest:
     """Return where a digest occurs.
 
@@ -245,6 +246,7 @@ def find_digest(
         registry: only in this one.
         repository: only in this one.
         cache_base: directory of the local caches; None keeps nothing.
+        all_images: name all images that need it, not only the first ones.
 
     Raises:
         NotFoundError: nowhere.
@@ -254,7 +256,9 @@ def find_digest(
         digest = text if is_digest(text) else expand(vault, catalog, text)
         result = FoundDigest(digest)
         for _, roots in chains(vault, registry, result.damaged):
-            result.occurrences += _chain(vault, roots, catalog, digest, repository)
+            result.occurrences += _chain(
+                vault, roots, catalog, Uses(digest, all_images=all_images), repository
+            )
         catalog.prepare(1)
         result.places = list(places(vault, catalog, digest))
     if result.places:
@@ -284,12 +288,11 @@ class _Closing:
 
 
 def _chain(
-    vault: Vault, roots: Iterator[Root], catalog: Catalog, digest: str, repository: str | None
+    vault: Vault, roots: Iterator[Root], catalog: Catalog, uses: Uses, repository: str | None
 ) -> list[tuple[Range, Occurrence]]:
     """Follow one registry from snapshot to snapshot."""
     runs = _Open()
     here: dict[str, Occurrence] = {}
-    uses = Uses(digest)
     before: Opened | None = None
     for root in roots:
         opened = Opened(vault, root, catalog=catalog)
@@ -299,7 +302,7 @@ def _chain(
             entry = opened.entry_of(line)
             if repository in (None, entry.name) and (is_new or entry.name not in changed):
                 changed[entry.name] = entry.state if is_new else None
-        hurt = _damage(opened, digest)
+        hurt = _damage(opened, uses.digest)
         # Damage is no part of a state: where it comes or goes, the repository is looked at again.
         for name in {*here, *hurt} - set(changed):
             known = here[name].damage if name in here else ()

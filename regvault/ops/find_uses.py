@@ -83,10 +83,16 @@ _NONE = _Use(child=False, config=False, layer=False, subject=False)
 
 
 class Uses:
-    """How manifests use one digest; each manifest is read once, also over many snapshots."""
+    """How manifests use one digest; each manifest is read once, also over many snapshots.
 
-    def __init__(self, digest: str) -> None:
+    Attributes:
+        digest: that one.
+        most: so many images that need it are named.
+    """
+
+    def __init__(self, digest: str, *, all_images: bool = False) -> None:
         self.digest = digest
+        self.most = None if all_images else _IMAGES_KEPT
         self._known: OrderedDict[str, _Use] = OrderedDict()
 
     def of(self, manifest: str, images: Images) -> _Use:
@@ -152,7 +158,7 @@ def _used(
     found = replace(
         found,
         indexes=tuple(manifest for manifest, use in by.items() if use.child),
-        images=tuple(needing[:_IMAGES_KEPT]),
+        images=tuple(needing[: uses.most]),
         image_count=len(needing),
         referrers=tuple(manifest for manifest, use in by.items() if use.subject),
     )

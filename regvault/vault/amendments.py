@@ -6,6 +6,7 @@ was purged. Every reader of an object list applies them. (`docs/vault-format.md`
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,6 +30,7 @@ __all__ = [
     "brought_along",
     "changes_json",
     "commit_amendment",
+    "first_names",
     "parse_amendment",
     "parse_changes",
     "read_amendments",
@@ -96,6 +98,21 @@ def brought_along(root: Root) -> Amended:
     if root.amendment is None:
         return Amended({}, frozenset())
     return parse_changes(root.amendment, root.name.key)
+
+
+def first_names(changes: Amendments, roots: Iterable[Root]) -> set[str]:
+    """Return the keys in whose place others are: in a sealed vault lines of those tell of these.
+
+    Args:
+        changes: of the vault's amendments.
+        roots: of which some may be copied.
+    """
+    found = {key for key, ref in changes.items() if ref is not None}
+    for root in roots:
+        with contextlib.suppress(VaultDamagedError):
+            brought = brought_along(root).changes
+            found.update(key for key, ref in brought.items() if ref is not None)
+    return found
 
 
 def parse_changes(body: dict[str, Any], key: str) -> Amended:

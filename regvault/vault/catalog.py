@@ -274,11 +274,15 @@ class Catalog:
             self.segments().append(Segment(self._store, name, self.seal))
         return key
 
-    def merge(self, run: str, condemned: set[str]) -> list[str]:
+    def merge(
+        self, run: str, condemned: set[str], needed: Callable[[], set[str]] = set
+    ) -> list[str]:
         """Merge each level that has eight segments into one of the next; return the new keys.
 
-        Lines of condemned objects are dropped. The segments merged stay until prune condemns them.
-        Nothing depends on a merge: one that meets a damaged segment is left undone.
+        Lines of condemned objects are dropped, but for those that `needed` returns: they tell of
+        other objects, too. It is asked when there is something to merge. The segments merged stay
+        until prune condemns them. Nothing depends on a merge: one that meets a damaged segment is
+        left undone.
         """
         made: list[str] = []
         level = 0
@@ -290,6 +294,8 @@ class Catalog:
                     return made
                 level += 1
                 continue
+            if not made:
+                condemned = condemned - needed()
             try:
                 key = write_segment(
                     self._store,

@@ -33,6 +33,7 @@ __all__ = [
     "Segment",
     "SegmentTable",
     "parse_line",
+    "rewrite_table",
     "sealed_proof",
     "stored_sha256",
     "write_segment",
@@ -168,15 +169,67 @@ def write_segment(
         if not count:
             stage.abort()
             return None
-        table = [b"regvault-segment 1 %d" % count]
-        table += [b"frame %s %d %d" % (f, o, n) for f, (o, n) in zip(firsts, frames, strict=True)]
-        table += [b"supersedes " + name.encode() for name in supersedes]
-        text = b"\n".join(table) + b"\n"
-        payload = text + b"%08x" % len(text) + _TRAILER
-        stage.write(_SKIPPABLE.to_bytes(4, "little") + len(payload).to_bytes(4, "little") + payload)
+        stage.write(_table(count, firsts, frames, supersedes))
         first, end = firsts[0].decode(), last.partition(b" ")[0].decode()
         key = segment_key(level, first, end, run, stage.sha256(), sealed=seal.sealed)
         store.barrier()
+        stage.commit(key)
+    except BaseException:
+        stage.abort()
+        raise
+    return key
+
+
+def _table(
+    count: int,
+    firsts: Iterable[bytes],
+    frames: Iterable[tuple[int, int]],
+    supersedes: Iterable[str],
+) -> bytes:
+    """Return the skippable frame of the table of a segment."""
+    table = [b"regvault-segment 1 %d" % count]
+    table += [b"frame %s %d %d" % (f, o, n) for f, (o, n) in zip(firsts, frames, strict=True)]
+    table += [b"supersedes " + name.encode() for name in supersedes]
+    text = b"\n".join(table) + b"\n"
+    payload = text + b"%08x" % len(text) + _TRAILER
+    return _SKIPPABLE.to_bytes(4, "little") + len(payload).to_bytes(4, "little") + payload
+
+
+def rewrite_table(
+    source: ObjectStore,
+    name: SegmentName,
+    target: ObjectStore,
+    *,
+    run: str,
+    supersedes: Iterable[str],
+) -> str:
+    """Store the frames of a segment, unopened, with a table that supersedes others; return its key.
+
+    Raises:
+        VaultDamagedError: the segment is not what its name says.
+        ObjectNotFoundError: it is gone.
+    """
+    segment = Segment(source, name)
+    table = segment.table()
+    stage = target.stage()
+    hasher = hashlib.sha256()
+    try:
+        with source.open(name.key) as reader:
+            for _, length in table.frames:
+                data = _read_exactly(reader, length, name.key)
+                hasher.update(data)
+                stage.write(data)
+            while rest := reader.read(1 << 20):
+                hasher.update(rest)
+        if hasher.hexdigest() != name.sha256:
+            raise VaultDamagedError(
+                f"{name.key} is damaged: its bytes are not what its name says", key=name.key
+            )
+        firsts = [first.encode() for first in table.firsts]
+        stage.write(_table(table.lines, firsts, table.frames, supersedes))
+        digest = stage.sha256()
+        target.barrier()
+        key = name.key.replace(f"-{name.run}-{name.sha256}.", f"-{run}-{digest}.")
         stage.commit(key)
     except BaseException:
         stage.abort()

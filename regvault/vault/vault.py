@@ -9,7 +9,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from regvault.errors import NotFoundError, ObjectNotFoundError, VaultDamagedError
-from regvault.vault.amendments import Amended, brought_along, read_amendments
+from regvault.vault.amendments import Amended, brought_along, first_names, read_amendments
 from regvault.vault.envelope import SEALED, read_document
 from regvault.vault.fetch import fetch, fetch_document
 from regvault.vault.keyring import open_seal
@@ -268,6 +268,18 @@ class Vault:
                 continue
             if root is not None:
                 yield root
+
+    def all_roots(self) -> Iterator[Root]:
+        """Yield the roots of all chains that can be read, the newest of each first."""
+        for registry in self.registries():
+            yield from self.roots(registry, damaged=lambda _: None)
+
+    def first_names(self) -> set[str]:
+        """Return the keys whose lines in the catalog tell of other objects; see `Catalog.merge`.
+
+        Only in a sealed vault: in others each object has lines of its own.
+        """
+        return set() if self.sealing_key is None else first_names(self.amendments, self.all_roots())
 
     def object_list(self, root: Root) -> ObjectList:
         """Return the object list of a root, with the vault's amendments applied."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING
 
 from regvault.errors import (
-    DigestMismatchError,
     ObjectNotFoundError,
     PreconditionError,
     RefusedError,
@@ -17,6 +15,7 @@ from regvault.errors import (
     TemporaryError,
     VaultDamagedError,
 )
+from regvault.ops.copy.segments import merge_opened, take_segments
 from regvault.vault.amendments import brought_along
 from regvault.vault.catalog import Catalog, vault_cache
 from regvault.vault.certain import read_chain
@@ -24,12 +23,10 @@ from regvault.vault.condemned import read_condemned_to, refuse_if_condemned_sinc
 from regvault.vault.copied import copied_document, origin_of
 from regvault.vault.fetch import fetch_document, sha256_of
 from regvault.vault.keys import (
-    CATALOG,
     RAW_BLOB_BYTES,
     digest_of_key,
     is_keyed,
     name_of_key,
-    parse_segment_key,
 )
 from regvault.vault.parties import void_document
 from regvault.vault.presence import Presence, list_objects
@@ -337,30 +334,33 @@ class Feed:
         self._catalog.write(sorted(set(lines)), self._run)
         self._last_checkpoint = time.monotonic()
 
-    def take_segments(self, source: ObjectStore) -> None:
-        """Copy the segments of a sealed vault that are not here, as they are: no key is needed.
+    def take_segments(self, source: Vault) -> None:
+        """Copy the segments of a sealed vault that are not here: no key is needed for that.
 
         What was stored becomes durable first.
         """
-        store = self.vault.store
-        store.barrier()
-        there = {entry.key for entry in store.list(CATALOG)}
-        for entry in source.list(CATALOG):
-            name = parse_segment_key(entry.key)
-            if name is None or entry.key in there:
-                continue
-            with (
-                contextlib.suppress(ObjectNotFoundError, DigestMismatchError),
-                source.open(entry.key) as reader,
-            ):
-                # One that is gone was merged; a damaged one is of no use here either.
-                store.put_stream(entry.key, reader, size=entry.size, sha256=name.sha256)
+        self.vault.store.barrier()
+        longer = self._keeps_longer(source)
+        take_segments(self.vault, source.store, self._run, keeps_longer=longer)
+
+    def _keeps_longer(self, source: Vault) -> bool:
+        """Return whether a snapshot is here that the source has forgotten."""
+        there = {
+            slot.name.sequence
+            for slot in read_chain(source, self._registry)
+            if slot.root is not None
+        }
+        return any(
+            slot.root is not None and number not in there for number, slot in self._slots.items()
+        )
 
     def merge(self) -> None:
         """Merge segments where there are many."""
-        if self._catalog is None:
-            return
-        self._catalog.merge(self._run, set(self._condemned))
+        vault = self.vault
+        if self._catalog is not None:
+            self._catalog.merge(self._run, set(self._condemned))
+        elif vault.sealing_key is not None:
+            merge_opened(vault, self._run, set(self._condemned))
 
 
 def _in_slot(vault: Vault, name: RootName) -> str | None:

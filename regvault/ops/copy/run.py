@@ -271,7 +271,7 @@ class _Copier:
             elif slot.data is not None:
                 purged = self._source.purged(slot.root) if slot.root is not None else ()
                 if self._source.sealing_key is not None:
-                    feed.take_segments(self._source.store)
+                    feed.take_segments(self._source)
                 feed.fill(lease, slot.name, slot.data, objects, purged)
                 if slot.root is not None:
                     feed.newest = slot.root

@@ -360,7 +360,7 @@ class Run:
             say=self.progress.note,
         )
         needs.commit(self.result.root.sha256)
-        session.catalog.merge(self.run, session.condemned)
+        session.catalog.merge(self.run, session.condemned, vault.first_names)
 
     def _renew_sparse(self, needs: NeedIndex, storer: BlobStorer) -> None:
         """Store again what is needed of packs that have gone mostly dead."""
