@@ -14,8 +14,16 @@ if TYPE_CHECKING:
 
     from regvault.audit.kafka.settings import KafkaSettings
     from regvault.audit.spool import Spool
+    from regvault.cli.app import App
 
-__all__ = ["kafka_options", "kafka_settings", "needs_extra", "open_spool", "spool_options"]
+__all__ = [
+    "event_time",
+    "kafka_options",
+    "kafka_settings",
+    "needs_extra",
+    "open_spool",
+    "spool_options",
+]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -146,6 +154,21 @@ def kafka_settings(options: dict[str, Any]) -> KafkaSettings:
         cert_file=options["kafka_cert"],
         key_file=options["kafka_key"],
     )
+
+
+def event_time(app: App, option: str, text: str) -> str:
+    """Return a TIME of the command line as events have it. Raises UsageError."""
+    from datetime import UTC, datetime
+
+    from regvault.model.event import time_text
+    from regvault.policy.selectors import parse_time
+
+    try:
+        moment = parse_time(text, now=datetime.now(UTC), timezone=app.timezone)
+        return time_text(int(moment.timestamp()) * 10**9 + moment.microsecond * 1000)
+    except (UsageError, ValueError) as error:
+        hint = error.hint if isinstance(error, UsageError) else None
+        raise UsageError(f"{option}: {error}", hint=hint) from None
 
 
 def needs_extra(*modules: str) -> None:

@@ -25,13 +25,13 @@ _RECORDS = 2000
 class KafkaConsumerSource:
     """One topic, read by a group: each partition by one of its members."""
 
-    def __init__(self, settings: KafkaSettings, topic: str, *, group: str) -> None:
+    def __init__(self, settings: KafkaSettings, topic: str, *, group: str | None) -> None:
         """Connect to nothing yet.
 
         Args:
             settings: how the cluster is reached.
             topic: that is read.
-            group: of consumers.
+            group: of consumers; None: read all of it, whoever else does.
         """
         self._settings = settings
         self._topic = topic
@@ -101,7 +101,13 @@ class KafkaConsumerSource:
                     allow_auto_create_topics=False,
                     metrics_enabled=False,
                 )
-                self._consumer.subscribe([self._topic], listener=_listener(self))
+                if self._group is None:
+                    numbers = self._consumer.partitions_for_topic(self._topic) or ()
+                    parts = [kafka.TopicPartition(self._topic, number) for number in numbers]
+                    self._consumer.assign(parts)
+                    self.assigned(parts)
+                else:
+                    self._consumer.subscribe([self._topic], listener=_listener(self))
             except (KafkaError, OSError) as error:
                 raise unreachable(self._settings, [*heard, str(error)]) from error
 

@@ -22,6 +22,17 @@ _HERE = "regvault.cli.commands"
             f"{_HERE}.audit_archive:archive",
             "Put the events of a topic, or of a spool, into the vault, each once.",
         ),
+        "replay": LazyCommand(
+            f"{_HERE}.audit_replay:replay", "Put archived events of a time back into a topic."
+        ),
+        "query": LazyCommand(
+            f"{_HERE}.audit_query:query",
+            "Find events: archived ones, those of spools, and those of Kafka.",
+        ),
+        "verify": LazyCommand(
+            f"{_HERE}.audit_verify:verify",
+            "Prove that nothing was taken out of archived events, put in, changed or moved.",
+        ),
     },
 )
 def audit() -> None:

@@ -1,0 +1,218 @@
+"""Proves that nothing was taken out of archived events, put in, changed or moved since."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from regvault.errors import ObjectNotFoundError, VaultDamagedError
+from regvault.vault.audit.chain import Chain, chains
+from regvault.vault.audit.keys import link_key
+from regvault.vault.audit.months import Months
+from regvault.vault.audit.segment import SegmentReader
+from regvault.vault.fetch import sha256_of
+from regvault.vault.records import read_records
+from regvault.vault.slots import gaps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from regvault.model.progress import Progress
+    from regvault.vault.audit.chain import Link
+    from regvault.vault.vault import Vault
+
+__all__ = ["AuditReport", "Finding", "verify_audit"]
+
+RECORDS = "audits"
+"""The kind of the records in which a verification says how far chains were."""
+
+
+class Finding(NamedTuple):
+    """Something that is wrong.
+
+    Attributes:
+        key: of the object; "" where a whole chain is meant.
+        what: `missing`, `damaged`, `cut-off`, `forked`, `numbers`.
+        detail: for people.
+    """
+
+    key: str
+    what: str
+    detail: str
+
+
+@dataclass
+class AuditReport:
+    """What was found.
+
+    Attributes:
+        chains: ids, each with the number of its newest link.
+        links, events, nbytes: that were read.
+        erased: months that tell of nobody any more.
+        problems: what is wrong.
+        gaps: what is known to be missing: numbers of a spool that nobody archived, records that
+            Kafka had dropped.
+    """
+
+    chains: dict[str, int] = field(default_factory=dict)
+    links: int = 0
+    events: int = 0
+    nbytes: int = 0
+    erased: list[str] = field(default_factory=list)
+    problems: list[Finding] = field(default_factory=list)
+    gaps: list[str] = field(default_factory=list)
+
+    def exit_code(self) -> int:
+        """Return 4 where the archive is not what it was, 3 where events are known to be missing."""
+        return 4 if self.problems else 3 if self.gaps else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for `--json`."""
+        return {
+            "chains": self.chains,
+            "links": self.links,
+            "events": self.events,
+            "bytes": self.nbytes,
+            "erased_months": self.erased,
+            "problems": [found._asdict() for found in self.problems],
+            "gaps": self.gaps,
+        }
+
+
+def verify_audit(vault: Vault, *, progress: Progress) -> AuditReport:
+    """Read all chains of a vault, and all that is in them.
+
+    What is encrypted is opened where its month has a key; elsewhere its bytes are proven.
+    """
+    report = AuditReport()
+    months = Months(vault)
+    report.erased = sorted(name for name, when in months.known().items() if when is not None)
+    said = list(_said(vault))
+    for chain in sorted({*chains(vault), *(name for name, _, _, _ in said)}):
+        progress.phase(f"Proving chain {chain}")
+        known = [(number, sha256, who) for name, number, sha256, who in said if name == chain]
+        _Verifier(vault, months, report, progress).chain(chain, known)
+    return report
+
+
+def _said(vault: Vault) -> Iterator[tuple[str, int, str, str]]:
+    """Yield what roots and records say of chains: id, number, SHA-256 of a link, who says it."""
+    for root in vault.all_roots():
+        yield from _heads(root.audit, str(root.name))
+    for record in read_records(vault.store, vault.id, RECORDS, leave_damaged=True):
+        yield from _heads(record.get("heads"), f"the verification of {record.get('at')}")
+
+
+def _heads(value: Any, who: str) -> Iterator[tuple[str, int, str, str]]:
+    if not isinstance(value, dict):
+        return
+    for chain, head in value.items():
+        if isinstance(head, dict) and isinstance(head.get("sequence"), int):
+            yield chain, head["sequence"], str(head.get("sha256")), who
+
+
+class _Verifier:
+    def __init__(
+        self, vault: Vault, months: Months, report: AuditReport, progress: Progress
+    ) -> None:
+        self._vault = vault
+        self._months = months
+        self._report = report
+        self._progress = progress
+        self._spools: dict[str, tuple[int, int]] = {}
+        self._numbers: dict[str, int] = {}
+
+    def _problem(self, key: str, what: str, detail: str) -> None:
+        self._report.problems.append(Finding(key, what, detail))
+
+    def chain(self, name: str, said: list[tuple[int, str, str]]) -> None:
+        """Prove one chain.
+
+        Args:
+            name: its id.
+            said: of links: number, SHA-256, and who says so.
+        """
+        chain = Chain(self._vault, name)
+        numbers = chain.numbers()
+        head = numbers[-1] if numbers else 0
+        self._report.chains[name] = head
+        for missing in gaps(numbers):
+            keys = link_key(name, missing[0]), link_key(name, missing[-1])
+            self._problem(keys[0], "missing", f"links {missing[0]} to {missing[-1]} are gone")
+        newest = max((number for number, _, _ in said), default=0)
+        if newest > head:
+            who = next(who for number, _, who in said if number == newest)
+            key = link_key(name, head + 1)
+            self._problem(
+                key, "cut-off", f"links {head + 1} to {newest} are gone: {who} knew of {newest}"
+            )
+        digests: dict[int, str] = {}
+        before: Link | None = None
+        for number in numbers:
+            link = self._link(chain, number)
+            if link is None:
+                before = None
+                continue
+            digests[number] = link.sha256
+            if before is not None:
+                self._follows(before, link)
+            elif number == 1 and link.previous is not None:
+                self._problem(link_key(name, 1), "forked", "the first link names one before it")
+            before = link
+        for number, sha256, who in said:
+            if number in digests and digests[number] != sha256:
+                key = link_key(name, number)
+                self._problem(key, "forked", f"it is another link than the one that {who} knew")
+
+    def _link(self, chain: Chain, number: int) -> Link | None:
+        key = link_key(chain.id, number)
+        try:
+            link = chain.read(number)
+        except VaultDamagedError as error:
+            self._problem(key, "damaged", error.message)
+            return None
+        except ObjectNotFoundError:
+            self._problem(key, "missing", "it is gone")
+            return None
+        self._report.links += 1
+        self._report.gaps += [
+            f"partition {gap.get('partition')}: records {gap.get('first')} to {gap.get('next')} "
+            "were gone before they were archived"
+            for gap in link.gaps
+        ]
+        self._segment(link)
+        return link
+
+    def _follows(self, before: Link, link: Link) -> None:
+        key = link_key(link.chain, link.number)
+        if link.previous != before.sha256:
+            self._problem(key, "forked", "it does not name the link before it")
+        back = [name for name, at in before.positions.items() if link.positions.get(name, 0) < at]
+        if back:
+            self._problem(key, "numbers", f"it goes back in {', '.join(sorted(back))}")
+
+    def _segment(self, link: Link) -> None:
+        store = self._vault.store
+        try:
+            size = store.head(link.key).size
+            if size != link.size or sha256_of(store, link.key) != link.digest:
+                self._problem(link.key, "damaged", "its bytes are not what its link says")
+                return
+            self._report.nbytes += size
+            if self._vault.seal.opens_names:
+                self._lines(link)
+        except ObjectNotFoundError:
+            self._problem(link.key, "missing", f"link {link.number} says that it is there")
+        except VaultDamagedError as error:
+            self._problem(link.key, "damaged", error.message)
+        self._progress.advance(1)
+
+    def _lines(self, link: Link) -> None:
+        reader = SegmentReader(self._vault.store, link.key, self._months, self._vault.seal)
+        count = 0
+        for number in range(len(reader.table().frames)):
+            lines = reader.lines(number)
+            count += len(lines)
+        if count != link.events:
+            self._problem(link.key, "damaged", f"it has {count} events, not {link.events}")
+        self._report.events += count
