@@ -17,6 +17,7 @@ __all__ = ["CONSUMER", "SpoolSource"]
 
 CONSUMER = "archive"
 _NAP_S = 0.05
+_AT_ONCE = 2000
 
 
 class SpoolSource:
@@ -54,7 +55,7 @@ class SpoolSource:
     def read(self, timeout_s: float) -> list[Arrived]:
         """Return what came. See `EventSource`."""
         deadline = time.monotonic() + timeout_s
-        while not (found := self._reader.read(2000, 4 << 20)):
+        while not (found := self._reader.read(_AT_ONCE, 4 << 20)):
             if time.monotonic() >= deadline:
                 return []
             time.sleep(_NAP_S)

@@ -148,7 +148,7 @@ class Archiver:
         """
         try:
             self._restart()
-            while not stop.is_set():
+            while not stop.is_set() and (follow or not self._source.caught_up()):
                 arrived = self._source.read(_POLL_S)
                 if self._moved:
                     self._say("another archiver has these events; what it has not is read again")
@@ -158,8 +158,6 @@ class Archiver:
                     self._take(arrived)
                 if self._is_due():
                     self._close()
-                if not arrived and not follow and self._source.caught_up():
-                    break
             self._close()
         finally:
             self._abort()
@@ -247,15 +245,13 @@ class Archiver:
 
         Nobody can so make keys of months without end, or write into one that is erased.
         """
-        now = time_text(time.time_ns())[:7]
-        known = self._months_known
-        return month if month <= now and month in known else now
+        return month if month in self._months_known else _this_month()
 
     @property
     def _months_known(self) -> set[str]:
         """The months of the last year, but for those that were erased."""
         if not self._known:
-            year, month = map(int, time_text(time.time_ns())[:7].split("-"))
+            year, month = map(int, _this_month().split("-"))
             months = {
                 f"{year + (month - 1 - back) // 12:04d}-{(month - 1 - back) % 12 + 1:02d}"
                 for back in range(13)
@@ -389,6 +385,10 @@ def _spread(known: list[str], value: str) -> list[str]:
 
 def _pair(known: list[str], otherwise: str) -> tuple[str, str]:
     return (known[0], known[1]) if known else (otherwise, otherwise)
+
+
+def _this_month() -> str:
+    return time_text(time.time_ns())[:7]
 
 
 def _day_before(day: str, days: int) -> str:

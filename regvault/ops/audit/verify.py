@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from regvault.errors import ObjectNotFoundError, VaultDamagedError
-from regvault.vault.audit.chain import Chain, chains
+from regvault.errors import ObjectNotFoundError, RegvaultError, VaultDamagedError
+from regvault.storage.read_only import is_past
+from regvault.vault.audit.chain import Chain, chains, heads
 from regvault.vault.audit.keys import link_key
 from regvault.vault.audit.months import Months
 from regvault.vault.audit.segment import SegmentReader
 from regvault.vault.fetch import sha256_of
-from regvault.vault.records import read_records
+from regvault.vault.keys import new_run_id
+from regvault.vault.records import read_records, write_record
 from regvault.vault.slots import gaps
 
 if TYPE_CHECKING:
@@ -50,8 +52,8 @@ class AuditReport:
         links, events, nbytes: that were read.
         erased: months that tell of nobody any more.
         problems: what is wrong.
-        gaps: what is known to be missing: numbers of a spool that nobody archived, records that
-            Kafka had dropped.
+        gaps: what is known to be missing: records that were gone before they were archived.
+        recorded: a record in the vault says how far chains are.
     """
 
     chains: dict[str, int] = field(default_factory=dict)
@@ -61,6 +63,7 @@ class AuditReport:
     erased: list[str] = field(default_factory=list)
     problems: list[Finding] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)
+    recorded: bool = False
 
     def exit_code(self) -> int:
         """Return 4 where the archive is not what it was, 3 where events are known to be missing."""
@@ -76,6 +79,7 @@ class AuditReport:
             "erased_months": self.erased,
             "problems": [found._asdict() for found in self.problems],
             "gaps": self.gaps,
+            "recorded": self.recorded,
         }
 
 
@@ -92,7 +96,24 @@ def verify_audit(vault: Vault, *, progress: Progress) -> AuditReport:
         progress.phase(f"Proving chain {chain}")
         known = [(number, sha256, who) for name, number, sha256, who in said if name == chain]
         _Verifier(vault, months, report, progress).chain(chain, known)
+    if not report.problems and report.chains and not is_past(vault.store):
+        _record(vault, report, progress)
     return report
+
+
+def _record(vault: Vault, report: AuditReport, progress: Progress) -> None:
+    """Say in the vault how far chains are, so that a later verification knows."""
+    fields = {
+        "heads": heads(vault, {}),
+        "events": report.events,
+        "gaps": len(report.gaps),
+        "erased_months": report.erased,
+    }
+    try:
+        write_record(vault.store, vault.id, RECORDS, new_run_id(), fields)
+        report.recorded = True
+    except RegvaultError as error:
+        progress.warn(f"the verification is not recorded in the vault: {error.message}")
 
 
 def _said(vault: Vault) -> Iterator[tuple[str, int, str, str]]:

@@ -30,6 +30,7 @@ from regvault.ops.snapshot.state import still_there
 from regvault.ops.snapshot.storer import BlobStorer
 from regvault.ops.snapshot.tally import Tally
 from regvault.policy.shrink import shrunk
+from regvault.vault.audit.chain import heads
 from regvault.vault.envelope import to_time
 from regvault.vault.needs import NeedIndex
 from regvault.vault.root import Counts, Root
@@ -380,6 +381,7 @@ class Run:
         session = self.session
         accepted = session.accepted
         reason = shrunk(accepted.counts.to_json() if accepted else None, counts.to_json())
+        known = session.previous.audit if session.previous is not None else {}
         against = accepted.name.sequence if accepted else None
         return Root(
             name=session.root_name(session.next_sequence()),
@@ -388,6 +390,7 @@ class Run:
             run=self.run,
             started=to_time(self.started),
             finished="",
+            audit=heads(session.vault, known),
             source=place_of(self.source),
             scope={
                 "globs": globs_that_fit(self.options.globs),

@@ -7,7 +7,12 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from regvault.errors import ObjectNotFoundError, PreconditionError, VaultDamagedError
+from regvault.errors import (
+    ObjectNotFoundError,
+    PreconditionError,
+    UnknownFormatError,
+    VaultDamagedError,
+)
 from regvault.oci.manifest import load_json_object
 from regvault.vault.audit.keys import AUDIT, chain_prefix, is_chain, link_key
 from regvault.vault.envelope import SEALED, read_document, write_document
@@ -22,7 +27,7 @@ if TYPE_CHECKING:
     from regvault.vault.sealing import Seal
     from regvault.vault.vault import Vault
 
-__all__ = ["Chain", "Link", "MovedError", "chains"]
+__all__ = ["Chain", "Link", "MovedError", "chains", "heads"]
 
 
 class MovedError(Exception):
@@ -110,6 +115,29 @@ def chains(vault: Vault) -> list[str]:
     return sorted(name for name in vault.store.list_prefixes(AUDIT) if is_chain(name))
 
 
+def heads(vault: Vault, known: dict[str, Any]) -> dict[str, Any]:
+    """Return how far each chain is, as roots and records say it.
+
+    Args:
+        vault: whose chains.
+        known: the same of an earlier time: only what came after it is looked for.
+    """
+    found: dict[str, Any] = {}
+    for name in chains(vault):
+        chain = Chain(vault, name)
+        before = known.get(name)
+        number = before.get("sequence") if isinstance(before, dict) else None
+        try:
+            link = chain.head() if type(number) is not int else chain.newest_from(number)
+        except (VaultDamagedError, UnknownFormatError):
+            link = None  # `audit verify` names it
+        if link is not None:
+            found[name] = {"sequence": link.number, "sha256": link.sha256}
+        elif before is not None:
+            found[name] = before
+    return found
+
+
 class Chain:
     """One chain of a vault."""
 
@@ -126,6 +154,20 @@ class Chain:
         """Return the newest link, or None where there is none. Raises VaultDamagedError."""
         found = self.numbers()
         return self.read(found[-1]) if found else None
+
+    def newest_from(self, number: int) -> Link | None:
+        """Return the newest link, where one of this number was the newest; None: there is none.
+
+        Raises:
+            VaultDamagedError: it cannot be read.
+        """
+        store = self._vault.store
+        for _ in filled_after(store, lambda each: link_key(self.id, each), number):
+            number += 1
+        try:
+            return self.read(number)
+        except ObjectNotFoundError:
+            return None
 
     def follow(self, link: Link | None) -> Iterator[Link]:
         """Yield the links after one, as they are there now."""
