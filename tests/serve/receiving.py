@@ -97,20 +97,21 @@ def wait_for(check, seconds=20):
         time.sleep(0.02)
 
 
-def load(port, number):
+def load(port, number, token=""):
     """Post events until nobody answers; print the number of each that was answered 2xx."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    headers = {"Authorization": f"Bearer {token}"}
     try:
         while True:
-            connection.request("POST", "/events", json.dumps(event(number)))
+            connection.request("POST", "/events", json.dumps(event(number)), headers)
             answer = connection.getresponse()
             answer.read()
             if answer.status == 202:
                 print(number, flush=True)
             number += 1
-    except (OSError, http.client.HTTPException):
+    except (OSError, http.client.HTTPException, KeyboardInterrupt):
         pass
 
 
 if __name__ == "__main__":
-    load(int(sys.argv[1]), int(sys.argv[2]))
+    load(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

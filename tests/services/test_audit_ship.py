@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import receiving
-from kafka import KafkaConsumer, TopicPartition
 from kafka_broker import MTLS, OAUTH, SASL_PLAIN, SCRAM_TLS, TLS, KafkaBroker
 from receiving import Receiver, event, wait_for
+from streams import records
 
 from regvault.audit.intake import body_of
 from regvault.audit.spool import Spool
@@ -36,24 +36,6 @@ def body(number: int, repository: str | None = "team/app", size: int = 0, **more
     raw = random.Random(number).randbytes(size // 2).hex()
     made = new_event(NOW, more.pop("action", "pull"), "test", raw, repository=repository)
     return body_of({**made, "id": f"event-{number}"})
-
-
-def records(broker: KafkaBroker, topic: str, **settings: Any) -> list[Any]:
-    """Everything that is in a topic."""
-    settings = settings or {"bootstrap_servers": broker.address()}
-    consumer = KafkaConsumer(**settings, enable_auto_commit=False)
-    try:
-        parts = [TopicPartition(topic, n) for n in consumer.partitions_for_topic(topic) or ()]
-        consumer.assign(parts)
-        consumer.seek_to_beginning(*parts)
-        ends = consumer.end_offsets(parts)
-        found: list[Any] = []
-        while any(consumer.position(part) < ends[part] for part in parts):
-            for some in consumer.poll(1000).values():
-                found += some
-        return found
-    finally:
-        consumer.close()
 
 
 def numbers(found: list[Any]) -> list[int]:

@@ -25,23 +25,31 @@ _RECORDS = 2000
 class KafkaConsumerSource:
     """One topic, read by a group: each partition by one of its members."""
 
-    def __init__(self, settings: KafkaSettings, topic: str, *, group: str | None) -> None:
+    def __init__(
+        self, settings: KafkaSettings, topic: str, *, group: str | None, shared: bool = True
+    ) -> None:
         """Connect to nothing yet.
 
         Args:
             settings: how the cluster is reached.
             topic: that is read.
-            group: of consumers; None: read all of it, whoever else does.
+            group: of consumers, where it is noted how far they are; None: nowhere.
+            shared: be a member, with some of the partitions; else read all of them at once, and
+                wait for nobody.
         """
         self._settings = settings
         self._topic = topic
         self._group = group
+        self._shared = shared and group is not None
+        self._deadline = 0.0
         self._where = f"Kafka at {','.join(settings.servers)}, topic {topic}"
         self._consumer: Any = None
         self._positions: Callable[[], Mapping[str, int]] = dict
         self._yielding: Callable[[], None] = lambda: None
         self._gone: list[dict[str, object]] = []
         self._ends: dict[Any, int] = {}
+        self._fresh: set[Any] = set()
+        self._rebalancing = False
         self._stream: dict[str, str] | None = None
 
     @property
@@ -85,6 +93,8 @@ class KafkaConsumerSource:
         self._yielding = yielding
         self._gone = []
         self._ends = {}
+        self._fresh = set()
+        self._deadline = time.monotonic() + _ASSIGNED_S
         logging.getLogger("kafka").addHandler(logging.NullHandler())
         with overheard() as heard:
             try:
@@ -95,25 +105,34 @@ class KafkaConsumerSource:
                     auto_offset_reset="earliest",
                     bootstrap_timeout_ms=_CONNECT_MS,
                     reconnect_backoff_max_ms=500,
+                    session_timeout_ms=10_000,
+                    heartbeat_interval_ms=2_000,
+                    max_poll_interval_ms=600_000,
                     max_poll_records=_RECORDS,
                     fetch_max_bytes=16 << 20,
                     max_partition_fetch_bytes=4 << 20,
                     allow_auto_create_topics=False,
                     metrics_enabled=False,
                 )
-                if self._group is None:
+                if not self._shared:
                     numbers = self._consumer.partitions_for_topic(self._topic) or ()
                     parts = [kafka.TopicPartition(self._topic, number) for number in numbers]
                     self._consumer.assign(parts)
                     self.assigned(parts)
+                    self._seek()
                 else:
                     self._consumer.subscribe([self._topic], listener=_listener(self))
             except (KafkaError, OSError) as error:
                 raise unreachable(self._settings, [*heard, str(error)]) from error
 
     def assigned(self, partitions: Iterable[Any]) -> None:
+        """Note what is to be read from now on: within the callback no broker can be asked."""
+        self._fresh.update(partitions)
+
+    def _seek(self) -> None:
         """Go where the archive ends: of what it has, Kafka's own note may know less, or more."""
-        parts = list(partitions)
+        parts = sorted(self._fresh & self._consumer.assignment())
+        self._fresh.clear()
         if not parts:
             return
         beginnings = self._consumer.beginning_offsets(parts)
@@ -132,7 +151,11 @@ class KafkaConsumerSource:
 
     def revoked(self) -> None:
         """Let what was read be settled before another member reads on."""
-        self._yielding()
+        self._rebalancing = True
+        try:
+            self._yielding()
+        finally:
+            self._rebalancing = False
 
     def read(self, timeout_s: float) -> list[Arrived]:
         """Return what came. See `EventSource`."""
@@ -140,6 +163,9 @@ class KafkaConsumerSource:
 
         try:
             found = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
+            if self._fresh:
+                self._seek()
+                return []
         except KafkaError as error:
             raise self._explained(error) from error
         arrived = []
@@ -172,12 +198,13 @@ class KafkaConsumerSource:
         """
         from kafka.errors import KafkaError
 
-        deadline = time.monotonic() + _ASSIGNED_S
         try:
             assigned = self._consumer.assignment()
-            if not assigned:
-                if time.monotonic() > deadline and is_absent(self._settings, self._topic):
+            if not assigned and time.monotonic() > self._deadline:
+                if is_absent(self._settings, self._topic):
                     raise no_topic(self._where)
+                return True  # other members have all partitions
+            if not assigned or self._fresh:
                 return False
             return all(
                 self._consumer.position(part) >= self._ends.get(part, 0) for part in assigned
@@ -194,6 +221,8 @@ class KafkaConsumerSource:
         from kafka.errors import KafkaError
         from kafka.structs import OffsetAndMetadata
 
+        if self._rebalancing:
+            return
         mine = {part.partition for part in self._consumer.assignment()}
         offsets = {
             TopicPartition(self._topic, int(name)): OffsetAndMetadata(offset, "", -1)

@@ -75,7 +75,8 @@ def archive(
     They are kept in segments of at most an hour, compressed; each is a link of a chain, which is
     signed where the vault is: nothing can be taken out, changed or put in afterwards without a
     trace. How far the chain is in each partition is in its links, so a run that is killed neither
-    loses nor doubles an event. Repeats, which carry the same id, are left out for 8 days.
+    loses nor doubles an event. Repeats, which carry the same id, are left out for 8 days. Several
+    that follow share the partitions of a topic.
 
     What tells of persons is encrypted with a key of its month, which lies apart from all that is
     locked: once it is deleted in all copies, that month tells of nobody any more.
@@ -90,7 +91,7 @@ def archive(
     opened = open_vault(place)
     archiver = Archiver(
         opened,
-        _source(options, group, spool),
+        _source(options, group, spool, follow=follow),
         cache=cache_of(app.cache_base(), opened),
         segment_s=segment_s,
         say=app.console.note,
@@ -100,7 +101,7 @@ def archive(
     return _show(app, done)
 
 
-def _source(options: dict[str, Any], group: str, spool: str | None) -> EventSource:
+def _source(options: dict[str, Any], group: str, spool: str | None, *, follow: bool) -> EventSource:
     if spool is not None:
         if options["kafka"] or options["topic"]:
             raise UsageError("--spool is given, and --kafka too", hint="Archive one of them.")
@@ -114,7 +115,9 @@ def _source(options: dict[str, Any], group: str, spool: str | None) -> EventSour
         )
     from regvault.audit.kafka.consumer import KafkaConsumerSource
 
-    return KafkaConsumerSource(kafka_settings(options), options["topic"], group=group)
+    return KafkaConsumerSource(
+        kafka_settings(options), options["topic"], group=group, shared=follow
+    )
 
 
 def _show(app: App, done: Archived) -> int:
