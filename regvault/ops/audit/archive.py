@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from regvault.audit.split import Parts, split
 from regvault.errors import ObjectNotFoundError, TemporaryError, VaultDamagedError
 from regvault.model.event import time_text
+from regvault.ops.audit.indexing import covered, with_more
 from regvault.ops.audit.seen import DAYS, SeenIds, name_of
 from regvault.ops.audit.terms import personal_terms_of, terms_of
 from regvault.vault.audit.chain import Chain, Link, MovedError
 from regvault.vault.audit.keys import chain_id, segment_key
 from regvault.vault.audit.months import Months
-from regvault.vault.audit.segment import Line, SegmentReader, SegmentWriter
+from regvault.vault.audit.segment import Line, SegmentWriter
+from regvault.vault.audit.segment_reader import SegmentReader
 from regvault.vault.envelope import to_time
 from regvault.vault.keys import new_run_id
 from regvault.vault.signing import require_key
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from regvault.model.store import Stage
     from regvault.model.stream import Arrived, EventSource
+    from regvault.vault.audit.chain import Index
     from regvault.vault.vault import Vault
 
 __all__ = ["Archived", "Archiver", "chain_of"]
@@ -125,6 +128,7 @@ class Archiver:
         self._seen = SeenIds(cache, self._chain.id)
         self._head: Link | None = None
         self._known: set[str] = set()
+        self._indexes: list[Index] = []
         self._moved = False
         self._clear()
 
@@ -197,7 +201,7 @@ class Archiver:
                 break
             wanted.append(link)
         for link in reversed(wanted):
-            reader = SegmentReader(self._vault.store, link.key, self._months, self._vault.seal)
+            reader = SegmentReader.of(self._vault, link, self._months)
             self._seen.add(list(_ids(reader)))
             self._seen.keep(link.number, oldest)
 
@@ -283,7 +287,7 @@ class Archiver:
         gaps = self._source.gone()
         if self._writer is None or self._stage is None or not self._next:
             return
-        size = self._writer.finish({"stream": self._source.stream})
+        size, table = self._writer.finish({"stream": self._source.stream})
         digest = self._stage.sha256()
         sealed = self._vault.seal.sealed
         key = segment_key(self._chain.id, self._run, digest, sealed=sealed)
@@ -301,6 +305,7 @@ class Archiver:
             key=key,
             size=size,
             digest=digest,
+            table=table,
             events=self._writer.events,
             repeats=self._repeats,
             received=_pair(self._received, now),
@@ -310,6 +315,8 @@ class Archiver:
             gaps=gaps,
             stream=self._source.stream,
         )
+        if self._head is not None:
+            self._index(self._head)
         made = self._append(link)
         if made is None:
             self._abort()
@@ -341,6 +348,7 @@ class Archiver:
                     "number": 1 if head is None else head.number + 1,
                     "previous": None if head is None else head.sha256,
                     "positions": {**positions, **self._next},
+                    "indexes": self._known_indexes(head),
                 }
             )
             try:
@@ -353,9 +361,25 @@ class Archiver:
             hint="How many run at once? One for each partition is enough.",
         )
 
+    def _known_indexes(self, head: Link | None) -> list[Index]:
+        """Return the indexes that the next link names: the newest that are known."""
+        theirs = [] if head is None else head.indexes
+        return max(theirs, self._indexes, key=covered)
+
+    def _index(self, head: Link) -> None:
+        """Write the indexes that are due: nothing is lost where that fails."""
+        try:
+            indexes = self._known_indexes(head)
+            run = new_run_id()
+            self._indexes = with_more(
+                self._vault, self._chain, self._months, indexes, head.number, run
+            )
+        except (VaultDamagedError, ObjectNotFoundError) as error:
+            self._say(f"no index is made: {error.message}")
+
     def _learn(self, link: Link) -> None:
         """Remember the ids of what another archiver has put into the chain."""
-        reader = SegmentReader(self._vault.store, link.key, self._months, self._vault.seal)
+        reader = SegmentReader.of(self._vault, link, self._months)
         self._seen.add(list(_ids(reader)))
 
     def _abort(self) -> None:

@@ -7,25 +7,26 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from regvault.audit.split import event_of
-from regvault.errors import VaultDamagedError
+from regvault.errors import ObjectNotFoundError, VaultDamagedError
+from regvault.ops.audit.indexing import covered
 from regvault.ops.audit.terms import term
 from regvault.vault.audit.chain import Chain, chains
+from regvault.vault.audit.index import IndexReader, Summary, summary_of
 from regvault.vault.audit.months import Months
-from regvault.vault.audit.segment import SegmentReader
+from regvault.vault.audit.segment_reader import SegmentReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from regvault.errors import RegvaultError
     from regvault.model.event import Event
     from regvault.ops.audit.select import Wanted
-    from regvault.vault.audit.chain import Link
+    from regvault.vault.audit.chain import Index, Link
     from regvault.vault.vault import Vault
 
 __all__ = ["ArchivedEvents"]
 
 _THREADS = 8
-#: Clocks may differ by so much: what happened at a time came in at most so long before it.
-_SKEW_DAYS = 1
 
 
 class ArchivedEvents:
@@ -44,66 +45,120 @@ class ArchivedEvents:
         self.erased = False
         self.damaged: dict[str, str] = {}
 
-    def links(self, since: str = "", until: str = "9999") -> list[Link]:
+    def links(self, since: str = "", until: str = "9999") -> list[Summary]:
         """Return the links of all chains that may have events of a time, by their first time.
 
         Args:
             since: the first time at which they happened.
             until: the one before which they did.
         """
-        found: list[Link] = []
+        found: list[Summary] = []
         for name in chains(self._vault):
             chain = Chain(self._vault, name)
-            numbers = chain.numbers()
-            first = self._first(chain, numbers, _day_before(since))
-            with ThreadPoolExecutor(_THREADS) as pool:
-                links = pool.map(lambda n, c=chain: self._read(c, n), numbers[first:])
-            found += [
-                link
-                for link in links
-                if link is not None and link.times[1] >= since and link.times[0] < until
-            ]
-        return sorted(found, key=lambda link: (link.times, link.chain, link.number))
+            head = self._head(chain)
+            indexes = [] if head is None else head.indexes
+            for index in indexes:
+                found += self._from_index(chain, index)
+            found += self._not_indexed(chain, head)
+        return _of_time(found, since, until)
 
-    def _first(self, chain: Chain, numbers: list[int], day: str) -> int:
-        """Return the place of the first link that was closed on a day or later."""
-        low, high = 0, len(numbers)
-        while day and low < high:
-            middle = (low + high) // 2
-            link = self._read(chain, numbers[middle])
-            if link is not None and link.closed < day:
-                low = middle + 1
-            else:
-                high = middle
-        return low
+    def _head(self, chain: Chain) -> Link | None:
+        numbers = chain.numbers()
+        return self._read(chain, numbers[-1]) if numbers else None
 
     def _read(self, chain: Chain, number: int) -> Link | None:
         try:
-            return chain.read(number)
-        except VaultDamagedError as error:
-            self.damaged[error.key or f"{chain.id}@{number}"] = error.message
+            link = chain.read(number)
+        except (VaultDamagedError, ObjectNotFoundError) as error:
+            self.damaged[f"{chain.id}@{number}"] = error.message
             return None
+        self.read_bytes += link.nbytes
+        return link
+
+    def _not_indexed(self, chain: Chain, head: Link | None) -> list[Summary]:
+        """Return the links after the last index, the head with them."""
+        if head is None:
+            return []
+        numbers = range(covered(head.indexes) + 1, head.number)
+        return [*self._summaries(chain, numbers), summary_of(head)]
+
+    def _summaries(self, chain: Chain, numbers: Iterable[int]) -> list[Summary]:
+        """Return what links themselves say."""
+        with ThreadPoolExecutor(_THREADS) as pool:
+            links = pool.map(lambda number: self._read(chain, number), numbers)
+            return [summary_of(link) for link in links if link is not None]
+
+    def _instead_of(self, chain: Chain, index: Index, error: RegvaultError) -> list[Summary]:
+        """Return the links that an index is over that cannot be read: nothing hides behind it."""
+        self.damaged[index.key] = error.message
+        return self._summaries(chain, range(index.first, index.last + 1))
+
+    def _from_index(self, chain: Chain, index: Index) -> list[Summary]:
+        reader = IndexReader(self._vault, index)
+        try:
+            return list(reader.links())
+        except (VaultDamagedError, ObjectNotFoundError) as error:
+            return self._instead_of(chain, index, error)
+        finally:
+            self.read_bytes += reader.read_bytes
+
+    def _candidates(self, wanted: Wanted) -> list[tuple[Summary, set[int] | None]]:
+        """Return links that may have what is asked for, with the frames that may; None: any."""
+        groups = [[term(*each) for each in group] for group in wanted.terms()]
+        found: list[tuple[Summary, set[int] | None]] = []
+        for name in chains(self._vault):
+            chain = Chain(self._vault, name)
+            head = self._head(chain)
+            for index in [] if head is None else head.indexes:
+                found += self._in_index(chain, index, groups)
+            found += [(summary, None) for summary in self._not_indexed(chain, head)]
+        kept = _of_time([summary for summary, _ in found], wanted.since, wanted.until)
+        frames = dict(found)
+        return [(summary, frames[summary]) for summary in kept]
+
+    def _in_index(
+        self, chain: Chain, index: Index, groups: list[list[str]]
+    ) -> list[tuple[Summary, set[int] | None]]:
+        if not groups:
+            return [(summary, None) for summary in self._from_index(chain, index)]
+        reader = IndexReader(self._vault, index)
+        places: dict[int, set[int]] | None = None
+        try:
+            for group in groups:
+                some: dict[int, set[int]] = {}
+                for each in group:
+                    for number, frames in reader.find(each).items():
+                        some.setdefault(number, set()).update(frames)
+                if places is not None:
+                    some = {n: some[n] & places[n] for n in some.keys() & places.keys()}
+                places = {number: frames for number, frames in some.items() if frames}
+            assert places is not None
+            return [(summary, places[summary.number]) for summary in reader.links(places)]
+        except (VaultDamagedError, ObjectNotFoundError) as error:
+            return [(summary, None) for summary in self._instead_of(chain, index, error)]
+        finally:
+            self.read_bytes += reader.read_bytes
 
     def find(self, wanted: Wanted) -> Iterator[Event]:
         """Yield the events that are asked for, in the order of their times."""
-        links = self.links(wanted.since, wanted.until)
+        links = self._candidates(wanted)
         heap: list[tuple[str, int, Event]] = []
         count = 0
-        for place, link in enumerate(links):
-            for event in self._of(link, wanted):
+        for place, (link, frames) in enumerate(links):
+            for event in self._of(link, frames, wanted):
                 count += 1
                 heapq.heappush(heap, (event["time"], count, event))
-            following = links[place + 1].times[0] if place + 1 < len(links) else "~"
+            following = links[place + 1][0].times[0] if place + 1 < len(links) else "~"
             while heap and heap[0][0] < following:
                 yield heapq.heappop(heap)[2]
 
-    def _of(self, link: Link, wanted: Wanted) -> Iterator[Event]:
-        reader = SegmentReader(self._vault.store, link.key, self._months, self._vault.seal)
+    def _of(self, link: Summary, among: set[int] | None, wanted: Wanted) -> Iterator[Event]:
+        reader = SegmentReader(self._vault, link.key, link.table, self._months)
         try:
-            for number in self._frames(reader, wanted):
+            for number in self._frames(reader, among, wanted):
                 yield from self._in_frame(reader, number, wanted)
-        except VaultDamagedError as error:
-            self.damaged[error.key or link.key] = error.message
+        except (VaultDamagedError, ObjectNotFoundError) as error:
+            self.damaged[link.key] = error.message
         self.read_bytes += reader.read_bytes
 
     def _in_frame(self, reader: SegmentReader, number: int, wanted: Wanted) -> Iterator[Event]:
@@ -114,15 +169,25 @@ class ArchivedEvents:
             if wanted.has(event):
                 yield event
 
-    def _frames(self, reader: SegmentReader, wanted: Wanted) -> Iterable[int]:
-        """Return the frames of a segment that may have what is asked for, ascending."""
+    def _frames(
+        self, reader: SegmentReader, among: set[int] | None, wanted: Wanted
+    ) -> Iterable[int]:
+        """Return the frames of a segment that may have what is asked for, ascending.
+
+        Args:
+            reader: of the segment.
+            among: those that an index over it names; None: its own is asked.
+            wanted: what is asked for.
+        """
         frames = reader.table().frames
         found = {
             number
             for number, frame in enumerate(frames)
             if frame.times[1] >= wanted.since and frame.times[0] < wanted.until
         }
-        for group in wanted.terms():
+        if among is not None:
+            found &= among
+        for group in wanted.terms() if among is None else ():
             if found:
                 found &= reader.frames_with(term(*each) for each in group)
         for name, values in (("actor", wanted.actors), ("address", wanted.addresses)):
@@ -136,10 +201,7 @@ class ArchivedEvents:
         return sorted(found)
 
 
-def _day_before(time: str) -> str:
-    """Return the day before that of a time, "" for none."""
-    from datetime import date, timedelta
-
-    if not time:
-        return ""
-    return (date.fromisoformat(time[:10]) - timedelta(days=_SKEW_DAYS)).isoformat()
+def _of_time(links: Iterable[Summary], since: str, until: str) -> list[Summary]:
+    """Return the links that may have events of a time, by their first time."""
+    found = [link for link in links if link.times[1] >= since and link.times[0] < until]
+    return sorted(found, key=lambda link: (link.times, link.key))

@@ -12,12 +12,12 @@ from regvault.errors import RegvaultError, TemporaryError
 from regvault.model.stream import RejectedError
 from regvault.ops.audit.archived import ArchivedEvents
 from regvault.vault.audit.months import Months
-from regvault.vault.audit.segment import SegmentReader
+from regvault.vault.audit.segment_reader import SegmentReader
 
 if TYPE_CHECKING:
     from regvault.model.progress import Progress
     from regvault.model.stream import Delivery, EventSink
-    from regvault.vault.audit.chain import Link
+    from regvault.vault.audit.index import Summary
     from regvault.vault.vault import Vault
 
 __all__ = ["Replayed", "replay"]
@@ -68,7 +68,8 @@ def replay(
     archived = ArchivedEvents(vault)
     months = Months(vault)
     progress.phase(f"Sending to {topic}")
-    for link in sorted(archived.links(since, until), key=lambda each: (each.chain, each.number)):
+    links = archived.links(since, until)
+    for link in sorted(links, key=lambda each: (each.key.rpartition("/")[0], each.number)):
         _send(link, vault, months, sink, topic, (since, until), flying, done)
         progress.advance(1)
     _drain(flying, sink, done, 0)
@@ -78,7 +79,7 @@ def replay(
 
 
 def _send(
-    link: Link,
+    link: Summary,
     vault: Vault,
     months: Months,
     sink: EventSink,
@@ -89,7 +90,7 @@ def _send(
 ) -> None:
     import orjson
 
-    reader = SegmentReader(vault.store, link.key, months, vault.seal)
+    reader = SegmentReader(vault, link.key, link.table, months)
     for number in range(len(reader.table().frames)):
         for line in reader.lines(number):
             if not when[0] <= orjson.loads(line.public)["time"] < when[1]:

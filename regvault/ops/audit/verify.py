@@ -10,7 +10,7 @@ from regvault.storage.read_only import is_past
 from regvault.vault.audit.chain import Chain, chains, heads
 from regvault.vault.audit.keys import link_key
 from regvault.vault.audit.months import Months
-from regvault.vault.audit.segment import SegmentReader
+from regvault.vault.audit.segment_reader import SegmentReader
 from regvault.vault.fetch import sha256_of
 from regvault.vault.keys import new_run_id
 from regvault.vault.records import read_records, write_record
@@ -169,17 +169,21 @@ class _Verifier:
             )
         digests: dict[int, str] = {}
         before: Link | None = None
+        newest_link: Link | None = None
         for number in numbers:
             link = self._link(chain, number)
             if link is None:
                 before = None
                 continue
             digests[number] = link.sha256
+            newest_link = link
             if before is not None:
                 self._follows(before, link)
             elif number == 1 and link.previous is not None:
                 self._problem(link_key(name, 1), "forked", "the first link names one before it")
             before = link
+        if newest_link is not None:
+            self._indexes(newest_link)
         for number, sha256, who in said:
             if number in digests and digests[number] != sha256:
                 key = link_key(name, number)
@@ -212,6 +216,16 @@ class _Verifier:
         if back:
             self._problem(key, "numbers", f"it goes back in {', '.join(sorted(back))}")
 
+    def _indexes(self, link: Link) -> None:
+        """Prove the indexes that the newest link names."""
+        store = self._vault.store
+        for index in link.indexes:
+            try:
+                if sha256_of(store, index.key) != index.sha256:
+                    self._problem(index.key, "damaged", "its bytes are not what its link says")
+            except ObjectNotFoundError:
+                self._problem(index.key, "missing", f"link {link.number} says that it is there")
+
     def _segment(self, link: Link) -> None:
         store = self._vault.store
         try:
@@ -229,7 +243,7 @@ class _Verifier:
         self._progress.advance(1)
 
     def _lines(self, link: Link) -> None:
-        reader = SegmentReader(self._vault.store, link.key, self._months, self._vault.seal)
+        reader = SegmentReader.of(self._vault, link, self._months)
         count = 0
         for number in range(len(reader.table().frames)):
             lines = reader.lines(number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regvault.errors import (
     ObjectNotFoundError,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from regvault.vault.sealing import Seal
     from regvault.vault.vault import Vault
 
-__all__ = ["Chain", "Link", "MovedError", "chains", "heads"]
+__all__ = ["Chain", "Index", "Link", "MovedError", "chains", "heads"]
 
 
 class MovedError(Exception):
@@ -42,6 +42,23 @@ class MovedError(Exception):
         self.head = head
 
 
+class Index(NamedTuple):
+    """An index over several links: an object of its own, derived from their segments.
+
+    Attributes:
+        first, last: the numbers of the links that it is over.
+        key, size, sha256: of the object: its key, bytes and hex SHA-256.
+        table: hex SHA-256 of its table, which proves each part of it.
+    """
+
+    first: int
+    last: int
+    key: str
+    size: int
+    sha256: str
+    table: str
+
+
 @dataclass(frozen=True)
 class Link:
     """One link of a chain: a segment of events, and where the chain stands with it.
@@ -53,6 +70,7 @@ class Link:
         run: that wrote it.
         closed: when, RFC 3339 UTC.
         key, size, digest: of the segment: its key, bytes and hex SHA-256.
+        table: hex SHA-256 of the segment's table, which proves each part of it.
         events: how many are in it.
         repeats: how many were left out, since an event of the same id was archived before.
         received: when the first and the last of them came in at regvault's door.
@@ -60,8 +78,10 @@ class Link:
         months: whose keys open what they tell of persons.
         positions: of each partition, or spool: the next offset that is not archived.
         gaps: what was gone before it could be archived: partition, first and next offset.
+        indexes: over earlier links: see `index.py`.
         stream: what the chain is of; {} where that is sealed, and was not opened.
         sha256: hex, of the document; what the next link names.
+        nbytes: of the document.
     """
 
     chain: str
@@ -72,6 +92,7 @@ class Link:
     key: str
     size: int
     digest: str
+    table: str
     events: int
     repeats: int
     received: tuple[str, str]
@@ -79,8 +100,10 @@ class Link:
     months: tuple[str, ...]
     positions: dict[str, int]
     gaps: list[dict[str, Any]] = field(default_factory=list)
+    indexes: list[Index] = field(default_factory=list)
     stream: dict[str, str] = field(default_factory=dict)
     sha256: str = ""
+    nbytes: int = 0
 
     def to_document(self, vault: str, seal: Seal) -> tuple[bytes, str]:
         """Return the bytes of the document, and the hex SHA-256 of its body."""
@@ -94,7 +117,12 @@ class Link:
             "previous": self.previous,
             "run": self.run,
             "closed": self.closed,
-            "segment": {"key": self.key, "size": self.size, "sha256": self.digest},
+            "segment": {
+                "key": self.key,
+                "size": self.size,
+                "sha256": self.digest,
+                "table": self.table,
+            },
             "events": self.events,
             "repeats": self.repeats,
             "received": list(self.received),
@@ -102,6 +130,7 @@ class Link:
             "months": list(self.months),
             "positions": self.positions,
             "gaps": self.gaps,
+            "indexes": [index._asdict() for index in self.indexes],
             "stream": self.stream,
         }
         if seal.sealed:
@@ -203,6 +232,7 @@ class Chain:
                 key=_own_key(segment["key"], self.id),
                 size=count(segment["size"]),
                 digest=sha256(segment["sha256"]),
+                table=sha256(segment["table"]),
                 events=count(body["events"]),
                 repeats=count(body["repeats"]),
                 received=_pair(body["received"]),
@@ -210,8 +240,10 @@ class Chain:
                 months=tuple(map(text, body["months"])),
                 positions={k: count(v) for k, v in mapping(body["positions"]).items()},
                 gaps=[mapping(item) for item in body["gaps"]],
+                indexes=[_index(item, self.id) for item in body["indexes"]],
                 stream=self._stream(body, key),
                 sha256=document.sha256,
+                nbytes=len(data),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise VaultDamagedError(f"{key} is damaged: {error!r}", key=key) from None
@@ -258,6 +290,17 @@ def _own_key(value: Any, chain: str) -> str:
     if name == key or "/" in name or not name.isascii() or not name.isprintable():
         raise ValueError(f"no segment of this chain: {key[:100]!r}")
     return key
+
+
+def _index(value: Any, chain: str) -> Index:
+    return Index(
+        count(value["first"]),
+        count(value["last"]),
+        _own_key(value["key"], chain),
+        count(value["size"]),
+        sha256(value["sha256"]),
+        sha256(value["table"]),
+    )
 
 
 def _pair(value: Any) -> tuple[str, str]:

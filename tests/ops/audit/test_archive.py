@@ -300,6 +300,65 @@ def test_only_what_may_have_it_is_read(tmp_path, monkeypatch):
         assert [name for name in ids(archived(vault, **wanted)) if name != "e777"] == expected
 
 
+@pytest.fixture
+def indexed(tmp_path, monkeypatch):
+    """A vault with 30 links of a few events, most of them in indexes of two sizes."""
+    monkeypatch.setattr("regvault.ops.audit.indexing.LINKS", 3)
+    monkeypatch.setattr("regvault.ops.audit.indexing.MERGED", 3)
+    monkeypatch.setattr("regvault.vault.audit.index._FRAME_BYTES", 500)
+    monkeypatch.setattr("regvault.vault.audit.index._LINKS_IN_FRAME", 2)
+    vault = new_vault()
+    place = str(tmp_path / "spool")
+    for number in range(30):
+        spooled(place, *range(number * 10, number * 10 + 10), repository=f"team/app-{number % 4}")
+        archive(place, vault)
+    return vault
+
+
+WANTED = [
+    {},
+    {"digests": frozenset({digest(3)})},
+    {"digests": frozenset({digest(3), digest(99)})},
+    {"digests": frozenset({digest(99)})},
+    {"repos": ("team/app-1",)},
+    {"repos": ("team/app-1",), "digests": frozenset({digest(5)})},
+    {"repos": ("team/*",), "since": "2026-11-20T00:02:00", "until": "2026-11-20T00:03:00"},
+    {"actors": frozenset({"person-2"}), "digests": frozenset({digest(1)})},
+]
+
+
+def test_indexes_find_what_reading_all_finds(indexed):
+    (chain,) = chains(indexed)
+    head = Chain(indexed, chain).head()
+    sizes = [index.last - index.first + 1 for index in head.indexes]
+    assert sizes == [27]  # of links 1 to 27, when link 30 was written: it could not know itself
+    whole = archived(indexed)
+    assert len(whole) == 300
+    for wanted in WANTED:
+        expected = [event for event in whole if Wanted(**wanted).has(event)]
+        assert archived(indexed, **wanted) == expected, wanted
+    assert not problems(indexed)
+
+
+def test_nothing_hides_behind_an_index_that_is_damaged_or_gone(indexed):
+    """A store that forges an index is found out by the link that names it."""
+    store = indexed.store
+    keys = [entry.key for entry in store.list("audit/") if "/index-" in entry.key]
+    (chain,) = chains(indexed)
+    (used,) = Chain(indexed, chain).head().indexes
+    was = store.get(used.key)
+    whole = archived(indexed)
+    other = next(store.get(key) for key in keys if key != used.key)
+    cases = [None, b"", other, was[:-1]]
+    cases += [was[:at] + bytes([was[at] ^ 1]) + was[at + 1 :] for at in range(0, len(was), 97)]
+    for data in cases:
+        store.delete(used.key) if data is None else store.put(used.key, data)
+        assert used.key in {found.key for found in problems(indexed)}
+        for wanted in WANTED:
+            expected = [event for event in whole if Wanted(**wanted).has(event)]
+            assert archived(indexed, **wanted) == expected, wanted
+
+
 def test_events_of_one_time_come_by_their_times_whatever_segment_has_them(tmp_path):
     vault = new_vault()
     place = str(tmp_path / "spool")
