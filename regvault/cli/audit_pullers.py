@@ -39,7 +39,7 @@ def show_pullers(app: App, events: Events, wanted: Wanted, *, by_image: bool, as
         wanted, actions=wanted.actions or frozenset({"pull"}), succeeded=True, read=True
     )
     found: dict[tuple[Any, ...], _Puller] = {}
-    for event in events.find(pulls):
+    for event in events.requests(pulls):
         key: tuple[Any, ...] = (event["actor"], event["address"])
         if by_image:
             key += (event["repository"], event["digest"])

@@ -72,6 +72,9 @@ _COLUMNS = ("time", "action", "repository", "tag", "digest", "actor", "address",
     help="The same, by image, with when it was pushed and deleted: what an incident needs.",
 )
 @click.option("--timeline", is_flag=True, help="All that happened to it, in order.")
+@click.option(
+    "--separate", is_flag=True, help="Do not put the records of one request together into one."
+)
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("--limit", metavar="N", type=click.IntRange(1), help="Print the first N.")
 @click.pass_obj
@@ -85,14 +88,16 @@ def query(
     blast_radius: str | None,
     timeline: bool,
     exact: bool,
+    separate: bool,
     as_csv: bool,
     limit: int | None,
     **options: Any,
 ) -> int:
     """Find events: archived ones, those of spools, and those of Kafka that are not archived yet.
 
-    What is given is all asked for at once; of an option that is repeated, any. With --json each
-    event is a line, as `docs/events.md` says.
+    What is given is all asked for at once; of an option that is repeated, any. Records of one
+    request from several sources (a notification, a registry's log, a proxy's) are one event, which
+    keeps each. With --json each event is a line, as `docs/events.md` says.
     """
     needs_extra("cryptography")
     from regvault.ops.audit.query import Events
@@ -109,7 +114,8 @@ def query(
 
         found = show_pullers(app, events, wanted, by_image=bool(blast_radius), as_csv=as_csv)
     else:
-        found = _show(app, events.find(wanted), as_csv=as_csv, limit=limit)
+        some = events.find(wanted) if separate else events.requests(wanted)
+        found = _show(app, some, as_csv=as_csv, limit=limit)
     if not found:
         app.console.note("No event is like that.")
     return _report(app, events)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from regvault.audit.joining import joined
 from regvault.ops.audit.archived import ArchivedEvents
 from regvault.ops.audit.contained import with_containers
 
@@ -70,6 +71,10 @@ class Events:
             if event["id"] not in ids:
                 yield event
         yield from live[at:]
+
+    def requests(self, wanted: Wanted) -> Iterator[Event]:
+        """Yield what `find` does, with the records of one request put together."""
+        return joined(self.find(wanted))
 
     def with_containers(self, wanted: Wanted) -> Wanted:
         """Return what is asked for with all that contains one of its digests asked for too."""
