@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import audit
 import concurrency
 import deletion
 import durability
@@ -21,6 +22,7 @@ GROUPS: dict[str, list[Mutant]] = {
     "Concurrency": concurrency.MUTANTS,
     "Hostile input, signatures, secrets": hostile.MUTANTS,
     "Sealed vaults": sealing.MUTANTS,
+    "Audit events": audit.MUTANTS,
 }
 MUTANTS = [mutant for group in GROUPS.values() for mutant in group]
 assert len({mutant.id for mutant in MUTANTS}) == len(MUTANTS)

@@ -24,8 +24,11 @@ from regvault.storage.memory import MemoryStore
 from regvault.storage.wrappers import CrashError, FaultyStore
 from regvault.vault.age import Identity
 from regvault.vault.audit.chain import Chain, chains
+from regvault.vault.audit.index import IndexReader
 from regvault.vault.audit.months import Months
+from regvault.vault.audit.segment import term_of
 from regvault.vault.create import Sealing
+from regvault.vault.frames import compress, decompress
 from regvault.vault.signing import Keys, SigningKey
 from regvault.vault.vault import Vault
 
@@ -177,6 +180,28 @@ def test_links_that_changed_places_and_a_chain_of_another_vault_are_named(tmp_pa
     for entry in vault.store.list("audit/"):
         other.store.put(entry.key, vault.store.get(entry.key))
     assert problems(other)
+
+
+def test_a_link_that_took_the_place_of_another_is_named(tmp_path):
+    """Of the same stream, whole in itself: only that the next one names another gives it away."""
+    vault, forged = new_vault(), None
+    place = str(tmp_path / "spool")
+    spooled(place, 1)
+    archive(place, vault)
+    before = {entry.key: vault.store.get(entry.key) for entry in vault.store.list()}
+    spooled(place, 2)
+    archive(place, vault)
+    forged = {entry.key: vault.store.get(entry.key) for entry in vault.store.list()}
+    for key in forged.keys() - before.keys():
+        vault.store.delete(key)
+    archive(place, vault)  # the same event again, in another segment
+    spooled(place, 3)
+    archive(place, vault)
+    for key, data in forged.items():
+        vault.store.put(key, data)
+    (found,) = problems(vault)
+    assert found.what == "forked"
+    assert found.key.endswith("00000003.json")
 
 
 # What tells of persons
@@ -357,6 +382,30 @@ def test_nothing_hides_behind_an_index_that_is_damaged_or_gone(indexed):
         for wanted in WANTED:
             expected = [event for event in whole if Wanted(**wanted).has(event)]
             assert archived(indexed, **wanted) == expected, wanted
+
+
+def test_an_index_that_was_forged_hides_nothing(indexed):
+    """A frame of the same length, whole in itself, that does not tell where a digest is."""
+    store = indexed.store
+    (chain,) = chains(indexed)
+    (used,) = Chain(indexed, chain).head().indexes
+    was = store.get(used.key)
+    wanted = term_of("digest", digest(3))
+    expected = archived(indexed, digests=frozenset({digest(3)}))
+    reader = IndexReader(indexed, used)
+    forged = 0
+    for _, place in reader._table():
+        text = decompress(was[place.offset : place.offset + place.length], "", 1 << 20)
+        for at in range(len(wanted)):
+            other = wanted[:at] + ("0" if wanted[at] != "0" else "1") + wanted[at + 1 :]
+            frame = compress(text.replace(wanted.encode(), other.encode()))
+            if wanted.encode() in text and len(frame) == place.length:
+                store.put(
+                    used.key, was[: place.offset] + frame + was[place.offset + place.length :]
+                )
+                assert archived(indexed, digests=frozenset({digest(3)})) == expected
+                forged += 1
+    assert forged
 
 
 def test_events_of_one_time_come_by_their_times_whatever_segment_has_them(tmp_path):
