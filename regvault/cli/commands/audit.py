@@ -33,6 +33,10 @@ _HERE = "regvault.cli.commands"
             f"{_HERE}.audit_verify:verify",
             "Prove that nothing was taken out of archived events, put in, changed or moved.",
         ),
+        "erase": LazyCommand(
+            f"{_HERE}.audit_erase:erase",
+            "Throw away the key of MONTH: its archived events tell of nobody any more.",
+        ),
     },
 )
 def audit() -> None:

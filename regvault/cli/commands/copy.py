@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from regvault.cli.app import App
     from regvault.config.places import VaultPlace
     from regvault.ops.copy import CopyResult
+    from regvault.ops.copy.result import Copied
     from regvault.vault.vault import Vault
 
 #: Contents that are named.
@@ -87,8 +88,12 @@ def copy(
     read, once for all targets; from one bucket to another of the same server it does not pass
     through this machine. An interrupted copy goes on where it was. What a target has forgotten by
     its own rules is not copied again. A registry that is fed by copies takes no snapshots itself.
+
+    Archived events come along, unless --registry is given, and a month that was erased is erased
+    there too.
     """
     from regvault.assemble import open_vault, threads_for
+    from regvault.ops.audit.copying import copy_audit
     from regvault.ops.copy import CopyOptions
     from regvault.ops.copy import copy as execute
 
@@ -108,6 +113,9 @@ def copy(
     vault, copies = opened(place), [opened(other) for other in others]
     with app.progress() as progress:
         result = execute(vault, copies, options, progress=progress)
+        if not registries:
+            for each, target in zip(copies, result.targets, strict=True):
+                target.audit = copy_audit(vault, each, dry_run=dry_run, progress=progress)
     failed = 0
     if not dry_run:
         for each, target in zip(copies, result.targets, strict=True):
@@ -118,10 +126,26 @@ def copy(
     return result.exit_code() or failed
 
 
+def _show_audit(app: App, target: Copied, would: str) -> None:
+    audit = target.audit
+    if audit is None:
+        return
+    if audit.links:
+        what = f"{fmt.count(audit.events, 'archived event')}, {fmt.size(audit.nbytes)}"
+        app.console.say(f"{would} {what} to {target.target}.")
+    for month in audit.erased:
+        app.console.note(f"{month} was erased, and is now in {target.target} too.")
+    for problem in audit.problems:
+        app.console.warn(
+            f"archived events are not copied: {problem}", hint="See: regvault audit verify"
+        )
+
+
 def _show(app: App, result: CopyResult) -> None:
     would = "Would copy" if result.dry_run else "Copied"
     for target in result.targets:
         stored = f"{fmt.count(target.objects, 'object')}, {fmt.size(target.nbytes)}"
+        _show_audit(app, target, would)
         if not target.snapshots and not target.objects:
             app.console.say(f"{target.target} has all of it.")
             continue

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from regvault.ops.audit.copying import CopiedAudit
 
 __all__ = ["Copied", "CopyOptions", "CopyProblem", "CopyResult"]
 
@@ -55,6 +58,7 @@ class Copied:
         objects, nbytes: that were stored, or with `--dry-run` would be.
         returned: names of contents that were purged there, and came again with what was copied.
         locks: what became of its locks; None of a vault without.
+        audit: what was copied of archived events; None where none were asked for.
     """
 
     target: str
@@ -64,6 +68,7 @@ class Copied:
     nbytes: int = 0
     returned: set[str] = field(default_factory=set)
     locks: dict[str, Any] | None = None
+    audit: CopiedAudit | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return its part of the document."""
@@ -75,6 +80,7 @@ class Copied:
             "bytes": self.nbytes,
             "returned": sorted(self.returned),
             "locks": self.locks,
+            "audit": None if self.audit is None else self.audit.to_json(),
         }
 
 
@@ -99,7 +105,8 @@ class CopyResult:
 
         `source`; `targets`: each with `target`, `snapshots` (`registry@sequence`), `healed`
         (objects that were lost there), `objects` and `bytes` stored, `returned` (contents that were
-        purged there, and came again), and `locks` as of `snapshot`;
+        purged there, and came again), `locks` as of `snapshot`, and `audit`: of archived events,
+        `links`, `events`, `bytes`, `erased_months`, `problems`; null where none were asked for;
         `problems`: each with `snapshot` and `detail`; `dry_run`.
         """
         return {
@@ -112,4 +119,5 @@ class CopyResult:
     def exit_code(self) -> int:
         """Return 4 where the source is damaged, 3 where purged contents came again, else 0."""
         returned = any(target.returned for target in self.targets)
-        return 4 if self.problems else 3 if returned else 0
+        audit = any(target.audit and target.audit.problems for target in self.targets)
+        return 4 if self.problems or audit else 3 if returned else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import secrets
 import time
 from typing import TYPE_CHECKING, Any
@@ -105,6 +106,13 @@ class Months:
         self._ciphers.pop(month, None)
         return found
 
+    def take(self, month: str, other: Months) -> None:
+        """Take the key of a month over from another vault, sealed as it is there."""
+        body = other._read(month)
+        data, _ = write_document(self._body(month, key=body["key"]))
+        with contextlib.suppress(PreconditionError):
+            self._vault.store.put(month_key(month), data, if_none_match=True)
+
     def _cipher(self, month: str, *, make: bool) -> Any:
         if month not in self._ciphers:
             try:
@@ -131,12 +139,9 @@ class Months:
         raw = secrets.token_bytes(_KEY_BYTES)
         closed = base64.b64encode(self._vault.seal.close_index(raw)).decode()
         data, _ = write_document(self._body(month, key=closed))
-        try:
+        with contextlib.suppress(PreconditionError):  # another archiver made it at the same moment
             self._vault.store.put(month_key(month), data, if_none_match=True)
-        except PreconditionError:  # another archiver made it at the same moment
-            pass
-        else:
-            self._vault.store.barrier()
+        self._vault.store.barrier()
         return self._read(month)
 
     def _read(self, month: str) -> dict[str, Any]:
