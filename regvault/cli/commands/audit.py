@@ -27,11 +27,11 @@ _HERE = "regvault.cli.commands"
         ),
         "query": LazyCommand(
             f"{_HERE}.audit_query:query",
-            "Find events: archived ones, those of spools, and those of Kafka.",
+            "Find events: archived ones, those of spools, and those of Kafka that are not archived yet.",
         ),
         "verify": LazyCommand(
             f"{_HERE}.audit_verify:verify",
-            "Prove that nothing was taken out of archived events, put in, changed or moved.",
+            "Prove that nothing was taken out of archived events, put in, changed or moved since.",
         ),
         "erase": LazyCommand(
             f"{_HERE}.audit_erase:erase",

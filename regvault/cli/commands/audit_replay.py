@@ -41,9 +41,9 @@ def replay(
     yes: bool,
     **options: Any,
 ) -> int:
-    """Put archived events of a time back into a topic: of a new cluster, or a rebuilt one.
+    """Put archived events of a time back into a topic.
 
-    They are exactly what they were: values, keys, timestamps and headers, in their order. The topic
+    Of a new cluster, or of a rebuilt one. They are exactly what they were: values, keys, timestamps and headers, in their order. The topic
     must exist; what it has already is not looked at, and a second replay sends all again, with the
     same ids.
     """
