@@ -27,7 +27,7 @@ _HERE = "regvault.cli.commands"
         ),
         "query": LazyCommand(
             f"{_HERE}.audit_query:query",
-            "Find events: archived ones, those of spools, and those of Kafka that are not archived yet.",
+            "Find events: archived ones, and those that are not archived yet.",
         ),
         "verify": LazyCommand(
             f"{_HERE}.audit_verify:verify",

@@ -93,9 +93,9 @@ def query(
     limit: int | None,
     **options: Any,
 ) -> int:
-    """Find events: archived ones, those of spools, and those of Kafka that are not archived yet.
+    """Find events: archived ones, and those that are not archived yet.
 
-    What is given is all asked for at once; of an option that is repeated, any. Records of one
+    With --spool and --kafka those are asked too that are on their way. What is given is all asked for at once; of an option that is repeated, any. Records of one
     request from several sources (a notification, a registry's log, a proxy's) are one event, which
     keeps each. With --json each event is a line, as `docs/events.md` says.
     """

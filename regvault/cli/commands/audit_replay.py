@@ -43,9 +43,9 @@ def replay(
 ) -> int:
     """Put archived events of a time back into a topic.
 
-    Of a new cluster, or of a rebuilt one. They are exactly what they were: values, keys, timestamps and headers, in their order. The topic
-    must exist; what it has already is not looked at, and a second replay sends all again, with the
-    same ids.
+    Of a new cluster, or of a rebuilt one. They are exactly what they were: values, keys, timestamps
+    and headers, in their order. The topic must exist; what it has already is not looked at, and a
+    second replay sends all again, with the same ids.
     """
     from regvault.assemble import open_vault
     from regvault.audit.kafka.producer import KafkaProducerSink
