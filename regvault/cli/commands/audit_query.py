@@ -95,9 +95,10 @@ def query(
 ) -> int:
     """Find events: archived ones, and those that are not archived yet.
 
-    With --spool and --kafka those are asked too that are on their way. What is given is all asked for at once; of an option that is repeated, any. Records of one
-    request from several sources (a notification, a registry's log, a proxy's) are one event, which
-    keeps each. With --json each event is a line, as `docs/events.md` says.
+    With --spool and --kafka those are asked too that are on their way. What is given is all asked
+    for at once; of an option that is repeated, any. Records of one request from several sources (a
+    notification, a registry's log, a proxy's) are one event, which keeps each. With --json each
+    event is a line, as `docs/events.md` says.
     """
     needs_extra("cryptography")
     from regvault.ops.audit.query import Events
