@@ -33,6 +33,10 @@ _HERE = "regvault.cli.commands"
             f"{_HERE}.audit_verify:verify",
             "Prove that nothing was taken out of archived events, put in, changed or moved since.",
         ),
+        "status": LazyCommand(
+            f"{_HERE}.audit_status:status",
+            "Show how far events are: what waits in spools for whom, how far the archive is.",
+        ),
         "erase": LazyCommand(
             f"{_HERE}.audit_erase:erase",
             "Throw away the key of MONTH: its archived events tell of nobody any more.",
