@@ -19,6 +19,7 @@ from regvault.model.stream import Message
 __all__ = ["Parts", "event_of", "join", "message_from", "split"]
 
 _CUT = b',"%b":' % PERSONAL[0].encode()
+_DATA = b',"data":'
 _KNOWN = {*ALWAYS, *OPTIONAL}
 _PERSONAL = {*PERSONAL, "raw_base64"}
 
@@ -47,6 +48,12 @@ def split(message: Message, place: str) -> Parts:
         place: of the record in its stream, which makes the id of one that holds no event.
     """
     try:
+        parts = _as_we_send_it(message)
+        if parts is not None:
+            return parts
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    try:
         data = unwrap(message.value).data
         parts = _cut(data)
     except (ValueError, KeyError, TypeError):
@@ -58,6 +65,13 @@ def split(message: Message, place: str) -> Parts:
 
         parts = parts._replace(personal=parts.personal + b"\t" + orjson.dumps(rest))
     return parts
+
+
+def _as_we_send_it(message: Message) -> Parts | None:
+    """Return the parts of a record that is told by its event alone; most are."""
+    at = message.value.find(_DATA)
+    data = message.value[at + len(_DATA) : -1]
+    return _cut_in_place(data) if message_of(data) == message else None
 
 
 def _now(message: Message) -> str:
@@ -76,13 +90,9 @@ def _cut(data: bytes) -> Parts:
     """Cut the JSON of an event. Raises ValueError, KeyError, TypeError."""
     import orjson
 
-    at = data.find(_CUT)
-    if at >= 0:
-        public, personal = data[:at] + b"}", b"{" + data[at + 1 :]
-        event, persons = orjson.loads(public), orjson.loads(personal)
-        if event.keys() <= _KNOWN and persons.keys() <= _PERSONAL:
-            _require(event, persons)
-            return Parts(public, personal, event, persons)
+    parts = _cut_in_place(data)
+    if parts is not None:
+        return parts
     # By whoever: the same fields in another order, or others.
     whole = orjson.loads(data)
     persons = {name: whole.get(name) for name in PERSONAL}
@@ -90,6 +100,21 @@ def _cut(data: bytes) -> Parts:
     event |= {name: whole[name] for name in OPTIONAL if name in whole}
     _require(event, persons)
     return Parts(orjson.dumps(event), orjson.dumps(persons), event, persons)
+
+
+def _cut_in_place(data: bytes) -> Parts | None:
+    """Cut the JSON of an event without changing a byte; None where its fields lie otherwise."""
+    import orjson
+
+    at = data.find(_CUT)
+    if at < 0:
+        return None
+    public, personal = data[:at] + b"}", b"{" + data[at + 1 :]
+    event, persons = orjson.loads(public), orjson.loads(personal)
+    if not (event.keys() <= _KNOWN and persons.keys() <= _PERSONAL):
+        return None
+    _require(event, persons)
+    return Parts(public, personal, event, persons)
 
 
 def _require(event: Event, persons: Event) -> None:

@@ -146,8 +146,8 @@ MUTANTS = [
     Mutant(
         "archive-persons",
         "audit/split.py",
-        "return Parts(public, personal, event, persons)\n    # By",
-        "return Parts(data, personal, event, persons)\n    # By",
+        "    return Parts(public, personal, event, persons)\n\n\ndef _require",
+        "    return Parts(data, personal, event, persons)\n\n\ndef _require",
         "What tells of persons is nowhere but under the key of its month.",
         (ARCHIVE + "test_a_month_that_is_erased_tells_of_nobody_and_the_chain_is_whole",),
     ),
