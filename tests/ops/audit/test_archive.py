@@ -375,7 +375,7 @@ def test_nothing_hides_behind_an_index_that_is_damaged_or_gone(indexed):
     whole = archived(indexed)
     other = next(store.get(key) for key in keys if key != used.key)
     cases = [None, b"", other, was[:-1]]
-    cases += [was[:at] + bytes([was[at] ^ 1]) + was[at + 1 :] for at in range(0, len(was), 97)]
+    cases += [was[:at] + bytes([was[at] ^ 1]) + was[at + 1 :] for at in range(0, len(was), 397)]
     for data in cases:
         store.delete(used.key) if data is None else store.put(used.key, data)
         assert used.key in {found.key for found in problems(indexed)}
