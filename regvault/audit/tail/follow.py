@@ -12,8 +12,8 @@ from regvault.audit.spool import SpoolFullError
 from regvault.audit.tail.batch import Batch
 from regvault.audit.tail.files import Mark, Source, UnreadableError
 from regvault.audit.tail.lines import Counts, Lines
-from regvault.audit.tail.names import Found, Wanted, is_rotated, shown
-from regvault.audit.tail.reader import Reader, StandardInput, TruncatedError, family_of, prime
+from regvault.audit.tail.names import Found, Wanted, family_of, is_rotated, shown
+from regvault.audit.tail.reader import Reader, StandardInput, TruncatedError, prime
 from regvault.audit.tail.scan import Files
 from regvault.errors import RegvaultError, TemporaryError, UsageError
 

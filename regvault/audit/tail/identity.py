@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections import defaultdict
@@ -16,7 +15,7 @@ from regvault.audit.tail.files import (
     fingerprint,
     open_source,
 )
-from regvault.audit.tail.names import is_new, is_rotated, live_name
+from regvault.audit.tail.names import family_of, is_new, is_rotated
 from regvault.audit.tail.state import Entry
 
 if TYPE_CHECKING:
@@ -177,8 +176,7 @@ class Identities:
 
 def _same_log(found: Found, entry: Entry) -> bool:
     """Return whether two files are in one directory, and differ in what rotation adds alone."""
-    one, other = os.path.split(found.real), os.path.split(entry.real)
-    return one[0] == other[0] and live_name(one[1]) == live_name(other[1])
+    return family_of(found.real) == family_of(entry.real)
 
 
 def _begins_with(source: Source, mark: Mark) -> bool:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
 import stat
 import time
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import NamedTuple
 
 from regvault.errors import UsageError
 
 __all__ = [
     "PACKED",
+    "Family",
     "Found",
     "Key",
     "Wanted",
+    "family_of",
     "is_new",
     "is_rotated",
     "live_name",
@@ -28,9 +32,13 @@ __all__ = [
 Key = tuple[int, int]
 """Device and inode."""
 
+Family = tuple[str, str]
+"""What a log and its rotated files share: the directory, and the name of the log."""
+
 PACKED = (".gz", ".zst")
 """How the names of compressed files end."""
 
+_LOOKS = 4
 # app.log.1, app.log-20261120, 0.log.20261120-030000, app.log.old; app-20261120.log
 _AFTER = re.compile(r"(.+?)[.-](?:\d[\dTZ._:-]*|old)", re.ASCII | re.DOTALL)
 _WITHIN = re.compile(
@@ -38,6 +46,7 @@ _WITHIN = re.compile(
 )
 
 
+@lru_cache(maxsize=65_536)
 def live_name(name: str) -> str:
     """Return the name that a file had before it was rotated: its own, where it looks like none."""
     for ending in PACKED:
@@ -47,6 +56,12 @@ def live_name(name: str) -> str:
         return found[1]
     found = _WITHIN.fullmatch(name)
     return name if found is None else found[1] + found[2]
+
+
+def family_of(real: str) -> Family:
+    """Return what a file shares with the others of its log, by its path without links."""
+    directory, name = os.path.split(real)
+    return directory, live_name(name)
 
 
 def is_rotated(path: str) -> bool:
@@ -157,15 +172,26 @@ class Wanted:
         )
 
 
-def siblings(real: str, since_ns: int) -> list[Found]:
-    """Return the rotated files beside a file that have its name.
+def siblings(family: Family, since_ns: int) -> list[Found] | None:
+    """Return the rotated files of a log; None: they are being renamed.
 
     Args:
-        real: the path of the file, without symbolic links.
+        family: of the log.
         since_ns: those that were written to since then are fresh.
     """
-    directory, name = os.path.split(real)
-    live = live_name(name)
+    before: set[tuple[str, Key]] | None = None
+    for _ in range(_LOOKS):
+        # A file that is renamed while a directory is read may be missed: so it is read twice.
+        found = _rotated(family)
+        now = {(one.path, one.key) for one in found}
+        if now == before:
+            return [one._replace(fresh=one.mtime_ns >= since_ns) for one in found]
+        before = now
+    return None
+
+
+def _rotated(family: Family) -> list[Found]:
+    directory, live = family
     found = []
     try:
         names = os.listdir(directory)
@@ -173,9 +199,6 @@ def siblings(real: str, since_ns: int) -> list[Found]:
         return []
     for other in names:
         if other.startswith(live[:1]) and live_name(other) == live and other != live:
-            try:
-                one = look(os.path.join(directory, other))
-            except OSError:
-                continue
-            found.append(one._replace(fresh=one.mtime_ns >= since_ns))
-    return sorted(found, key=lambda one: one.mtime_ns)
+            with contextlib.suppress(OSError):
+                found.append(look(os.path.join(directory, other)))
+    return found

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from regvault.audit.tail.files import CHUNK, HEAD, Mark, UnreadableError
-from regvault.audit.tail.names import is_new, live_name
+from regvault.audit.tail.names import is_new
 from regvault.model.event import time_text
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from regvault.audit.tail.lines import Lines
     from regvault.audit.tail.state import Entry
 
-__all__ = ["Reader", "StandardInput", "TruncatedError", "family_of", "prime"]
+__all__ = ["Reader", "StandardInput", "TruncatedError", "prime"]
 
 _CHUNKS = 4
 _QUIET_S = 1.0
@@ -28,12 +28,6 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 class TruncatedError(Exception):
     """A file does not begin any more as it did: it was truncated, and perhaps written anew."""
-
-
-def family_of(real: str) -> tuple[str, str]:
-    """Return what a log and its rotated files share: the directory, and the name of the log."""
-    directory, name = os.path.split(real)
-    return directory, live_name(name)
 
 
 def prime(stream: Stream, source: Source) -> None:
@@ -103,6 +97,17 @@ class Reader:
                 self.done = not self.away
                 return self.done
         return False
+
+    def is_other(self) -> bool:
+        """Return whether it was truncated, and perhaps written anew, since it was read."""
+        *_, size, mtime_ns, _links = self.source.stat()
+        if self.source.packed or self._seen == (size, mtime_ns):
+            return False
+        try:
+            same = self.source.has(self.entry.printed, self.entry.mark)
+        except UnreadableError:
+            return False
+        return not same or self.source.stat()[2] < self.source.position
 
     def fallback(self, mtime_ns: int) -> str:
         """Return the time of lines that have none: now for new ones, else that of the file."""

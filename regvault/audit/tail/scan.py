@@ -8,12 +8,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.audit.tail.files import CutOffError, Source, UnreadableError, open_source
 from regvault.audit.tail.identity import Copy, Identities
-from regvault.audit.tail.names import Found, Key, Wanted, is_new, is_rotated, shown, siblings
-from regvault.audit.tail.reader import Reader, family_of
+from regvault.audit.tail.names import (
+    Found,
+    Key,
+    Wanted,
+    family_of,
+    is_new,
+    is_rotated,
+    shown,
+    siblings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from regvault.audit.tail.names import Family
+    from regvault.audit.tail.reader import Reader
     from regvault.audit.tail.state import Entry, State
 
 __all__ = ["Files"]
@@ -86,7 +96,7 @@ class Files:
         self._save = save
         self._warn = warn
         self._identities = Identities(state, self._where, patient=follow)
-        self._places: dict[str, Key] = {}
+        self._search: dict[Family, int] = {}
         self._skipped: dict[Key, _Skipped] = {}
         self._short: dict[Key, int] = {}
         self._used: set[int] = set()
@@ -124,19 +134,40 @@ class Files:
         """
         began = time.monotonic()
         self.again = False
-        found = self.wanted.find()
-        self.present = {one.key: one for one in found}
-        self._complain()
-        families = {}
+        families, self._search = self._search, {}
         if first:
             for entry in self._state.entries:
                 if self.wanted.concerns(entry.path):
-                    families[family_of(entry.real)] = entry.real
-        for one in found:
-            before = self._places.get(one.path)
-            if before is not None and before != one.key:
-                families[family_of(one.real)] = one.real
-            self._places[one.path] = one.key
+                    family = family_of(entry.real)
+                    families[family] = max(families.get(family, 0), entry.mtime_ns)
+        self._look(families)
+        self.recover()
+        self.cost_s = time.monotonic() - began
+
+    def recover(self) -> None:
+        """Look for what files held that hold something else now."""
+        while self._identities.lost:
+            self._look({})
+
+    def _look(self, families: dict[Family, int]) -> None:
+        """Open what is to be read.
+
+        Args:
+            families: logs whose rotated files may hold what was not read, and since when those
+                would have been written to. More are found.
+        """
+        found = self.wanted.find()
+        self.present = {one.key: one for one in found}
+        self._complain()
+        self._add_rotated(families, found)
+        for key, reader in list(self.open.items()):
+            # What is found now may be newer than what took the place of what this one held.
+            if reader.is_other():
+                self._lose(key)
+        lost, self._identities.lost = self._identities.lost, []
+        for entry in lost:
+            family = family_of(entry.real)
+            families[family] = min(families.get(family, 1 << 63), entry.mtime_ns)
         for key, reader in self.open.items():
             now = self.present.get(key)
             if now is not None:
@@ -144,28 +175,34 @@ class Files:
                 reader.entry.seen = int(time.time())
             moved = _at(reader.entry.path) != key
             reader.away = reader.source.packed or moved or _is_away(now)
-        for real in families.values():
-            found += self._beside(real)
-        self._open_all(found)
-        self.recover()
-        self.cost_s = time.monotonic() - began
+        moving = {family for family, since in families.items() if not self._beside(family, since)}
+        if not self._open_all(self.present.values(), moving):
+            # While this looked at them they were rotated, or are not complete.
+            for family, since in families.items():
+                self._search[family] = min(self._search.get(family, since), since)
+            self.again = True
 
-    def _beside(self, real: str) -> list[Found]:
-        """Return the rotated files of a log. Those written to since it was read last are new."""
-        family = family_of(real)
-        known = [one for one in self._state.entries if family_of(one.real) == family]
-        since = max((one.mtime_ns for one in known), default=1 << 63)
-        beside = [one for one in siblings(real, since) if one.key not in self.present]
-        self.present.update((one.key, one) for one in beside)
-        return beside
+    def _add_rotated(self, families: dict[Family, int], found: list[Found]) -> None:
+        """Add the logs of which there is a new file: what came between may be rotated already."""
+        new = [
+            family_of(one.real)
+            for one in found
+            if one.size and one.key not in self.open and self._identities.known(one.key) is None
+        ]
+        if new:
+            latest: dict[Family, int] = {}
+            for entry in self._state.entries:
+                family = family_of(entry.real)
+                latest[family] = max(latest.get(family, 0), entry.mtime_ns)
+            for family in set(new) & latest.keys():
+                families[family] = min(families.get(family, 1 << 63), latest[family])
 
-    def recover(self) -> None:
-        """Look for what files held that hold something else now."""
-        while self._identities.lost:
-            lost, self._identities.lost = self._identities.lost, []
-            for real in {family_of(one.real): one.real for one in lost}.values():
-                self._beside(real)
-            self._open_all(self.present.values())
+    def _beside(self, family: Family, since: int) -> bool:
+        """Find the rotated files of a log; return whether they stood still meanwhile."""
+        found = siblings(family, since)
+        for one in found or ():
+            self.present.setdefault(one.key, one)
+        return found is not None
 
     def _complain(self) -> None:
         for path, reason in self.wanted.problems.items():
@@ -185,7 +222,17 @@ class Files:
 
     # Opening
 
-    def _open_all(self, found: Iterable[Found]) -> None:
+    def _open_all(self, found: Iterable[Found], moving: set[Family]) -> bool:
+        """Open what is to be read; return whether all of it could be looked at.
+
+        Nothing is begun of a log after something of it that was not there where it was found:
+        else nobody would know later that this is newer than what was read.
+
+        Args:
+            found: the files.
+            moving: logs of which nothing is begun.
+        """
+        whole = not moving
         for one in sorted(found, key=lambda each: each.mtime_ns):
             entry = self._identities.known(one.key)
             if one.key in self.open or one.key in self._read or self._is_skipped(one):
@@ -196,21 +243,25 @@ class Files:
                 entry.seen = int(time.time())
                 self._used.add(id(entry))
                 continue
+            if family_of(one.real) in moving:
+                continue
             if len(self.open) >= self._most:
                 self._full()
                 break
             try:
-                self._open_one(one)
-            except FileNotFoundError:
-                pass
+                there = self._open_one(one)
+                if not there:
+                    moving.add(family_of(one.real))
+                whole = whole and there
             except Copy as copy:
                 self._skip(one, copy.of)
             except UnreadableError as error:
-                self._cannot(one, error)
+                whole = self._cannot(one, error) and whole
         if self._identities.changed:
             # Before its first event: else a crash could leave lines whose file nobody knows.
             self._identities.changed = False
             self._save()
+        return whole
 
     def _full(self) -> None:
         self.again = True
@@ -221,11 +272,13 @@ class Files:
                 hint="The others wait. Let this process open more (ulimit -n).",
             )
 
-    def _cannot(self, one: Found, error: UnreadableError) -> None:
-        self._skip(one, retry_s=_RETRY_S)
-        young = is_new(one.mtime_ns, _YOUNG_S)
-        if not (isinstance(error, CutOffError) and young):  # else it is still being made
+    def _cannot(self, one: Found, error: UnreadableError) -> bool:
+        """Say that a file cannot be read; return False where it is still being made."""
+        young = isinstance(error, CutOffError) and is_new(one.mtime_ns, _YOUNG_S)
+        self._skip(one, retry_s=0 if young else _RETRY_S)
+        if not young:
             self.say_unreadable(one.path, str(error))
+        return not young
 
     def _skip(self, one: Found, of: Entry | None = None, retry_s: float = 1e9) -> None:
         until = time.monotonic() + retry_s
@@ -250,19 +303,25 @@ class Files:
         read = entry.mark.offset == one.size and entry.mtime_ns == one.mtime_ns
         return read and is_rotated(one.path)
 
-    def _open_one(self, one: Found) -> None:
-        source = open_source(one.path)
+    def _open_one(self, one: Found) -> bool:
+        """Open a file; return False where it is to be looked at again."""
         try:
-            reader = self._reader(source, one) if source.key == one.key else None
-        except BaseException:
-            source.close()
-            raise
-        if reader is None:
-            source.close()
-        else:
+            source = open_source(one.path)
+        except FileNotFoundError:
+            return False
+        reader = None
+        whole = False
+        try:
+            if source.key == one.key:
+                whole, reader = self._reader(source, one)
+        finally:
+            if reader is None:
+                source.close()
+        if reader is not None:
             self.open[one.key] = reader
+        return whole
 
-    def _reader(self, source: Source, one: Found) -> Reader | None:
+    def _reader(self, source: Source, one: Found) -> tuple[bool, Reader | None]:
         away = _is_away(one)
         young = is_new(one.mtime_ns, _QUIET_S)
         final = source.packed or (away and not young)
@@ -270,13 +329,12 @@ class Files:
         if entry is None:
             if one.fresh:
                 self._short[one.key] = 0 if source.packed else one.size
-                self.again = self.again or (away and young)
-            return None
+            return not (one.fresh and away and young), None
         self._short.pop(one.key, None)
         self._used.add(id(entry))
         reader = self._begin(entry, source, one)
         reader.away = source.packed or away or _at(one.path) != one.key
-        return reader
+        return True, reader
 
     # Closing
 
@@ -302,11 +360,14 @@ class Files:
 
     def truncated(self, key: Key) -> None:
         """Close a file whose content is another one now, and look for what it held."""
+        self._lose(key)
+        self.recover()
+
+    def _lose(self, key: Key) -> None:
         entry = self.open[key].entry
         self.close(key)
         if entry.key == key:
             self._identities.lose(entry)
-        self.recover()
 
 
 def _at(path: str) -> Key | None:
