@@ -83,15 +83,20 @@ class Batch:
         Raises:
             SpoolFullError: not all of them fit; to try again stores the others.
         """
-        try:
-            if self._done < len(self.bodies):
-                self._spool.append(self.bodies[self._done :])
-        except SpoolFullError as error:
-            self._done += error.stored
-            self.stored += error.stored
-            raise
-        self.stored += len(self.bodies) - self._done
-        self._done = len(self.bodies)
+        part = len(self.bodies)
+        while self._done < len(self.bodies):
+            bodies = self.bodies[self._done : self._done + part]
+            try:
+                self._spool.append(bodies)
+            except SpoolFullError as error:
+                self._done += error.stored
+                self.stored += error.stored
+                if error.stored or part == 1:
+                    raise
+                part = max(1, len(bodies) // 4)  # it may have room for some of them
+            else:
+                self._done += len(bodies)
+                self.stored += len(bodies)
         new = bool(self._stretches)
         self.settle()
         return new

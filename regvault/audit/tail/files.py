@@ -108,9 +108,11 @@ class Source:
     Attributes:
         path: as it was opened.
         position: of the next byte to read, of what is not compressed.
+        cut_off: `head` came to an end that is none.
     """
 
     packed = False
+    cut_off = False
 
     def __init__(self, path: str) -> None:
         """Open a file. Raises UnreadableError; FileNotFoundError."""
@@ -247,6 +249,8 @@ class Packed(Source):
                 found = b""
                 while len(found) < HEAD and (data := other.read(HEAD - len(found))):
                     found += data
+            except CutOffError:
+                self.cut_off = True
             finally:
                 if other is not self:
                     other.close()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from regvault.audit.tail.files import (
     HEAD,
+    CutOffError,
     Mark,
     Source,
     UnreadableError,
@@ -108,8 +109,11 @@ class Identities:
             if source.has(entry.printed, entry.mark):
                 return entry
             self.lose(entry)
-        printed = fingerprint(source.head(HEAD), final=final)
+        head = source.head(HEAD)
+        printed = fingerprint(head, final=final and not source.cut_off)
         if printed is None:
+            if source.cut_off:
+                raise CutOffError("it is damaged, or still being written")
             return None
         alike = self._by_print[printed.digest]
         entry = self._continued(source, found, alike)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from regvault.audit.tail.files import CutOffError, Source, UnreadableError, open_source
+from regvault.audit.tail.files import CutOffError, Print, Source, UnreadableError, open_source
 from regvault.audit.tail.identity import Copy, Identities
 from regvault.audit.tail.names import (
     Found,
@@ -18,13 +19,14 @@ from regvault.audit.tail.names import (
     shown,
     siblings,
 )
+from regvault.audit.tail.state import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from regvault.audit.tail.names import Family
     from regvault.audit.tail.reader import Reader
-    from regvault.audit.tail.state import Entry, State
+    from regvault.audit.tail.state import State
 
 __all__ = ["Files"]
 
@@ -181,6 +183,7 @@ class Files:
             for family, since in families.items():
                 self._search[family] = min(self._search.get(family, since), since)
             self.again = True
+        self._expect(found)
 
     def _add_rotated(self, families: dict[Family, int], found: list[Found]) -> None:
         """Add the logs of which there is a new file: what came between may be rotated already."""
@@ -196,6 +199,33 @@ class Files:
                 latest[family] = max(latest.get(family, 0), entry.mtime_ns)
             for family in set(new) & latest.keys():
                 families[family] = min(families.get(family, 1 << 63), latest[family])
+
+    def _expect(self, found: list[Found]) -> None:
+        """Remember the logs of which nothing is known yet, not even how they begin.
+
+        What is written to them may be rotated before they are looked at again.
+        """
+        now = time.time_ns()
+        logs = [
+            (one.path, one.real, one.mtime_ns)
+            for one in found
+            if self._identities.known(one.key) is None and not is_rotated(one.path)
+        ]
+        logs += [
+            (path, os.path.realpath(path), now)
+            for path in self.wanted.missing
+            if not glob.has_magic(path)
+        ]
+        if not logs:
+            return
+        known = {family_of(entry.real): entry for entry in self._state.entries}
+        for path, real, since in logs:
+            entry = known.get(family_of(real))
+            if entry is None:
+                entry = Entry(Print("", 0), "", path, real, None, mtime_ns=since)
+                self._state.entries.append(entry)
+                self._state.dirty = True
+            entry.seen = now // 10**9
 
     def _beside(self, family: Family, since: int) -> bool:
         """Find the rotated files of a log; return whether they stood still meanwhile."""

@@ -34,7 +34,7 @@ class Entry:
     """A file that lines were read of.
 
     Attributes:
-        printed: its fingerprint.
+        printed: its fingerprint; one of no bytes where nothing was in it when it was seen.
         salt: what else the ids of its lines are made of: of the second file that begins so.
         path: where it was opened.
         real: that path without symbolic links.

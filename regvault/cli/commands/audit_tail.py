@@ -96,37 +96,28 @@ def tail(
     """
     needs_extra()
     from regvault.audit.formats.detect import FORMATS
-    from regvault.audit.spool import SpoolFullError
     from regvault.audit.tail.follow import Follower
     from regvault.audit.tail.state import State
 
-    opened = open_spool(spool, spool_size)
-    kept = State(state or os.path.join(spool, "tail"))
-    if kept.lost:
-        app.console.warn(
-            "how far files were read was not readable",
-            hint="They are read from their beginning; the ids of the lines are the same.",
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(contextlib.closing(open_spool(spool, spool_size)))
+        kept = stack.enter_context(contextlib.closing(State(state or os.path.join(spool, "tail"))))
+        if kept.lost:
+            app.console.warn(
+                "how far files were read was not readable",
+                hint="They are read from their beginning; the ids of the lines are the same.",
+            )
+        follower = Follower(
+            opened,
+            kept,
+            list(paths),
+            FORMATS[form],
+            follow=follow,
+            warn=app.console.warn,
+            most_open=_most_open() - 100,
         )
-    follower = Follower(
-        opened,
-        kept,
-        list(paths),
-        FORMATS[form],
-        follow=follow,
-        warn=app.console.warn,
-        most_open=_most_open() - 100,
-    )
-    try:
         with _told(app, follower.tailed):
             follower.run()
-    except SpoolFullError as error:
-        if follower.tailed.dropped:
-            app.console.warn(
-                f"{fmt.count(follower.tailed.dropped, 'event')} of standard input were read, and "
-                "are not in the spool",
-                hint="Put it into a file first, or use --follow, which waits.",
-            )
-        raise error from None
     app.console.document(follower.tailed.to_json())
     return 3 if follower.tailed.unreadable else 0
 
@@ -142,6 +133,11 @@ def _told(app: App, tailed: Tailed) -> Iterator[None]:
                 f"{fmt.count(tailed.events, 'event')} of {fmt.count(tailed.files, 'file')} are in "
                 f"the spool: {fmt.count(tailed.counts.lines, 'line')}, "
                 f"{fmt.size(tailed.counts.nbytes)}."
+            )
+        if tailed.dropped:
+            app.console.warn(
+                f"{fmt.count(tailed.dropped, 'event')} of standard input are not in the spool",
+                hint="Put it into a file first, or use --follow, which waits.",
             )
         if tailed.lag:
             app.console.note(f"{fmt.size(tailed.lag)} are not read yet.")
