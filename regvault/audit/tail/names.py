@@ -21,8 +21,10 @@ __all__ = [
     "Key",
     "Wanted",
     "family_of",
+    "is_away",
     "is_new",
     "is_rotated",
+    "key_at",
     "live_name",
     "look",
     "shown",
@@ -202,3 +204,20 @@ def _rotated(family: Family) -> list[Found]:
             with contextlib.suppress(OSError):
                 found.append(look(os.path.join(directory, other)))
     return found
+
+
+def key_at(path: str) -> Key | None:
+    """Return what a path leads to; None: nothing."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def is_away(found: Found | None) -> bool:
+    """Return whether a file is a rotated one: its name says so, and there is the next one."""
+    if found is None or not is_rotated(found.path):
+        return False
+    key = key_at(os.path.join(*family_of(found.real)))
+    return key is not None and key != found.key

@@ -14,8 +14,10 @@ from regvault.audit.tail.names import (
     Key,
     Wanted,
     family_of,
+    is_away,
     is_new,
     is_rotated,
+    key_at,
     shown,
     siblings,
 )
@@ -57,7 +59,6 @@ class Files:
         wanted: what was asked for.
         open: by device and inode.
         present: what was found last, and is there.
-        used: how many were looked at that have something in them.
         unreadable: why a file could not be read, by its name.
         again: some could not be opened yet: scan again soon.
         cost_s: seconds that the last scan took.
@@ -124,9 +125,8 @@ class Files:
 
     def lag(self) -> int:
         """Return how many bytes are there and not durable in the spool."""
-        left = [max(0, size - entry.mark.offset) for entry, size in self._read.values()]
-        open_ = [reader.lag() for reader in self.open.values()]
-        return sum(self._short.values()) + sum(left) + sum(open_)
+        left = sum(max(0, size - entry.mark.offset) for entry, size in self._read.values())
+        return left + sum(self._short.values()) + sum(each.lag() for each in self.open.values())
 
     def scan(self, *, first: bool = False) -> None:
         """Look which files there are, and open what is to be read.
@@ -175,8 +175,8 @@ class Files:
             if now is not None:
                 reader.entry.real = now.real
                 reader.entry.seen = int(time.time())
-            moved = _at(reader.entry.path) != key
-            reader.away = reader.source.packed or moved or _is_away(now)
+            moved = key_at(reader.entry.path) != key
+            reader.away = reader.source.packed or moved or is_away(now)
         moving = {family for family, since in families.items() if not self._beside(family, since)}
         if not self._open_all(self.present.values(), moving):
             # While this looked at them they were rotated, or are not complete.
@@ -352,7 +352,7 @@ class Files:
         return whole
 
     def _reader(self, source: Source, one: Found) -> tuple[bool, Reader | None]:
-        away = _is_away(one)
+        away = is_away(one)
         young = is_new(one.mtime_ns, _QUIET_S)
         final = source.packed or (away and not young)
         entry = self._identities.of(source, one, final=final)
@@ -363,7 +363,7 @@ class Files:
         self._short.pop(one.key, None)
         self._used.add(id(entry))
         reader = self._begin(entry, source, one)
-        reader.away = source.packed or away or _at(one.path) != one.key
+        reader.away = source.packed or away or key_at(one.path) != one.key
         return True, reader
 
     # Closing
@@ -398,19 +398,3 @@ class Files:
         self.close(key)
         if entry.key == key:
             self._identities.lose(entry)
-
-
-def _at(path: str) -> Key | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _is_away(found: Found | None) -> bool:
-    """Return whether a file is a rotated one: its name says so, and there is the next one."""
-    if found is None or not is_rotated(found.path):
-        return False
-    key = _at(os.path.join(*family_of(found.real)))
-    return key is not None and key != found.key

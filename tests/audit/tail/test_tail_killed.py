@@ -85,7 +85,7 @@ line()
 )
 def test_killed_at_any_moment_no_line_is_lost_and_none_counted_twice(tmp_path, how, pattern, seed):
     site = Site(tmp_path)
-    command = [sys.executable, "-c", _WRITER, str(site.log), how, str(seed), "7"]
+    command = [sys.executable, "-c", _WRITER, str(site.log), how, str(seed), "6"]
     seen = os.path.join(site.state, "files")
     writer = subprocess.Popen([*command, seen], stdout=subprocess.PIPE)
     chance = random.Random(seed)
