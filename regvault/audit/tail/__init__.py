@@ -19,7 +19,9 @@ is lost, those files' lines get other ids, and are repeats that nobody recognise
 
 A rotated file (`app.log.1`, `app.log-20261120.gz`) goes on where another was read to, if it begins
 with the very same bytes up to there: their CRC-32 is in the state beside the position. As long as
-the other one is still there, what begins like it is a copy of it, and is not read.
+the other one is still there, what begins like it is a copy of it, and is not read. Rotated files
+beside a log that no path names are looked for whenever there is a new file in its place, or other
+content in it: those that nobody knows are read if they were written to since the log was read last.
 
 names.py       which files, and which names rotated files have
 files.py       reads plain and compressed files; fingerprints
@@ -28,6 +30,7 @@ identity.py    which known file a file is
 lines.py       lines of one file, as events
 batch.py       events into the spool, and positions after them
 reader.py      one open file
+scan.py        which files there are now, and what is to be opened
 follow.py      all of them
 """
 
