@@ -74,6 +74,11 @@ class Unwrapper:
         self._parts: dict[str, tuple[str, list[str], list[str]]] = {}
         self._size: dict[str, int] = {}
 
+    @property
+    def holds(self) -> bool:
+        """Whether there is a part of a line that is not ended."""
+        return bool(self._parts)
+
     def feed(self, part: Part, raw: str) -> Inner | None:
         """Return the line that a part ends, or None where more of it follows.
 

@@ -43,6 +43,11 @@ __all__ = ["FORMATS", "PARSERS", "Auto", "Fixed", "Stream"]
 class Stream(Protocol):
     """The lines of one file, of one format or of several."""
 
+    @property
+    def holds(self) -> bool:
+        """Whether it has taken a part of a line whose event is still to come."""
+        ...  # pylint: disable=unnecessary-ellipsis
+
     def feed(self, line: str, fallback_time: str) -> list[Event]:
         """Return the events of the next line: one mostly, none of a header or a part of a line.
 
@@ -110,6 +115,11 @@ class Auto:
         self._unwrapper = cri.Unwrapper()
         self._cloudfront = cloudfront.CloudFront() if texts is None else None
         self._last: Callable[[str, str], list[Event] | None] | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether a line is not ended: see `Stream`."""
+        return self._unwrapper.holds
 
     def feed(self, line: str, fallback_time: str) -> list[Event]:
         """Return the events of the next line: see `Stream`."""
@@ -211,6 +221,8 @@ class Fixed:
     Where the format is one of text, its lines may have a prefix of syslog.
     """
 
+    holds: Final = False
+
     def __init__(self, name: str) -> None:
         """Make a stream of one of `PARSERS`."""
         self._name = name
@@ -245,6 +257,8 @@ class Fixed:
 
 class _CloudFront(cloudfront.CloudFront):
     """The lines of a file of CloudFront."""
+
+    holds: Final = False
 
     def feed(self, line: str, fallback_time: str) -> list[Event]:
         """Return the events of the next line: see `Stream`."""

@@ -14,6 +14,10 @@ _HERE = "regvault.cli.commands"
             f"{_HERE}.audit_serve:serve",
             "Take events of registries over HTTP, and make them durable before answering.",
         ),
+        "tail": LazyCommand(
+            f"{_HERE}.audit_tail:tail",
+            "Read lines of log files into a spool, each once, as one event each.",
+        ),
         "ship": LazyCommand(
             f"{_HERE}.audit_ship:ship",
             "Send the events of a spool to Kafka, each until it is there.",

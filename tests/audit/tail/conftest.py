@@ -1,0 +1,7 @@
+import pytest
+from tailing import Site
+
+
+@pytest.fixture
+def site(tmp_path):
+    return Site(tmp_path)
