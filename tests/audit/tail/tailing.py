@@ -77,7 +77,13 @@ class Site:
     def process(self, *arguments, **options):
         command = [sys.executable, "-m", "regvault", "audit", "tail", "--spool", self.spool]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        options.setdefault("preexec_fn", _hear_signals)
         return subprocess.Popen([*command, *map(str, arguments)], **{**pipes, **options})
+
+
+def _hear_signals():
+    """Do not ignore SIGINT, as a background job of a shell does."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def compress(path, ending, *, keep=False):
