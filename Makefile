@@ -49,7 +49,8 @@ demo: .venv/.installed ## Take the guided tour: back up, lose and recover a thro
 .PHONY: test
 test: .venv/.installed ## Run the tests that need no server (at most 5 minutes)
 	$(BIN)/pytest -n 2 --session-timeout=$(TEST_BUDGET) --ignore=tests/services --ignore=tests/faults \
-	  --ignore=tests/interleavings --ignore=tests/hostile/test_hostile_bounds.py tests $(ARGS)
+	  --ignore=tests/interleavings $(addprefix --ignore=,$(LONG)) \
+	  --ignore=tests/hostile/test_hostile_bounds.py tests $(ARGS)
 
 .PHONY: test-faults
 test-faults: .venv/.installed ## Crash, fail, cut the power at every operation; hostile giants (at most 10 minutes)
@@ -58,10 +59,12 @@ test-faults: .venv/.installed ## Crash, fail, cut the power at every operation; 
 
 # Several at once: interleaved, suspended, with clocks that jump.
 MANY := $(addprefix tests/faults/,test_suspended.py test_suspended_s3.py test_clocks.py)
+# What is struck down again and again.
+LONG := tests/ops/test_snapshot_crashes.py tests/audit/tail/test_tail_killed.py
 
 .PHONY: test-interleavings
-test-interleavings: .venv/.installed ## Many at once: every order of their requests, suspended processes, clocks that jump
-	$(BIN)/pytest -n 2 --dist worksteal --session-timeout=$(TEST_BUDGET) tests/interleavings $(MANY) $(ARGS)
+test-interleavings: .venv/.installed ## Many at once, in every order, suspended, killed, with clocks that jump
+	$(BIN)/pytest -n 2 --dist worksteal --session-timeout=$(TEST_BUDGET) tests/interleavings $(MANY) $(LONG) $(ARGS)
 
 .PHONY: check
 check: .venv/.installed ## Lint, formatting, types, layers, generated pages
