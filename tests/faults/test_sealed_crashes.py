@@ -36,7 +36,7 @@ def everything_is_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(World, "trust", keys)
     monkeypatch.setattr(World, "sealing", Sealing((RECIPIENT.public,)))
     monkeypatch.setattr(Vault.__init__, "__defaults__", (keys,))
-    monkeypatch.setattr(Catalog.__init__, "__defaults__", (seal,))
+    monkeypatch.setattr(Catalog.__init__, "__defaults__", (seal, ()))
     monkeypatch.setattr("regvault.vault.create.new_naming_key", lambda: NAMING_KEY)
 
 
