@@ -71,10 +71,12 @@ def consume(settings: dict[str, Any], topic: str) -> list[bytes]:
     """All that a topic has now, sorted."""
     consumer = KafkaConsumer(**settings, auto_offset_reset="earliest", enable_auto_commit=False)
     try:
-        partitions = [
-            TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)
-        ]
-        assert partitions
+        deadline = time.monotonic() + ACKNOWLEDGED_WITHIN
+        # On a busy machine the first answer may not tell of it yet.
+        while not (numbers := consumer.partitions_for_topic(topic)):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        partitions = [TopicPartition(topic, number) for number in numbers]
         consumer.assign(partitions)
         end = consumer.end_offsets(partitions)
         found: list[bytes] = []
