@@ -57,8 +57,9 @@ test-faults: .venv/.installed ## Crash, fail, cut the power at every operation; 
 	$(BIN)/pytest -n 2 --dist worksteal --session-timeout=$(FAULTS_BUDGET) tests/faults \
 	  $(addprefix --ignore=,$(MANY)) tests/hostile/test_hostile_bounds.py $(ARGS)
 
-# Several at once: interleaved, suspended, with clocks that jump.
-MANY := $(addprefix tests/faults/,test_suspended.py test_suspended_s3.py test_clocks.py)
+# Several at once: interleaved, suspended, with clocks that jump; S3 that errs at any request.
+MANY := $(addprefix tests/faults/,test_suspended.py test_suspended_s3.py test_clocks.py \
+  test_s3_faults.py)
 # What is struck down again and again.
 LONG := tests/ops/test_snapshot_crashes.py tests/audit/tail/test_tail_killed.py
 
