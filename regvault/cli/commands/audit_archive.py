@@ -83,7 +83,8 @@ def archive(
     """
     needs_extra("cryptography")
     from regvault.assemble import open_vault
-    from regvault.ops.audit.archive import Archiver, cache_of
+    from regvault.ops.audit.archive import Archiver
+    from regvault.vault.catalog import vault_cache
 
     if not 1 <= segment_s <= 3600:
         raise UsageError("--segment: between 1s and 1h", hint="One is 15m.")
@@ -92,7 +93,7 @@ def archive(
     archiver = Archiver(
         opened,
         _source(options, group, spool, follow=follow),
-        cache=cache_of(app.cache_base(), opened),
+        cache=vault_cache(app.cache_base(), opened.id),
         segment_s=segment_s,
         say=app.console.note,
     )

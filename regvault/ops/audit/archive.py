@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -417,8 +416,3 @@ def _this_month() -> str:
 
 def _day_before(day: str, days: int) -> str:
     return (date.fromisoformat(day) - timedelta(days=days)).isoformat()
-
-
-def cache_of(base: str | None, vault: Vault) -> str | None:
-    """Return the directory of a vault's local cache below `base`."""
-    return None if base is None else os.path.join(base, vault.id)

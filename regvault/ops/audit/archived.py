@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from regvault.audit.split import event_of
 from regvault.errors import ObjectNotFoundError, VaultDamagedError
 from regvault.ops.audit.indexing import covered
+from regvault.ops.audit.select import Wanted
 from regvault.ops.audit.terms import term
 from regvault.vault.audit.chain import Chain, chains
 from regvault.vault.audit.index import IndexReader, Summary, summary_of
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from regvault.errors import RegvaultError
     from regvault.model.event import Event
-    from regvault.ops.audit.select import Wanted
     from regvault.vault.audit.chain import Index, Link
     from regvault.vault.vault import Vault
 
@@ -52,15 +52,7 @@ class ArchivedEvents:
             since: the first time at which they happened.
             until: the one before which they did.
         """
-        found: list[Summary] = []
-        for name in chains(self._vault):
-            chain = Chain(self._vault, name)
-            head = self._head(chain)
-            indexes = [] if head is None else head.indexes
-            for index in indexes:
-                found += self._from_index(chain, index)
-            found += self._not_indexed(chain, head)
-        return _of_time(found, since, until)
+        return [link for link, _ in self._candidates(Wanted(since=since, until=until))]
 
     def _head(self, chain: Chain) -> Link | None:
         numbers = chain.numbers()

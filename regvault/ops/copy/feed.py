@@ -92,6 +92,7 @@ class Feed:
         self.objects = 0
         self.nbytes = 0
         self.returned: set[str] = set()
+        self._longer: bool | None = None
 
     def look(self, cache_base: str | None, threads: int) -> None:
         """Look at what is there: the condemned lists, the catalog, a LIST of all objects.
@@ -340,8 +341,9 @@ class Feed:
         What was stored becomes durable first.
         """
         self.vault.store.barrier()
-        longer = self._keeps_longer(source)
-        take_segments(self.vault, source.store, self._run, keeps_longer=longer)
+        if self._longer is None:  # what is copied meanwhile is in both
+            self._longer = self._keeps_longer(source)
+        take_segments(self.vault, source.store, self._run, keeps_longer=self._longer)
 
     def _keeps_longer(self, source: Vault) -> bool:
         """Return whether a snapshot is here that the source has forgotten."""

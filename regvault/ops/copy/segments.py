@@ -35,8 +35,9 @@ def take_segments(vault: Vault, source: ObjectStore, run: str, *, keeps_longer: 
     """
     store = vault.store
     there = {entry.key for entry in store.list(CATALOG)}
-    known = there | _superseded(store, there)
-    for entry in source.list(CATALOG):
+    absent = [entry for entry in source.list(CATALOG) if entry.key not in there]
+    known = _superseded(store, there) if absent else set()
+    for entry in absent:
         name = parse_segment_key(entry.key)
         if name is None or entry.key in known:
             continue

@@ -179,7 +179,7 @@ def _round(
     wait_s: float,
     by: Callable[[], str],
 ) -> None:
-    roots = [root for name in vault.registries() for root in vault.roots(name, damaged=_ignore)]
+    roots = list(vault.all_roots())
     catalog = current_catalog(vault)
     try:
         with claim(vault, roots, progress) as own:
@@ -197,10 +197,6 @@ def _round(
                 result.segment = rebuild_catalog(vault, roots, plan.bad_segments, plan.untold)
     finally:
         catalog.close()
-
-
-def _ignore(_error: VaultDamagedError) -> None:
-    """Pass over a damaged root: `verify` names it."""
 
 
 def _mend(

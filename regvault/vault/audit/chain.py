@@ -276,13 +276,6 @@ class Chain:
         store.barrier()
         return Link(**{**link.__dict__, "sha256": digest})
 
-    def is_there(self, link: Link) -> bool:
-        """Return whether a segment is where its link says, with the size that it says."""
-        try:
-            return self._vault.store.head(link.key).size == link.size
-        except ObjectNotFoundError:
-            return False
-
 
 def _own_key(value: Any, chain: str) -> str:
     key = text(value)

@@ -14,14 +14,14 @@ import hashlib
 import heapq
 import json
 from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import VaultDamagedError
 from regvault.oci.manifest import load_json_object
 from regvault.vault.age import OVERHEAD
 from regvault.vault.audit.chain import Index
 from regvault.vault.audit.keys import chain_prefix
-from regvault.vault.audit.segment import Place
+from regvault.vault.audit.segment import Place, place_of
 from regvault.vault.fields import count, sha256, text
 from regvault.vault.frames import compress, decompress
 
@@ -37,6 +37,7 @@ __all__ = ["IndexReader", "Summary", "summary_of", "write_index"]
 _FRAME_BYTES = 64 << 10
 _LINKS_IN_FRAME = 64
 _MAX_FRAME = 4 << 20
+_MAX_PART = _MAX_FRAME + OVERHEAD
 _MAX_TABLE = 16 << 20
 _TAIL_BYTES = 4 << 10
 _TRAILER = b" RVAUDI1"
@@ -197,8 +198,12 @@ class IndexReader:
                 body = load_json_object(decompress(opened, self.index.key, _MAX_TABLE))
                 if body["format"] != 1:
                     raise ValueError(body["format"])
-                self._links = [(count(number), _place(place)) for number, place in body["links"]]
-                self._terms = [(text(first), _place(place)) for first, place in body["terms"]]
+                self._links = [
+                    (count(number), place_of(place, _MAX_PART)) for number, place in body["links"]
+                ]
+                self._terms = [
+                    (text(first), place_of(place, _MAX_PART)) for first, place in body["terms"]
+                ]
             except (KeyError, TypeError, ValueError, IndexError):
                 raise self._damaged("its table is not what its link says") from None
         return self._terms
@@ -262,10 +267,3 @@ def merged_terms(
 ) -> Iterator[tuple[str, int, list[int]]]:
     """Merge the terms of several indexes or segments, each ascending."""
     return heapq.merge(*sources, key=lambda each: each[:2])
-
-
-def _place(value: Any) -> Place:
-    place = Place(count(value[0]), count(value[1]), text(value[2]))
-    if place.length > _MAX_FRAME + OVERHEAD:
-        raise ValueError(place.length)
-    return place

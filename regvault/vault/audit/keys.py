@@ -6,8 +6,6 @@ import hashlib
 import re
 from typing import Final
 
-from regvault.vault.keys import sequence_of
-
 __all__ = [
     "AUDIT",
     "MONTHS",
@@ -16,7 +14,6 @@ __all__ = [
     "is_chain",
     "is_month",
     "link_key",
-    "link_of_key",
     "month_key",
     "segment_key",
 ]
@@ -57,14 +54,6 @@ def chain_prefix(chain: str) -> str:
 def link_key(chain: str, number: int) -> str:
     """Return the slot of one link of a chain."""
     return f"{AUDIT}{chain}/{number:08d}.json"
-
-
-def link_of_key(key: str) -> tuple[str, int] | None:
-    """Return the chain and the number of a slot's key, or None where it is none."""
-    parts, number = key.split("/"), sequence_of(key)
-    if len(parts) != 3 or number is None or link_key(parts[1], number) != key:
-        return None
-    return parts[1], number
 
 
 def segment_key(chain: str, run: str, sha256: str, *, sealed: bool) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from regvault.vault.fields import count, text
 from regvault.vault.frames import compress
 from regvault.vault.sealing import PLAIN, Seal
 
@@ -34,6 +35,7 @@ __all__ = [
     "Place",
     "SegmentWriter",
     "Table",
+    "place_of",
     "term_of",
 ]
 
@@ -67,6 +69,19 @@ class Place(NamedTuple):
     offset: int
     length: int
     sha256: str
+
+
+def place_of(value: Any, most: int) -> Place:
+    """Return the place that a table tells. Raises TypeError, ValueError, IndexError.
+
+    Args:
+        value: of the table.
+        most: bytes that the part may have.
+    """
+    place = Place(count(value[0]), count(value[1]), text(value[2]))
+    if place.length > most:
+        raise ValueError(place.length)
+    return place
 
 
 class Frame(NamedTuple):

@@ -9,7 +9,7 @@ from regvault.errors import VaultDamagedError
 from regvault.oci.manifest import load_json_object
 from regvault.vault.age import OVERHEAD
 from regvault.vault.audit.keys import is_month
-from regvault.vault.audit.segment import TRAILER, Frame, Line, Place, Table
+from regvault.vault.audit.segment import TRAILER, Frame, Line, Place, Table, place_of
 from regvault.vault.fields import count, text
 from regvault.vault.frames import decompress
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["SegmentReader"]
 
 _MAX_FRAME = 64 << 20
+_MAX_PART = _MAX_FRAME + OVERHEAD
 _MAX_INDEX = 64 << 20
 _TAIL_BYTES = 4 << 10
 _MAX_TABLE = 16 << 20
@@ -109,7 +110,7 @@ class SegmentReader:
                 raise ValueError("format")
             self._run = text(body.pop("run"))
             frames = [_frame(item) for item in body.pop("frames")]
-            index = _place(body.pop("index"), _MAX_INDEX)
+            index = place_of(body.pop("index"), _MAX_INDEX)
             personal = [_of_month(item) for item in body.pop("personal_index")]
         except (KeyError, TypeError, ValueError, IndexError, AttributeError):
             raise self._damaged("its table cannot be read") from None
@@ -194,24 +195,17 @@ class SegmentReader:
         return found
 
 
-def _place(value: Any, most: int = _MAX_FRAME + OVERHEAD) -> Place:
-    place = Place(count(value[0]), count(value[1]), text(value[2]))
-    if place.length > most:
-        raise ValueError(place.length)
-    return place
-
-
 def _of_month(value: Any) -> tuple[str, Place]:
     month = text(value[0])
     if not is_month(month):
         raise ValueError(month)
-    return month, _place(value[1])
+    return month, place_of(value[1], _MAX_PART)
 
 
 def _frame(value: Any) -> Frame:
     times = value["times"]
     return Frame(
-        _place(value["at"]),
+        place_of(value["at"], _MAX_PART),
         count(value["lines"]),
         (text(times[0]), text(times[1])),
         tuple(_of_month(item) for item in value["personal"]),
