@@ -159,4 +159,20 @@ MUTANTS = [
         "Nothing is added to a month that was erased.",
         (ARCHIVE + "test_a_month_that_is_erased_tells_of_nobody_and_the_chain_is_whole",),
     ),
+    Mutant(
+        "audit-joined-id",
+        "audit/joining.py",
+        '        if self._has(event["source"]) and event["source"] not in _SEVERAL:',
+        "        if False:",
+        "A client that repeats its request id hides no pull.",
+        ("audit/test_joining.py::test_who_sends_one_request_id_with_all_requests_hides_none",),
+    ),
+    Mutant(
+        "audit-joined-twice",
+        "audit/joining.py",
+        '            and not self._has(event["source"])\n',
+        "",
+        "Two pulls of an image at once are two.",
+        ("audit/test_joining.py::test_a_hundred_pulls_are_a_hundred_whoever_tells_of_them",),
+    ),
 ]
