@@ -175,4 +175,12 @@ MUTANTS = [
         "Two pulls of an image at once are two.",
         ("audit/test_joining.py::test_a_hundred_pulls_are_a_hundred_whoever_tells_of_them",),
     ),
+    Mutant(
+        "audit-password",
+        "serve/receiver.py",
+        "            return hmac.compare_digest(_password(value), self._token)",
+        "            return True",
+        "Only who shows the token puts events, also as a password.",
+        (SERVE + "test_only_who_shows_the_token_may_put_events",),
+    ),
 ]

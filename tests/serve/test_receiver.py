@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+from base64 import b64encode
 
 import pytest
 from certificates import Authority
@@ -55,10 +56,21 @@ def test_only_who_shows_the_token_may_put_events(serve, tmp_path):
         assert receiver.post(event(1), token=wrong) == 401
     assert receiver.post(event(1), headers={"Authorization": "Basic sesame-1"}) == 401
     assert receiver.post(event(2), token="sesame-1") == 202
-    assert len(stored(tmp_path / "spool")) == 1
+    # Falco can show it only as the password in its URL.
+    for shown, status in (
+        ("Basic " + b64encode(b"falco:sesame-1").decode(), 202),
+        ("basic " + b64encode(b":sesame-1").decode(), 202),
+        ("Basic " + b64encode(b"falco:sesame-2").decode(), 401),
+        ("Basic " + b64encode(b"sesame-1").decode(), 401),
+        ("Basic sesame-1", 401),
+        ("Basic ", 401),
+        ("Basic Bearer sesame-1", 401),
+    ):
+        assert receiver.post(event(3), headers={"Authorization": shown}) == status, shown
+    assert len(stored(tmp_path / "spool")) == 3
     for path in ("/healthz", "/readyz", "/metrics"):
         assert receiver.request("GET", path)[0] == 200
-    assert receiver.metric('regvault_audit_requests_total{answer="unauthorized"}') == 7
+    assert receiver.metric('regvault_audit_requests_total{answer="unauthorized"}') == 12
     assert b"sesame" not in receiver.request("GET", "/metrics")[1]
     assert "sesame" not in "".join(receiver.lines)
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 @click.option(
     "--token",
     metavar="REF",
-    help="Where the bearer token is that senders show: file:/PATH or env:NAME.",
+    help="Where the token is that senders show (bearer, or a password): file:/PATH or env:NAME.",
 )
 @click.option(
     "--tls-cert", metavar="FILE", type=click.Path(dir_okay=False), help="Certificate (PEM)."
@@ -90,10 +90,11 @@ def serve(
 ) -> int:
     """Take events of registries over HTTP, and make them durable before answering.
 
-    POST /events takes notifications of CNCF distribution, webhooks of Harbor, and CloudEvents of
-    zot and others, told apart by their content. The answer is 202 once they are on the disk of this
-    host, 503 when the spool is full: nothing is dropped. What an authenticated sender sends that is
-    no event is kept as one of action `unparsed`.
+    POST /events takes notifications of CNCF distribution, webhooks of Harbor, alerts of Falco and
+    falcosidekick, and CloudEvents of zot and others, told apart by their content. The
+    answer is 202 once they are on the disk of this host, 503 when the spool is full: nothing is
+    dropped. What an authenticated sender sends that is no event is kept as one of action
+    `unparsed`.
 
     /healthz, /readyz and /metrics need no token. With --kafka and --topic what comes is sent on;
     else `regvault audit ship` does that.
