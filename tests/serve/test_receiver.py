@@ -263,3 +263,23 @@ def test_an_answer_comes_after_the_sync(tmp_path, monkeypatch):
         await commit.close()
 
     asyncio.run(run())
+
+
+def test_it_listens_where_a_configuration_says_and_ships_nothing_if_that_says_so(tmp_path):
+    config = tmp_path / "regvault.yaml"
+    (tmp_path / "secret").write_text("sesame")
+    serve = {
+        "listen": "127.0.0.1:0",
+        "token": f"file:{tmp_path / 'secret'}",
+        "kafka": {"servers": []},
+    }
+    kafka = {"servers": ["127.0.0.1:1"], "topic": "t"}
+    config.write_text(json.dumps({"audit": {"spool": "spool", "kafka": kafka, "serve": serve}}))
+    receiver = Receiver(environment={"REGVAULT_CONFIG": str(config)})
+    try:
+        assert receiver.post(event(1)) == 401
+        assert receiver.post(event(1), token="sesame") == 202
+        assert len(stored(tmp_path / "spool")) == 1
+    finally:
+        receiver.stop()
+    assert not any("127.0.0.1:1" in line for line in receiver.lines)

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from regvault.cli import text as fmt
-from regvault.cli.audit_options import kafka_options, kafka_settings, needs_extra
-from regvault.cli.group import command
+from regvault.cli.audit_options import (
+    audit_command,
+    given,
+    kafka_options,
+    kafka_settings,
+    needs_extra,
+)
 from regvault.cli.options import DURATION, vault_option
 from regvault.errors import UsageError
 
@@ -19,7 +24,7 @@ if TYPE_CHECKING:
     from regvault.ops.audit.archive import Archived
 
 
-@command(
+@audit_command(
     "archive",
     examples=[
         (
@@ -103,8 +108,9 @@ def archive(
 
 
 def _source(options: dict[str, Any], group: str, spool: str | None, *, follow: bool) -> EventSource:
-    if spool is not None:
-        if options["kafka"] or options["topic"]:
+    of_kafka = given("kafka") or given("topic")
+    if spool is not None and not (of_kafka and not given("spool")):
+        if of_kafka:
             raise UsageError("--spool is given, and --kafka too", hint="Archive one of them.")
         from regvault.audit.spool import Spool
         from regvault.audit.spool.source import SpoolSource

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from regvault.cli import text as fmt
-from regvault.cli.audit_options import event_time, kafka_options, kafka_settings
-from regvault.cli.group import command
+from regvault.cli.audit_options import audit_command, event_time, kafka_options, kafka_settings
 from regvault.cli.options import vault_option, yes_option
 
 if TYPE_CHECKING:
     from regvault.cli.app import App
 
 
-@command(
+@audit_command(
     "replay",
     examples=[
         (

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from regvault.cli.audit_options import (
+    audit_command,
     kafka_options,
     kafka_settings,
     needs_extra,
     open_spool,
     spool_options,
+    wants_kafka,
 )
-from regvault.cli.group import command
 from regvault.cli.options import SIZE, secret_ref
 from regvault.errors import UsageError
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from regvault.cli.app import App
 
 
-@command(
+@audit_command(
     "serve",
     examples=[
         (
@@ -113,11 +114,7 @@ def serve(
             f"whoever reaches {listen} can put events into the spool",
             hint="Give --token, or --client-ca.",
         )
-    settings = None
-    if options["kafka"] or options["topic"]:
-        if not (options["kafka"] and options["topic"]):
-            raise UsageError("--kafka and --topic go together", hint="Give both, or neither.")
-        settings = kafka_settings(options)
+    settings = kafka_settings(options) if wants_kafka(options) else None
     return run_receiver(
         Listener(host, port, tls_cert, tls_key, client_ca),
         open_spool(spool, spool_size),

@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from regvault.cli import text as fmt
-from regvault.cli.audit_options import kafka_options, kafka_settings, open_spool, spool_options
-from regvault.cli.group import command
+from regvault.cli.audit_options import (
+    audit_command,
+    kafka_options,
+    kafka_settings,
+    open_spool,
+    spool_options,
+)
 
 if TYPE_CHECKING:
     from regvault.audit.ship import Shipped
     from regvault.cli.app import App
 
 
-@command(
+@audit_command(
     "ship",
     examples=[
         (

@@ -50,6 +50,14 @@ def test_what_is_archived_comes_back_as_it_was(tmp_path):
     assert archive(place, vault).segments == 0
 
 
+def test_a_spool_that_has_nothing_yet_is_archived_at_once(tmp_path):
+    place = tmp_path / "spool"
+    source = SpoolSource(Spool(str(place)))
+    source.start(dict, lambda: None)
+    assert source.caught_up()
+    source.close()
+
+
 def test_repeats_are_left_out_also_when_what_is_remembered_is_lost(tmp_path):
     place = spooled(tmp_path / "spool", 1, 2, 2, 3, 1)
     vault = new_vault()
