@@ -249,10 +249,10 @@ def test_an_alert_that_falcosidekick_sends_as_a_cloudevent(binary):
 
 
 def test_several_alerts_of_falco_one_a_line():
-    others = [{**FALCO, "rule": f"rule {number}"} for number in range(3)]
+    others = [{**FALCO, "rule": f"alert {number}"} for number in range(3)]
     body = "".join(json.dumps(alert) + "\n" for alert in others).encode()
     events = events_of(body, {}, NOW)
-    assert [event["reason"] for event in events] == ["rule 0", "rule 1", "rule 2"]
+    assert [event["reason"] for event in events] == ["alert 0", "alert 1", "alert 2"]
     assert [json.loads(event["raw"]) for event in events] == others
     assert len({event["id"] for event in events}) == 3
     # All of them, or it is kept whole as what it is not.
