@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import re
 from collections import defaultdict, deque
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,9 @@ _FILLED = (
     "address",
     "useragent",
 )
+#: As Go's servers write a request without a referrer, distribution too; nginx and Apache have `-`.
+_OF_GO = re.compile(r'" \d{3} \d+ "" "', re.ASCII)
+_OF_REGISTRY = "the access log of a registry"
 #: These tell when a request began, all others when its answer ended.
 _OF_BEGINNING = ("haproxy", "traefik")
 #: Their ids are of one process, a UUID for each request: those that differ are of two requests.
@@ -51,27 +55,26 @@ class _Group:
     def __init__(self, event: Event, moment: float) -> None:
         self.events = [event]
         self.moment = moment
+        self._sources = {_source(event)}
 
-    def is_named_by(self, event: Event) -> bool:
-        """Return whether a record has the id of this request, and nothing else says no."""
-        if event.get("request_id") is None:
+    def is_named(self, event: Event, source: str) -> bool:
+        """Return whether a record that has the id of this request may be of it."""
+        if source in self._sources and source not in _SEVERAL:
             return False
-        if self._has(event["source"]) and event["source"] not in _SEVERAL:
-            return False
-        return any(
-            each.get("request_id") == event["request_id"] for each in self.events
-        ) and not any(_differ(each, event, "tag", "digest") for each in self.events)
+        return not any(_differ(each, event, "tag", "digest") for each in self.events)
 
-    def is_like(self, event: Event, moment: float) -> bool:
+    def is_like(self, event: Event, source: str) -> bool:
         """Return whether a record is of this request, as far as one can tell without ids."""
-        return (
-            moment - self.moment <= WINDOW_S
-            and not self._has(event["source"])
-            and all(_alike(each, event) for each in self.events)
-        )
+        return source not in self._sources and all(_alike(each, event) for each in self.events)
 
-    def _has(self, source: str) -> bool:
-        return any(each["source"] == source for each in self.events)
+    def is_of(self, event: Event) -> bool:
+        """Return whether nothing tells another user or user agent."""
+        return not any(_differ(each, event, "actor", "useragent") for each in self.events)
+
+    def add(self, event: Event, source: str) -> None:
+        """Take a record."""
+        self.events.append(event)
+        self._sources.add(source)
 
     def event(self) -> Event:
         """Return the one event of the request."""
@@ -97,43 +100,77 @@ def joined(events: Iterable[Event]) -> Iterator[Event]:
     Returns:
         In the order of when the answers ended.
     """
-    waiting: deque[_Group] = deque()
-    alike: defaultdict[tuple[str | None, ...], deque[_Group]] = defaultdict(deque)
+    waiting = _Waiting()
     for moment, event in _by_end(events):
-        while waiting and moment - waiting[0].moment > WINDOW_S:
-            group = waiting.popleft()
+        yield from waiting.until(moment - WINDOW_S)
+        waiting.take(event, moment)
+    yield from waiting.until(float("inf"))
+
+
+class _Waiting:
+    """Requests of which more records may come, by what their records have in common."""
+
+    def __init__(self) -> None:
+        self._groups: deque[_Group] = deque()
+        self._alike: defaultdict[tuple[str | None, ...], deque[_Group]] = defaultdict(deque)
+        self._named: defaultdict[tuple[str | None, ...], list[_Group]] = defaultdict(list)
+
+    def until(self, moment: float) -> Iterator[Event]:
+        """Yield the events of requests before a moment: nothing more comes of them."""
+        while self._groups and self._groups[0].moment < moment:
+            group = self._groups.popleft()
             about = _about(group.events[0])
             if about is not None:
-                alike[about].popleft()
-                if not alike[about]:
-                    del alike[about]
+                self._alike[about].popleft()
+                if not self._alike[about]:
+                    del self._alike[about]
+            for name in {found for each in group.events if (found := _name(each)) is not None}:
+                self._named[name].remove(group)
+                if not self._named[name]:
+                    del self._named[name]
             yield group.event()
-        about = _about(event)
-        if about is not None:
-            found = _group_of(event, moment, alike[about])
-            if found is not None:
-                found.events.append(event)
-                continue
-        waiting.append(_Group(event, moment))
-        if about is not None:
-            alike[about].append(waiting[-1])
-    for each in waiting:
-        yield each.event()
+
+    def take(self, event: Event, moment: float) -> None:
+        """Put a record to those of its request."""
+        about, name, source = _about(event), _name(event), _source(event)
+        group = None if about is None else self._group_of(event, about, name, source)
+        if group is not None:
+            group.add(event, source)
+        else:
+            group = _Group(event, moment)
+            self._groups.append(group)
+            if about is not None:
+                self._alike[about].append(group)
+        if name is not None and group not in self._named[name]:
+            self._named[name].append(group)
+
+    def _group_of(
+        self,
+        event: Event,
+        about: tuple[str | None, ...],
+        name: tuple[str | None, ...] | None,
+        source: str,
+    ) -> _Group | None:
+        """Return the request of a record: by its id, else by who asked, else any like it."""
+        for each in self._named.get(name, ()) if name is not None else ():
+            if each.is_named(event, source):
+                return each
+        first = None
+        for each in self._alike.get(about, ()):
+            if each.is_like(event, source):
+                if each.is_of(event):
+                    return each
+                # A proxy may log in at the registry as somebody else, or call itself so.
+                first = first or each
+        return first
 
 
-def _group_of(event: Event, moment: float, groups: Iterable[_Group]) -> _Group | None:
-    """Return the request that a record is of: by its id, else by who asked, else any."""
-    like = []
-    for each in groups:
-        if each.is_named_by(event):
-            return each
-        if each.is_like(event, moment):
-            like.append(each)
-    for each in like:
-        if not any(_differ(other, event, "actor", "useragent") for other in each.events):
-            return each
-    # A proxy may log in at the registry as somebody else, or call itself something else.
-    return like[0] if like else None
+def _name(event: Event) -> tuple[str | None, ...] | None:
+    """Return what is the same of all records with one request id, or None where there is none."""
+    about = _about(event)
+    if about is None or event.get("request_id") is None:
+        return None
+    return (*about, event["request_id"])
 
 
 def _by_end(events: Iterable[Event]) -> Iterator[tuple[float, Event]]:
@@ -174,14 +211,19 @@ def _differ(one: Event, other: Event, *names: str) -> bool:
 
 def _alike(one: Event, other: Event) -> bool:
     """Return whether two records of one method and repository may be of one request."""
-    if _differ(one, other, "tag", "digest", "address"):
+    # The access log of a registry behind a proxy has the proxy's address.
+    behind = _OF_REGISTRY in (_source(one), _source(other))
+    if _differ(one, other, "tag", "digest", *(() if behind else ("address",))):
         return False
     if one["source"] in _ONE_REGISTRY and other["source"] in _ONE_REGISTRY:
         ids = one.get("request_id"), other.get("request_id")
         if None not in ids and ids[0] != ids[1]:
             return False
     targets = [{name for name in ("tag", "digest") if each[name]} for each in (one, other)]
-    if not targets[0] & targets[1] and (targets[0] or targets[1] or not _same_client(one, other)):
+    if targets[0] or targets[1]:
+        if not targets[0] & targets[1]:
+            return False
+    elif one["action"] != other["action"] or not (behind or _same_address(one, other)):
         return False
     # A notification has no status: it is of what succeeded.
     a, b = one["status"], other["status"]
@@ -190,10 +232,16 @@ def _alike(one: Event, other: Event) -> bool:
     return bool(a == b)
 
 
-def _same_client(one: Event, other: Event) -> bool:
-    """Return whether two records that have no target are of one step by one client."""
-    known = one["address"] is not None and one["address"] == other["address"]
-    return known and one["action"] == other["action"]
+def _same_address(one: Event, other: Event) -> bool:
+    return one["address"] is not None and one["address"] == other["address"]
+
+
+def _source(event: Event) -> str:
+    """Return whose record this is: the combined format is that of proxies, and of registries."""
+    source: str = event["source"]
+    if source == "combined" and event["raw"] and _OF_GO.search(event["raw"]):
+        return _OF_REGISTRY
+    return source
 
 
 def _rank(event: Event) -> tuple[int, str]:

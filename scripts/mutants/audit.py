@@ -162,7 +162,7 @@ MUTANTS = [
     Mutant(
         "audit-joined-id",
         "audit/joining.py",
-        '        if self._has(event["source"]) and event["source"] not in _SEVERAL:',
+        "        if source in self._sources and source not in _SEVERAL:",
         "        if False:",
         "A client that repeats its request id hides no pull.",
         ("audit/test_joining.py::test_who_sends_one_request_id_with_all_requests_hides_none",),
@@ -170,8 +170,8 @@ MUTANTS = [
     Mutant(
         "audit-joined-twice",
         "audit/joining.py",
-        '            and not self._has(event["source"])\n',
-        "",
+        "        return source not in self._sources and all(",
+        "        return all(",
         "Two pulls of an image at once are two.",
         ("audit/test_joining.py::test_a_hundred_pulls_are_a_hundred_whoever_tells_of_them",),
     ),

@@ -70,17 +70,18 @@ apt_package() {
 # Runs a command that installs packages, none of which may start a server: where no systemd is there
 # to mask one, /etc/init.d would.
 without_services() {
-  local policy=/usr/sbin/policy-rc.d status=0
+  local policy=/usr/sbin/policy-rc.d
   if [ -e "$policy" ]; then
     "$@"
     return
   fi
   printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
   as_root chmod 755 "$policy"
-  # In a shell of its own, so that `die` in it does not leave the policy behind.
-  ("$@") || status=$?
-  as_root rm -f "$policy"
-  return "$status"
+  # In a shell of its own, so that the policy goes however that ends.
+  (
+    trap 'as_root rm -f "$policy"' EXIT
+    "$@"
+  )
 }
 
 install_apt_tools() {

@@ -155,6 +155,20 @@ def test_two_users_behind_one_address_keep_their_own_records():
     ]
 
 
+def test_the_access_log_of_a_registry_is_told_from_that_of_a_proxy():
+    made = []
+    for n in range(10):
+        of_registry = record("combined", n * 10, n, tag="v1", status=200, address="10.9.9.9")
+        of_registry["raw"] = f'"GET /v2/team/app/manifests/v1 HTTP/1.1" 200 {n} "" "docker"'
+        of_proxy = record("combined", n * 10 + 2, 100 + n, tag="v1", status=200)
+        of_proxy["raw"] = f'"GET /v2/team/app/manifests/v1 HTTP/1.1" 200 {n} "-" "docker"'
+        made += [of_registry, record("distribution", n * 10 + 1, n, tag="v1"), of_proxy]
+    found = list(joined(made))
+    assert len(found) == 10
+    assert all(len(event["joined"]) == 2 for event in found)
+    assert all(event["address"] == "10.0.0.7" for event in found)
+
+
 def test_logins_and_steps_of_uploads_are_counted_once_too():
     base = {"action": "login", "repository": None, "status": 401}
     step = {"action": "upload", "method": "PATCH", "status": 202}
