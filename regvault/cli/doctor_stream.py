@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["named_stream"]
 
+#: Commands whose Kafka is looked at: of the first that has one.
+_STREAMING = ("ship", "serve", "archive")
+
 
 def named_stream(
     app: App,
@@ -42,7 +45,9 @@ def named_stream(
     audit = None if app.config is None else app.config.audit
     wanted = bool(kafka["kafka"] or kafka["topic"])
     if audit is not None and (wanted or everything):
-        kafka = {name: value or audit.value("ship", name) for name, value in kafka.items()}
+        known = [each for each in _STREAMING if audit.value(each, "kafka")]
+        of = known[0] if known else _STREAMING[0]
+        kafka = {name: value or audit.value(of, name) for name, value in kafka.items()}
         wanted = wanted or bool(kafka["kafka"] and kafka["topic"])
     topics = []
     if wanted:
@@ -53,7 +58,7 @@ def named_stream(
         topics = [topic_subject(settings, kafka["topic"], kafka["dead_letter_topic"], place)]
     limit = None if audit is None else audit.value("serve", "spool_size")
     if everything and audit is not None:
-        places = (audit.value(command, "spool") for command in ("serve", "tail", "ship", "archive"))
+        places = (audit.value(each, "spool") for each in ("serve", "tail", "ship", "archive"))
         spools = list(dict.fromkeys(place for place in places if place))
     if spools:
         needs_extra()

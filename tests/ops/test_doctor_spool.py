@@ -12,8 +12,11 @@ pytest.importorskip("orjson", reason="of the extra `audit`")
 
 from regvault.audit.intake import bodies_of
 from regvault.audit.spool import Spool
+from regvault.cli.app import App
+from regvault.cli.doctor_stream import named_stream
 from regvault.cli.main import run
 
+OPTIONS = ("security", "mechanism", "user", "password", "ca", "cert", "key")
 EVENT = {"events": [{"id": "x", "action": "pull", "target": {"repository": "team/app"}}]}
 
 
@@ -97,6 +100,24 @@ def test_the_spool_of_a_configuration_is_looked_at_with_its_limit(capsys, tmp_pa
     (tmp_path / "regvault.yaml").write_text("audit: {spool: spool, spool_size: 1MiB}\n")
     _, found = looked(capsys)
     assert "of 1.0 MiB" in found["spool"]["found"]
+
+
+@pytest.mark.parametrize(
+    "section", ["kafka: {K}", "serve: {kafka: {K}}", "archive: {kafka: {K}, vault: /v}"]
+)
+def test_the_topic_is_found_wherever_it_is_configured(tmp_path, section):
+    pytest.importorskip("kafka", reason="of the extra `audit`")
+    kafka = "servers: ['k:1'], topic: t, dead_letter_topic: lost"
+    (tmp_path / "regvault.yaml").write_text(f"audit: {{{section.replace('K', kafka)}}}")
+    none = dict.fromkeys(["topic", "dead_letter_topic", *(f"kafka_{name}" for name in OPTIONS)])
+    (topic,), spools = named_stream(App(), {"kafka": (), **none}, (), (), everything=True)
+    assert (topic.location, topic.dead_letters) == ("t at k:1", "lost")
+    assert (topic.vault is not None) == ("vault" in section)
+    assert not spools
+    # What is named is looked at instead.
+    given = {"kafka": ("other:1",), **none, "topic": "u", "dead_letter_topic": "v"}
+    (topic,), _ = named_stream(App(), given, (), (), everything=False)
+    assert (topic.location, topic.dead_letters) == ("u at other:1", "v")
 
 
 def test_kafka_without_a_topic_is_no_place_to_look_at(capsys):
