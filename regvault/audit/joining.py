@@ -44,6 +44,8 @@ _OF_REGISTRY = "the access log of a registry"
 _OF_BEGINNING = ("haproxy", "traefik")
 #: Their ids are of one process, a UUID for each request: those that differ are of two requests.
 _ONE_REGISTRY = ("distribution", "distribution-log")
+#: Of a request whose end is waited for: what a log pretends is not held for years.
+_LONGEST_MS = 6 * 3_600_000
 #: A request that failed in several ways has as many lines; no client chooses their id.
 _SEVERAL = ("distribution-log",)
 _KEPT = ("source", "id", "spool", "seq", "time", "raw", "raw_base64")
@@ -182,7 +184,7 @@ def _by_end(events: Iterable[Event]) -> Iterator[tuple[float, Event]]:
         while under_way and under_way[0][0] <= moment:
             ended, _, other = heapq.heappop(under_way)
             yield ended, other
-        if event["source"] in _OF_BEGINNING and event["duration_ms"]:
+        if event["source"] in _OF_BEGINNING and 0 < (event["duration_ms"] or 0) <= _LONGEST_MS:
             ended = moment + event["duration_ms"] / 1000
             heapq.heappush(under_way, (ended, next(numbers), event))
         else:

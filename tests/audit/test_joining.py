@@ -116,6 +116,12 @@ def test_a_long_answer_is_joined_by_its_end_whoever_tells_of_its_beginning():
     assert found[1]["duration_ms"] == 60_000.0
 
 
+def test_what_a_log_pretends_is_not_held_for_years():
+    held = record("haproxy", 0, tag="v1", status=200, duration_ms=1e12)
+    after = [record("nginx", 3000 + n, n, tag="v1", status=200) for n in range(3)]
+    assert next(joined(iter([held, *after])))["id"] == "haproxy0"
+
+
 def test_a_record_goes_to_its_own_request_where_an_id_tells():
     many = {"tag": "v1", "status": 200}
     events = [
