@@ -175,7 +175,7 @@ def needs_extra(*modules: str) -> None:
     """Raise UsageError where the extra `audit` is not installed."""
     from importlib.util import find_spec
 
-    missing = [name for name in ("orjson", *modules) if find_spec(name) is None]
+    missing = [name for name in ("msgspec", "orjson", *modules) if find_spec(name) is None]
     if missing:
         raise UsageError(
             f"the audit commands need {', '.join(missing)}",

@@ -105,7 +105,7 @@ def test_two_archivers_of_one_stream_double_nothing(tmp_path):
 
 def test_a_segment_ends_after_its_time_and_at_its_size(tmp_path, monkeypatch):
     place = spooled(tmp_path / "spool", *range(50))
-    monkeypatch.setattr("regvault.ops.audit.archive._SEGMENT_EVENTS", 10)
+    monkeypatch.setattr("regvault.ops.audit.collected._MOST_EVENTS", 10)
     monkeypatch.setattr("regvault.audit.spool.source._AT_ONCE", 7)
     vault = new_vault()
     assert archive(place, vault).segments == 4
@@ -266,7 +266,7 @@ def test_events_that_come_late_for_an_erased_month_get_the_key_of_this_one(tmp_p
     archive(place, vault)
     months = Months(vault)
     (month,) = months.known()
-    monkeypatch.setattr("regvault.ops.audit.archive._this_month", lambda: "2031-01")
+    monkeypatch.setattr("regvault.ops.audit.collected._this_month", lambda: "2031-01")
     months.erase(month)
     spooled(place, 2)
     archive(place, vault)
@@ -432,10 +432,10 @@ def test_events_of_one_time_come_by_their_times_whatever_segment_has_them(tmp_pa
 )
 def test_records_that_are_none_of_ours_are_kept_byte_for_byte(message):
     parts = split(message, "0 17")
-    assert parts.event["action"] == "unparsed"
+    assert parts.event.action == "unparsed"
     assert message_from(parts.public, parts.personal) == message
-    assert split(message, "0 17").event["id"] == parts.event["id"]
-    assert split(message, "0 18").event["id"] != parts.event["id"]
+    assert split(message, "0 17").event.id == parts.event.id
+    assert split(message, "0 18").event.id != parts.event.id
 
 
 def test_records_of_ours_are_kept_without_being_kept_twice(tmp_path):
