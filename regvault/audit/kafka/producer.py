@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from regvault.audit.kafka.settings import KafkaSettings
     from regvault.model.stream import Delivery, Message
 
-__all__ = ["DELIVERY_TIMEOUT_S", "KafkaProducerSink"]
+__all__ = ["DELIVERY_TIMEOUT_S", "LARGEST", "KafkaProducerSink"]
 
 DELIVERY_TIMEOUT_S = 120
 """Seconds that one record may take. kafka-python (3.0.12) gets stuck for good when one expires
@@ -23,13 +23,14 @@ _BATCH = 256 << 10
 _LINGER_MS = 5
 _CONNECT_MS = 10_000
 _METADATA_MS = 5_000
-_LARGEST = 1 << 20  # of a record, as brokers take it where nobody configured another size
+LARGEST = 1 << 20
+"""Bytes of a record, as brokers take it where nobody configured another size."""
 
 
 class KafkaProducerSink:
     """Topics of one cluster, written to idempotently, with all in-sync replicas."""
 
-    def __init__(self, settings: KafkaSettings, *, largest: int = _LARGEST) -> None:
+    def __init__(self, settings: KafkaSettings, *, largest: int = LARGEST) -> None:
         """Connect.
 
         Raises:

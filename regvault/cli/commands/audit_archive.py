@@ -114,11 +114,9 @@ def _source(options: dict[str, Any], group: str, spool: str | None, *, follow: b
         raise UsageError(
             "nothing to archive is named", hint="Give --kafka and --topic, or --spool."
         )
-    from regvault.audit.kafka.consumer import KafkaConsumerSource
+    from regvault.audit.kafka.clients import open_source
 
-    return KafkaConsumerSource(
-        kafka_settings(options), options["topic"], group=group, shared=follow
-    )
+    return open_source(kafka_settings(options), options["topic"], group=group, shared=follow)
 
 
 def _show(app: App, done: Archived) -> int:

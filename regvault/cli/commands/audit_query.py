@@ -140,10 +140,10 @@ def _live(
     if options["kafka"] or options["topic"]:
         if not (options["kafka"] and options["topic"]):
             raise UsageError("--kafka and --topic go together", hint="Give both, or neither.")
-        from regvault.audit.kafka.consumer import KafkaConsumerSource
+        from regvault.audit.kafka.clients import open_source
 
         settings = kafka_settings(options)
-        yield lambda: in_stream(KafkaConsumerSource(settings, options["topic"], group=None), vault)
+        yield lambda: in_stream(open_source(settings, options["topic"], group=None), vault)
 
 
 def _in_spool(directory: str) -> Iterator[Event]:
