@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from regvault.audit.kafka.fast_producer import quiet
-from regvault.audit.kafka.reasons import explain, no_topic, unreachable
+from regvault.audit.kafka.fast_connect import metadata, quiet
+from regvault.audit.kafka.reasons import explain, no_topic
 from regvault.model.stream import Arrived, Message
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = ["FastConsumerSource"]
 _CONNECT_S = 10.0
 _ASSIGNED_S = 30.0
 _RECORDS = 2000
+_HEARD = 50
 _QUEUED_KIB = 32 << 10
 _NO_GROUP = "regvault-reader"
 
@@ -44,7 +46,7 @@ class FastConsumerSource:
         self._ends: dict[int, int] = {}
         self._next: dict[int, int] = {}
         self._rebalancing = False
-        self._heard: list[str] = []
+        self._heard: deque[str] = deque(maxlen=_HEARD)
         self._stream: dict[str, str] | None = None
 
     @property
@@ -59,13 +61,7 @@ class FastConsumerSource:
         return self._stream
 
     def _named(self, consumer: Any) -> dict[str, str]:
-        from confluent_kafka import KafkaException
-
-        try:
-            known = consumer.list_topics(timeout=_CONNECT_S)
-        except KafkaException as error:
-            consumer.poll(0)
-            raise unreachable(self._settings, [*self._heard, str(error)]) from error
+        known = metadata(consumer, self._settings, self._heard)
         if self._topic not in known.topics:
             raise no_topic(self._where)
         return {"kind": "kafka", "cluster": str(known.cluster_id), "topic": self._topic}
@@ -73,7 +69,7 @@ class FastConsumerSource:
     def _connected(self) -> Any:
         import confluent_kafka
 
-        self._heard = []
+        self._heard.clear()
         return confluent_kafka.Consumer(
             {
                 **self._settings.for_librdkafka(),

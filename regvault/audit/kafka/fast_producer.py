@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import logging
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from regvault.audit.kafka.fast_connect import metadata, quiet
 from regvault.audit.kafka.producer import DELIVERY_TIMEOUT_S, LARGEST
-from regvault.audit.kafka.reasons import explain, unreachable
+from regvault.audit.kafka.reasons import explain
+from regvault.errors import RegvaultError
 from regvault.model.stream import RejectedError
 
 if TYPE_CHECKING:
     from regvault.audit.kafka.settings import KafkaSettings
     from regvault.model.stream import Delivery, Message
 
-__all__ = ["FastProducerSink", "quiet"]
+__all__ = ["FastProducerSink"]
 
-_CONNECT_S = 10.0
+_HEARD = 50
 _QUEUE_RECORDS = 100_000
 _QUEUE_KIB = 64 << 10
 _ABSENT_MS = 5_000
@@ -61,7 +63,7 @@ class FastProducerSink:
         self._where = f"Kafka at {','.join(settings.servers)}"
         self._largest = largest
         self._errors = (confluent_kafka.KafkaException, BufferError)
-        heard: list[str] = []
+        heard: deque[str] = deque(maxlen=_HEARD)
         self._producer: Any = confluent_kafka.Producer(
             {
                 **settings.for_librdkafka(),
@@ -81,12 +83,10 @@ class FastProducerSink:
             logger=quiet(),
         )
         try:
-            self._producer.list_topics(timeout=_CONNECT_S)
-        except confluent_kafka.KafkaException as error:
-            self._producer.poll(0)
+            metadata(self._producer, settings, heard)
+        except RegvaultError:
             self.close()
-            raise unreachable(settings, [*heard, str(error)]) from error
-        heard.clear()
+            raise
 
     def send(self, topic: str, message: Message) -> Delivery:
         """Begin to send a record. See `EventSink`."""
@@ -119,11 +119,3 @@ class FastProducerSink:
             self._producer.purge()
             self._producer.poll(0)
             self._producer.close(0)
-
-
-def quiet() -> logging.Logger:
-    """Return a logger for what librdkafka says: errors are told by who meets them."""
-    logger = logging.getLogger("regvault.librdkafka")
-    logger.addHandler(logging.NullHandler())
-    logger.propagate = False
-    return logger

@@ -65,6 +65,7 @@ _HEARD = (
     ("certificate_required", "the broker wants a certificate of the client"),
     ("certificate required", "the broker wants a certificate of the client"),
     ("bad_certificate", "the broker does not take the certificate of the client"),
+    ("bad certificate", "the broker does not take the certificate of the client, or there is none"),
     ("unknown_ca", "the broker does not know who signed the certificate of the client"),
     ("unknown ca", "the broker does not know who signed the certificate of the client"),
     ("saslauthenticationfailed", "user, password or token are wrong"),
