@@ -7,6 +7,7 @@ from mutant import Mutant
 SPOOL = "audit/spool/test_spool.py::"
 SERVE = "serve/test_receiver.py::"
 ARCHIVE = "ops/audit/test_archive.py::"
+FORGETTING = "ops/audit/test_forgetting.py::"
 
 MUTANTS = [
     Mutant(
@@ -115,6 +116,33 @@ MUTANTS = [
         "if False:",
         "A segment is proven by its link.",
         (ARCHIVE + "test_every_change_of_the_archive_is_named",),
+    ),
+    Mutant(
+        "archive-expiry",
+        "ops/audit/forgetting.py",
+        "            write_expiry(vault, chain.through, run, plan.keep_s)\n",
+        "",
+        "Before archived events are deleted, the vault says that they are not kept any more.",
+        (FORGETTING + "test_events_go_when_their_time_is_over_and_the_rest_is_proven",),
+    ),
+    Mutant(
+        "archive-expiry-signed",
+        "vault/signing.py",
+        '"audit", "audit-expiry"})',
+        '"audit"})',
+        "Nobody without the key can pass the loss of archived events off as their end.",
+        (FORGETTING + "test_what_says_that_segments_are_gone_is_believed_only_where_it_is_signed",),
+    ),
+    Mutant(
+        "archive-locks",
+        "ops/locking.py",
+        "if found is None or found.until_ns <= state.due_before_ns:",
+        "if False:",
+        "Archived events stay locked, also where nothing takes snapshots.",
+        (
+            "ops/audit/test_archive_locks.py::"
+            "test_no_lock_of_an_archive_lapses_where_there_are_no_snapshots",
+        ),
     ),
     Mutant(
         "archive-previous",

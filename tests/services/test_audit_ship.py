@@ -32,6 +32,13 @@ NOW = "2026-11-20T03:00:00.000000Z"
 WAYS = [TLS, MTLS, SASL_PLAIN, SCRAM_TLS, OAUTH]
 
 
+@pytest.fixture(autouse=True, params=["kafka-python", "librdkafka"])
+def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The library that speaks to Kafka, in all commands of a test."""
+    monkeypatch.setenv("REGVAULT_KAFKA_CLIENT", request.param)
+    return str(request.param)
+
+
 def body(number: int, repository: str | None = "team/app", size: int = 0, **more: Any) -> bytes:
     raw = random.Random(number).randbytes(size // 2).hex()
     made = new_event(NOW, more.pop("action", "pull"), "test", raw, repository=repository)
@@ -97,17 +104,17 @@ def test_too_large_and_unparsed_ones_go_to_the_dead_letters(
 
 
 def test_a_broker_that_takes_less_than_we_think_gets_it_as_a_dead_letter(
-    kafka_broker: KafkaBroker, cli: Cli, tmp_path: Path
+    kafka_broker: KafkaBroker, cli: Cli, client: str, tmp_path: Path
 ) -> None:
-    kafka_broker.create_topic("narrow", max_message_bytes=20_000)
-    kafka_broker.create_topic("narrow.dead")
+    kafka_broker.create_topic(narrow := f"narrow-{client}", max_message_bytes=20_000)
+    kafka_broker.create_topic(f"{narrow}.dead")
     spool = Spool(str(tmp_path / "spool"))
     spool.append([body(n, size=400_000 if n == 5 else 10) for n in range(20)])
-    arguments = ("--kafka", kafka_broker.address(), "--topic", "narrow")
+    arguments = ("--kafka", kafka_broker.address(), "--topic", narrow)
     done = cli("audit", "ship", "--spool", tmp_path / "spool", *arguments)
     assert done.document["dead_letters"] == 1
-    assert sorted(numbers(records(kafka_broker, "narrow"))) == [n for n in range(20) if n != 5]
-    assert numbers(records(kafka_broker, "narrow.dead")) == [5]
+    assert sorted(numbers(records(kafka_broker, narrow))) == [n for n in range(20) if n != 5]
+    assert numbers(records(kafka_broker, f"{narrow}.dead")) == [5]
 
 
 def test_a_damaged_spool_costs_its_record_and_tells_kafka_of_the_gap(
@@ -172,9 +179,9 @@ def security(secured: KafkaBroker, listener: Any, tmp_path: Path, *, wrong: bool
 
 @pytest.mark.parametrize("listener", WAYS, ids=lambda way: way.name)
 def test_every_way_to_prove_who_one_is(
-    secured: KafkaBroker, listener: Any, cli: Cli, tmp_path: Path
+    secured: KafkaBroker, listener: Any, cli: Cli, client: str, tmp_path: Path
 ) -> None:
-    topic = secured.create_topic(f"way-{listener.name.lower().replace('_', '-')}")
+    topic = secured.create_topic(f"way-{listener.name.lower().replace('_', '-')}-{client}")
     secured.allow("ann", "READ", "WRITE", topic=topic)
     Spool(str(tmp_path / "spool")).append([body(n) for n in range(10)])
     wrong = security(secured, listener, tmp_path, wrong=True)
@@ -187,9 +194,9 @@ def test_every_way_to_prove_who_one_is(
 
 
 def test_rights_that_are_revoked_hold_it_up_and_lose_nothing(
-    secured: KafkaBroker, cli: Cli, tmp_path: Path
+    secured: KafkaBroker, cli: Cli, client: str, tmp_path: Path
 ) -> None:
-    topic = secured.create_topic("revoked")
+    topic = secured.create_topic(f"revoked-{client}")
     secured.allow("ann", "READ", "WRITE", "DESCRIBE", topic=topic)
     options = security(secured, SASL_PLAIN, tmp_path, wrong=False)
     spool = Spool(str(tmp_path / "spool"))

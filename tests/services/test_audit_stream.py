@@ -42,6 +42,13 @@ def receiver(kafka_broker: KafkaBroker, topic: str, tmp_path: Path) -> Iterator[
     found.stop()
 
 
+@pytest.fixture(autouse=True, params=["kafka-python", "librdkafka"])
+def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The library that speaks to Kafka, in all commands of a test."""
+    monkeypatch.setenv("REGVAULT_KAFKA_CLIENT", request.param)
+    return str(request.param)
+
+
 def notifying(version: str, receiver: Receiver, tmp_path: Path) -> Registry:
     """A registry that tells the receiver of everything."""
     endpoint = {

@@ -224,6 +224,10 @@ def _report(app: App, events: Events) -> int:
     archived = events.archived
     if archived is None:
         return 0
+    if archived.expired:
+        app.console.note(
+            f"What came in until {archived.expired[:19]}Z is not kept any more (audit forget)."
+        )
     if archived.erased:
         app.console.note("Some events tell of nobody any more: the key of their month was erased.")
     for key, why in archived.damaged.items():

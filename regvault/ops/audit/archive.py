@@ -99,6 +99,7 @@ class Archiver:
         cache: str | None = None,
         segment_s: float = SEGMENT_S,
         say: Callable[[str], None] = lambda _: None,
+        linked: Callable[[], None] = lambda: None,
     ) -> None:
         """Open the chain of a stream.
 
@@ -108,6 +109,7 @@ class Archiver:
             cache: directory of the vault's local cache; None: keep nothing.
             segment_s: seconds after which a segment ends.
             say: tells people.
+            linked: called after each link that was written.
 
         Raises:
             CredentialError: links are signed here, and there is no key to sign with.
@@ -118,6 +120,7 @@ class Archiver:
         self._source = source
         self._segment_s = segment_s
         self._say = say
+        self._linked = linked
         self._months = Months(vault)
         self._chain = Chain(vault, chain_of(vault, source.stream))
         self.done.chain = self._chain.id
@@ -258,6 +261,7 @@ class Archiver:
         gaps.clear()
         self._open = None
         self._source.settle(made.positions)
+        self._linked()
 
     def _append(self, link: Link, segment: Collected) -> Link | None:
         """Put a link at the end of the chain; None where another run has archived the same."""
