@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,9 @@ from receiving import Receiver, event, wait_for
 from streams import records
 
 from regvault.audit.intake import body_of
+from regvault.audit.kafka.clients import open_sink
+from regvault.audit.kafka.settings import KafkaSettings
+from regvault.audit.ship import Shipper
 from regvault.audit.spool import Spool
 from regvault.model.event import new_event
 
@@ -232,6 +236,64 @@ def test_what_is_wrong_is_said(kafka_broker: KafkaBroker, cli: Cli, tmp_path: Pa
     file.write_text("nothing")
     bad = cli(*command, "--kafka", "127.0.0.1:1", "--kafka-ca", file, expect=12)
     assert "TLS files" in bad.error["message"]
+
+
+# A broker that stands still
+
+
+def test_memory_is_bounded_while_the_broker_stands_still_and_all_arrives(
+    kafka_broker: KafkaBroker, topic: str, cli: Cli, tmp_path: Path
+) -> None:
+    """kafka-python takes whatever it is given; so what is under way is bounded here."""
+    count = 80_000
+    spool = Spool(str(tmp_path / "spool"))
+    spool.append([body(0)])
+    process = cli.start(
+        *("audit", "ship", "--follow", "--spool", tmp_path / "spool"),
+        *("--kafka", kafka_broker.address(), "--topic", topic),
+    )
+    try:
+        wait_for(lambda: len(records(kafka_broker, topic)) == 1, 60)
+        kafka_broker.pause()
+        for first in range(1, count, 1000):
+            spool.append([body(n, size=2000) for n in range(first, min(count, first + 1000))])
+        assert spool.usage().nbytes > 160 << 20
+        time.sleep(5)
+        kafka_broker.resume()
+        wait_for(lambda: spool.cursor(f"ship-{topic}").next == count + 1, 120)
+        with open(f"/proc/{process.pid}/status") as file:
+            peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+    finally:
+        kafka_broker.resume()
+        process.send_signal(signal.SIGTERM)
+        cli.finish(process)
+    assert peak < 200 << 10  # KiB
+    assert len(set(numbers(records(kafka_broker, topic)))) == count
+
+
+def test_deliveries_that_expire_while_the_broker_stands_still_are_sent_again(
+    kafka_broker: KafkaBroker, topic: str, client: str, tmp_path: Path
+) -> None:
+    """kafka-python (3.0.12) gets stuck for good then: it is thrown away, and all is sent again."""
+    spool = Spool(str(tmp_path / "spool"))
+    settings = KafkaSettings((kafka_broker.address(),), client=client)
+    shipper = Shipper(spool, lambda: open_sink(settings, delivery_s=4), topic)
+    stop = threading.Event()
+    thread = threading.Thread(target=shipper.run, args=(stop,), kwargs={"follow": True})
+    thread.start()
+    try:
+        spool.append([body(n) for n in range(100)])
+        wait_for(lambda: shipper.shipped.sent == 100, 60)
+        kafka_broker.pause()
+        spool.append([body(n) for n in range(100, 1000)])
+        wait_for(lambda: shipper.shipped.failures > 0, 60)
+        kafka_broker.resume()
+        wait_for(lambda: set(numbers(records(kafka_broker, topic))) == set(range(1000)), 90)
+    finally:
+        kafka_broker.resume()
+        stop.set()
+        thread.join(60)
+    assert spool.cursor(f"ship-{topic}").next == 1001
 
 
 # Processes and brokers that are killed under load

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
+from regvault.audit.kafka.producer import DELIVERY_TIMEOUT_S, KafkaProducerSink
 from regvault.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,8 +28,12 @@ def _is_fast(client: str) -> bool:
     return there and client != "kafka-python"
 
 
-def open_sink(settings: KafkaSettings) -> EventSink:
+def open_sink(settings: KafkaSettings, *, delivery_s: int = DELIVERY_TIMEOUT_S) -> EventSink:
     """Connect to a cluster, to write.
+
+    Args:
+        settings: how it is reached.
+        delivery_s: seconds that a record may take.
 
     Raises:
         CredentialError: a certificate, the user or its secret is wrong.
@@ -38,10 +43,8 @@ def open_sink(settings: KafkaSettings) -> EventSink:
     if _is_fast(settings.client):
         from regvault.audit.kafka.fast_producer import FastProducerSink
 
-        return FastProducerSink(settings)
-    from regvault.audit.kafka.producer import KafkaProducerSink
-
-    return KafkaProducerSink(settings)
+        return FastProducerSink(settings, delivery_s=delivery_s)
+    return KafkaProducerSink(settings, delivery_s=delivery_s)
 
 
 def open_source(

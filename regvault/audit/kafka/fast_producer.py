@@ -51,8 +51,14 @@ class _Delivery:
 class FastProducerSink:
     """Topics of one cluster, written to idempotently, with all in-sync replicas."""
 
-    def __init__(self, settings: KafkaSettings, *, largest: int = LARGEST) -> None:
-        """Connect.
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        largest: int = LARGEST,
+        delivery_s: int = DELIVERY_TIMEOUT_S,
+    ) -> None:
+        """Connect. See `KafkaProducerSink`.
 
         Raises:
             CredentialError: a certificate, the user or its secret is wrong.
@@ -69,7 +75,7 @@ class FastProducerSink:
                 **settings.for_librdkafka(),
                 "acks": "all",
                 "enable.idempotence": True,
-                "delivery.timeout.ms": DELIVERY_TIMEOUT_S * 1000,
+                "delivery.timeout.ms": delivery_s * 1000,
                 "topic.metadata.propagation.max.ms": _ABSENT_MS,
                 "compression.type": "zstd",
                 "partitioner": "murmur2_random",  # that of kafka-python and of Java
