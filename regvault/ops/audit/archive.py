@@ -182,7 +182,7 @@ class Archiver:
         head = 0 if self._head is None else self._head.number
         if self._seen.link > head:  # of another chain of the same name, or the tail was cut off
             self._seen.clear()
-        oldest = _day_before(time_text(time.time_ns())[:10], DAYS)
+        oldest = _oldest(self._head)
         wanted: list[Link] = []
         for number in range(head, self._seen.link, -1):
             link = self._chain.read(number)
@@ -251,7 +251,7 @@ class Archiver:
             self._moved = True
             return
         self._head = made
-        self._seen.keep(made.number, _day_before(time_text(time.time_ns())[:10], DAYS))
+        self._seen.keep(made.number, _oldest(made))
         self.done.events += made.events
         self.done.repeats += made.repeats
         self.done.segments += 1
@@ -329,6 +329,13 @@ def _ids(reader: SegmentReader) -> Any:
                 yield name_of(event["id"]), event["received"][:10]
     except (ObjectNotFoundError, VaultDamagedError):
         return
+
+
+def _oldest(head: Link | None) -> str:
+    """Return the first day of which ids are remembered: a clock that runs ahead forgets nothing."""
+    today = time_text(time.time_ns())[:10]
+    day = today if head is None else min(today, head.received[1][:10])
+    return _day_before(day, DAYS)
 
 
 def _day_before(day: str, days: int) -> str:

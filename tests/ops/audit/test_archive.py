@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import threading
+import time
 
 import pytest
 from events import archive, archived, body, digest, ids, new_vault, spooled
@@ -537,3 +538,21 @@ def test_a_tail_that_is_cut_off_is_named_where_a_verification_knew_of_it(tmp_pat
     archive(place, vault)  # goes on from what is there, under a number that was taken before
     assert {found.what for found in problems(vault)} <= {"cut-off", "forked"}
     assert problems(vault)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize(
+    "steps", [(0, -86_400, 0), (0, 20 * 86_400, 5), (0, 400 * 86_400, 0), (0, -400 * 86_400, 5)]
+)
+def test_a_clock_that_is_set_back_loses_and_doubles_nothing(tmp_path, monkeypatch, steps, cached):
+    real = time.time_ns
+    vault = new_vault()
+    cache = str(tmp_path / "cache") if cached else None
+    for place, step in enumerate(steps):
+        monkeypatch.setattr("time.time_ns", lambda step=step: real() + step * 10**9)
+        some = range(place * 10 + 10)  # new ones, and all that there were
+        spooled(tmp_path / "spool", *some)
+        archive(spooled(tmp_path / "spool", *some), vault, cache=cache)
+    monkeypatch.undo()
+    assert sorted(ids(archived(vault))) == sorted(f"e{number}" for number in range(30))
+    assert not verify_audit(vault, progress=NO_PROGRESS).problems
