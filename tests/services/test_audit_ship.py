@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from regvault_cli import Cli
 
 NOW = "2026-11-20T03:00:00.000000Z"
+KILLS = int(os.environ.get("KILLS", "20"))
 WAYS = [TLS, MTLS, SASL_PLAIN, SCRAM_TLS, OAUTH]
 
 
@@ -303,18 +304,18 @@ def serving(tmp_path: Path, broker: KafkaBroker, topic: str) -> Receiver:
     return Receiver(tmp_path / "spool", "--kafka", broker.address(), "--topic", topic)
 
 
+@pytest.mark.timeout(120 + 20 * KILLS)
 def test_receiver_and_broker_killed_under_load_lose_nothing_that_was_answered(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:
     """Rule 24: every 2xx'd id reaches Kafka; extra deliveries carry the same id."""
-    kills = int(os.environ.get("KILLS", "20"))
     every = int(os.environ.get("BROKER_EVERY", "4"))  # so many kills of ours to one of the broker
     state = tmp_path_factory.mktemp("killed")
     answered: list[int] = []
     with KafkaBroker(state / "data", state=state) as broker:
         topic = broker.create_topic("killed")
         number = 0
-        for kill in range(kills):
+        for kill in range(KILLS):
             receiver = serving(tmp_path, broker, topic)
             if kill % every == 0:
                 broker.kill()
@@ -334,7 +335,7 @@ def test_receiver_and_broker_killed_under_load_lose_nothing_that_was_answered(
                 broker.wait_ready()
         receiver = serving(tmp_path, broker, topic)
         expected = {event(n)["events"][0]["id"] for n in answered}
-        assert len(expected) > 10 * kills
+        assert len(expected) > 10 * KILLS
 
         def ids() -> list[str]:
             return [json.loads(record.value)["id"] for record in records(broker, topic)]
