@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from regvault.ops.audit.select import BARE, MOVED
 from regvault.vault.audit.segment import term_of
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["personal_terms_of", "term", "terms_of"]
 
+_MOVING = {"push", "delete"}
 _ACTIONS = {"delete", "gap", "signal", "unparsed", "alert"}
 
 term = lru_cache(20_000)(term_of)
@@ -25,7 +27,12 @@ def terms_of(event: Told) -> list[tuple[str, str]]:
     if repository is not None:
         found.append(("repository", repository))
         if event.tag is not None:
-            found.append(("tag", f"{repository}:{event.tag}"))
+            name = f"{repository}:{event.tag}"
+            found.append(("tag", name))
+            if event.digest is None:
+                found.append((BARE, name))
+            if event.action in _MOVING:
+                found.append((MOVED, name))
     if event.digest is not None:
         found.append(("digest", event.digest))
     if isinstance(event.references, list):
