@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from regvault.vault.vault import Vault
 
 __all__ = ["AuditReport", "Finding", "verify_audit"]
+
+_AT_ONCE = 128 << 20
 
 RECORDS = "audits"
 """The kind of the records in which a verification says how far chains were."""
@@ -241,20 +244,26 @@ class _Verifier:
         store = self._vault.store
         try:
             size = store.head(link.key).size
-            if size != link.size or sha256_of(store, link.key) != link.digest:
+            reader = SegmentReader.of(self._vault, link, self._months)
+            if size != link.size or self._digest(reader, size) != link.digest:
                 self._problem(link.key, "damaged", "its bytes are not what its link says")
                 return
             self._report.nbytes += size
             if self._vault.seal.opens_names:
-                self._lines(link)
+                self._lines(reader, link)
         except ObjectNotFoundError:
             self._problem(link.key, "missing", f"link {link.number} says that it is there")
         except VaultDamagedError as error:
             self._problem(link.key, "damaged", error.message)
         self._progress.advance(1)
 
-    def _lines(self, link: Link) -> None:
-        reader = SegmentReader.of(self._vault, link, self._months)
+    def _digest(self, reader: SegmentReader, size: int) -> str:
+        """Return the SHA-256 of a segment, which is read once where it is not a large one."""
+        if size > _AT_ONCE:
+            return sha256_of(self._vault.store, reader.key)
+        return hashlib.sha256(reader.read_whole()).hexdigest()
+
+    def _lines(self, reader: SegmentReader, link: Link) -> None:
         count = 0
         for number in range(len(reader.table().frames)):
             lines = reader.lines(number)
