@@ -112,6 +112,7 @@ soak: .venv/.installed ## Registries of a million images, and 400 days of a vaul
 	LIFE_DAYS=400 $(BIN)/pytest -s tests/simulation
 	WHOLE=1 KILLS=50 $(BIN)/pytest -n 2 tests/faults
 	WHOLE=1 $(BIN)/pytest tests/interleavings
+	KILLS=100 BROKER_EVERY=1 $(BIN)/pytest -k killed tests/services/test_audit_ship.py tests/services/test_audit_stream.py
 
 .PHONY: wheel-test
 wheel-test: .venv/.installed ## Build sdist and wheel; try the wheel in a clean environment

@@ -36,6 +36,7 @@ __all__ = [
 F = TypeVar("F", bound="Callable[..., Any]")
 
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+_CLIENTS = ("auto", "kafka-python", "librdkafka")
 _MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
 
 
@@ -154,8 +155,13 @@ def open_spool(directory: str, size: float) -> Spool:
     return Spool(directory, limit=int(size))
 
 
-def kafka_options(*, required: bool) -> Callable[[F], F]:
-    """Add `--kafka`, `--topic` and how Kafka is reached."""
+def kafka_options(*, required: bool, client: bool = True) -> Callable[[F], F]:
+    """Add `--kafka`, `--topic` and how Kafka is reached.
+
+    Args:
+        required: both must be given.
+        client: which library does it can be said, too.
+    """
 
     def add(function: F) -> F:
         options = [
@@ -204,6 +210,18 @@ def kafka_options(*, required: bool) -> Callable[[F], F]:
                 help="Its private key (PEM).",
             ),
         ]
+        if client:
+            options.append(
+                click.option(
+                    "--kafka-client",
+                    type=click.Choice(_CLIENTS, case_sensitive=False),
+                    default="auto",
+                    show_default=True,
+                    envvar="REGVAULT_KAFKA_CLIENT",
+                    show_envvar=True,
+                    help="The library that does it; auto: librdkafka where it is installed.",
+                )
+            )
         for option in reversed(options):
             function = option(function)
         return function
@@ -247,6 +265,7 @@ def kafka_settings(options: dict[str, Any]) -> KafkaSettings:
         ca_file=options["kafka_ca"],
         cert_file=options["kafka_cert"],
         key_file=options["kafka_key"],
+        client=options.get("kafka_client", "kafka-python"),
     )
 
 
@@ -269,7 +288,7 @@ def needs_extra(*modules: str) -> None:
     """Raise UsageError where the extra `audit` is not installed."""
     from importlib.util import find_spec
 
-    missing = [name for name in ("orjson", *modules) if find_spec(name) is None]
+    missing = [name for name in ("msgspec", "orjson", *modules) if find_spec(name) is None]
     if missing:
         raise UsageError(
             f"the audit commands need {', '.join(missing)}",

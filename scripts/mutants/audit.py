@@ -7,6 +7,7 @@ from mutant import Mutant
 SPOOL = "audit/spool/test_spool.py::"
 SERVE = "serve/test_receiver.py::"
 ARCHIVE = "ops/audit/test_archive.py::"
+FORGETTING = "ops/audit/test_forgetting.py::"
 
 MUTANTS = [
     Mutant(
@@ -79,16 +80,16 @@ MUTANTS = [
     Mutant(
         "archive-overlap",
         "ops/audit/archive.py",
-        "if any(positions.get(name, first) != first for name, first in self._from.items()):",
+        "if any(positions.get(name, first) != first for name, first in segment.start.items()):",
         "if False:",
         "What another archiver has is not archived again.",
         (ARCHIVE + "test_two_archivers_of_one_stream_double_nothing",),
     ),
     Mutant(
         "archive-repeats",
-        "ops/audit/archive.py",
-        "            if place in repeats:\n",
-        "            if False:\n",
+        "ops/audit/collected.py",
+        "for place, part in enumerate(parts) if place not in repeats]",
+        "for place, part in enumerate(parts)]",
         "A repeat is left out.",
         (ARCHIVE + "test_repeats_are_left_out_also_when_what_is_remembered_is_lost",),
     ),
@@ -111,10 +112,37 @@ MUTANTS = [
     Mutant(
         "archive-segment",
         "ops/audit/verify.py",
-        "if size != link.size or sha256_of(store, link.key) != link.digest:",
+        "if size != link.size or self._digest(reader, size) != link.digest:",
         "if False:",
         "A segment is proven by its link.",
         (ARCHIVE + "test_every_change_of_the_archive_is_named",),
+    ),
+    Mutant(
+        "archive-expiry",
+        "ops/audit/forgetting.py",
+        "            write_expiry(vault, chain.through, run, plan.keep_s)\n",
+        "",
+        "Before archived events are deleted, the vault says that they are not kept any more.",
+        (FORGETTING + "test_events_go_when_their_time_is_over_and_the_rest_is_proven",),
+    ),
+    Mutant(
+        "archive-expiry-signed",
+        "vault/signing.py",
+        '"audit", "audit-expiry"})',
+        '"audit"})',
+        "Nobody without the key can pass the loss of archived events off as their end.",
+        (FORGETTING + "test_what_says_that_segments_are_gone_is_believed_only_where_it_is_signed",),
+    ),
+    Mutant(
+        "archive-locks",
+        "ops/locking.py",
+        "if found is None or found.until_ns <= state.due_before_ns:",
+        "if False:",
+        "Archived events stay locked, also where nothing takes snapshots.",
+        (
+            "ops/audit/test_archive_locks.py::"
+            "test_no_lock_of_an_archive_lapses_where_there_are_no_snapshots",
+        ),
     ),
     Mutant(
         "archive-previous",
@@ -146,8 +174,8 @@ MUTANTS = [
     Mutant(
         "archive-persons",
         "audit/split.py",
-        "    return Parts(public, personal, event, persons)\n\n\ndef _require",
-        "    return Parts(data, personal, event, persons)\n\n\ndef _require",
+        "            return Parts(public, personal, event, persons)\n    except",
+        "            return Parts(value, personal, event, persons)\n    except",
         "What tells of persons is nowhere but under the key of its month.",
         (ARCHIVE + "test_a_month_that_is_erased_tells_of_nobody_and_the_chain_is_whole",),
     ),

@@ -30,8 +30,19 @@ LARGEST = 1 << 20
 class KafkaProducerSink:
     """Topics of one cluster, written to idempotently, with all in-sync replicas."""
 
-    def __init__(self, settings: KafkaSettings, *, largest: int = LARGEST) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        largest: int = LARGEST,
+        delivery_s: int = DELIVERY_TIMEOUT_S,
+    ) -> None:
         """Connect.
+
+        Args:
+            settings: how the cluster is reached.
+            largest: bytes that a record may have.
+            delivery_s: seconds that one may take.
 
         Raises:
             CredentialError: a certificate, the user or its secret is wrong.
@@ -51,8 +62,8 @@ class KafkaProducerSink:
                     acks="all",
                     enable_idempotence=True,
                     max_in_flight_requests_per_connection=5,
-                    delivery_timeout_ms=DELIVERY_TIMEOUT_S * 1000,
-                    request_timeout_ms=30_000,
+                    delivery_timeout_ms=delivery_s * 1000,
+                    request_timeout_ms=min(30_000, delivery_s * 500),
                     max_block_ms=_METADATA_MS,
                     bootstrap_timeout_ms=_CONNECT_MS,
                     reconnect_backoff_max_ms=500,

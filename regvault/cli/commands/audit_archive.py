@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,13 +16,18 @@ from regvault.cli.audit_options import (
     kafka_settings,
     needs_extra,
 )
+from regvault.cli.locking import keep_locked
 from regvault.cli.options import DURATION, vault_option
 from regvault.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from regvault.cli.app import App
     from regvault.model.stream import EventSource
     from regvault.ops.audit.archive import Archived
+
+_DAY_S = 86_400.0
 
 
 @audit_command(
@@ -87,7 +93,7 @@ def archive(
     locked: once it is deleted in all copies, that month tells of nobody any more.
     """
     needs_extra("cryptography")
-    from regvault.assemble import open_vault
+    from regvault.assemble import open_vault, threads_for
     from regvault.ops.audit.archive import Archiver
     from regvault.vault.catalog import vault_cache
 
@@ -95,16 +101,34 @@ def archive(
         raise UsageError("--segment: between 1s and 1h", hint="One is 15m.")
     place = app.vault(vault, endpoint_url=endpoint_url)
     opened = open_vault(place)
+    threads = threads_for(place)
+    locks = _Locks(lambda: keep_locked(app, opened, threads=threads))
     archiver = Archiver(
         opened,
         _source(options, group, spool, follow=follow),
         cache=vault_cache(app.cache_base(), opened.id),
         segment_s=segment_s,
         say=app.console.note,
+        linked=locks.keep,
     )
     done = archiver.run(threading.Event(), follow=follow)
-    app.console.document(done.to_json())
-    return _show(app, done)
+    app.console.document({**done.to_json(), "locks": locks.found})
+    return _show(app, done) or locks.code
+
+
+class _Locks:
+    """Extends locks where that is due: asked after each link, done once a day."""
+
+    def __init__(self, extend: Callable[[], tuple[dict[str, Any] | None, int]]) -> None:
+        self.found: dict[str, Any] | None = None
+        self.code = 0
+        self._extend = extend
+        self._next = 0.0
+
+    def keep(self) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _DAY_S
+            self.found, self.code = self._extend()
 
 
 def _source(options: dict[str, Any], group: str, spool: str | None, *, follow: bool) -> EventSource:
@@ -120,11 +144,9 @@ def _source(options: dict[str, Any], group: str, spool: str | None, *, follow: b
         raise UsageError(
             "nothing to archive is named", hint="Give --kafka and --topic, or --spool."
         )
-    from regvault.audit.kafka.consumer import KafkaConsumerSource
+    from regvault.audit.kafka.clients import open_source
 
-    return KafkaConsumerSource(
-        kafka_settings(options), options["topic"], group=group, shared=follow
-    )
+    return open_source(kafka_settings(options), options["topic"], group=group, shared=follow)
 
 
 def _show(app: App, done: Archived) -> int:

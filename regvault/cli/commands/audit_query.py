@@ -149,10 +149,10 @@ def _live(
     for directory in spools:
         yield partial(_in_spool, directory)
     if wants_kafka(options):
-        from regvault.audit.kafka.consumer import KafkaConsumerSource
+        from regvault.audit.kafka.clients import open_source
 
         settings = kafka_settings(options)
-        yield lambda: in_stream(KafkaConsumerSource(settings, options["topic"], group=None), vault)
+        yield lambda: in_stream(open_source(settings, options["topic"], group=None), vault)
 
 
 def _in_spool(directory: str) -> Iterator[Event]:
@@ -233,6 +233,10 @@ def _report(app: App, events: Events) -> int:
     archived = events.archived
     if archived is None:
         return 0
+    if archived.expired:
+        app.console.note(
+            f"What came in until {archived.expired[:19]}Z is not kept any more (audit forget)."
+        )
     if archived.erased:
         app.console.note("Some events tell of nobody any more: the key of their month was erased.")
     for key, why in archived.damaged.items():
