@@ -60,6 +60,9 @@ class Kafka(Settings):
     ca: File | None = Field(None, description="Who signed the brokers' certificates (PEM).")
     cert: File | None = Field(None, description="The certificate of this client (PEM), for mTLS.")
     key: File | None = Field(None, description="Its private key (PEM).")
+    client: Literal["auto", "kafka-python", "librdkafka"] | None = Field(
+        None, description="The library that does it: auto, librdkafka where it is installed."
+    )
 
 
 class _Spooled(Settings):
@@ -172,6 +175,12 @@ class Status(_OfVault):
     spool: Files | None = Field(None, description="Spools to look at.")
 
 
+class Forget(_OfVault):
+    """Of `regvault audit forget`."""
+
+    keep_for: Span | None = Field(None, description="How long events are kept: 400d.")
+
+
 class Erase(_OfVault):
     """Of `regvault audit erase`."""
 
@@ -185,6 +194,7 @@ _SECTIONS: Final[dict[str, type[Settings]]] = {
     "query": Query,
     "verify": Verify,
     "status": Status,
+    "forget": Forget,
     "erase": Erase,
 }
 _KAFKA: Final = "kafka"
@@ -216,6 +226,7 @@ class Audit(_Spooled, _Streamed, _OfVault):
     query: Query | None = Field(None, description="Of `regvault audit query`.")
     verify: Verify | None = Field(None, description="Of `regvault audit verify`.")
     status: Status | None = Field(None, description="Of `regvault audit status`.")
+    forget: Forget | None = Field(None, description="Of `regvault audit forget`.")
     erase: Erase | None = Field(None, description="Of `regvault audit erase`.")
 
     def value(self, command: str, flag: str) -> Any:

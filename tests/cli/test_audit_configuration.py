@@ -29,6 +29,7 @@ ELSEWHERE = {
     "json": "how one looks at a run",
     "help": "how one looks at a run",
     "yes": "what cannot be undone is never agreed to beforehand",
+    "dry_run": "how one looks at a run",
     "month": "what cannot be undone is never agreed to beforehand",
     "endpoint_url": "vaults.NAME.endpoint_url",
     "identity": "vaults.NAME.identity",
@@ -53,6 +54,7 @@ audit:
     ca: ca.pem
     cert: cert.pem
     key: key.pem
+    client: kafka-python
   serve: {listen: "0.0.0.0:8099", token: env:T, tls_cert: c.pem, tls_key: k.pem, client_ca: a.pem,
           body_cap: 4MiB, spool_size: 1GiB, kafka: {servers: []}}
   tail: {paths: ["/var/log/*.log", "-"], format: nginx, follow: true, state: tail}
@@ -65,6 +67,7 @@ audit:
           separate: true, csv: true, limit: 3}
   verify: {vault_at: 3 days ago}
   status: {spool: [spool]}
+  forget: {keep_for: 400d}
   erase: {vault: other}
 """.replace("HEX", "ab" * 32)
 
@@ -122,6 +125,8 @@ def test_a_configuration_with_everything_says_something_to_every_option() -> Non
         ("archive", "kafka_user", "reader"),
         ("archive", "topic", "registry"),
         ("archive", "segment", 900.0),
+        ("archive", "kafka_client", "kafka-python"),
+        ("forget", "keep_for", 400 * 86_400.0),
         ("archive", "vault", "other"),
         ("query", "vault", "disk"),
         ("tail", "paths", ["/var/log/*.log", "-"]),

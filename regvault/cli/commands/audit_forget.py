@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from regvault.cli import text as fmt
-from regvault.cli.audit_options import needs_extra
-from regvault.cli.group import command
+from regvault.cli.audit_options import audit_command, needs_extra
 from regvault.cli.options import DURATION, dry_run_option, vault_option, yes_option
 from regvault.errors import UsageError
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from regvault.ops.audit.forgetting import Plan
 
 
-@command(
+@audit_command(
     "forget",
     examples=[
         ("What would go", "regvault audit forget --keep-for 400d --dry-run"),
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--keep-for",
-    "keep_s",
     metavar="DURATION",
     type=DURATION,
     help="How long events are kept from when they came in, such as 400d; 30 days at least.",
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def forget(
     app: App,
-    keep_s: float | None,
+    keep_for: float | None,
     vault: str | None,
     endpoint_url: str | None,
     dry_run: bool,
@@ -58,13 +56,13 @@ def forget(
     from regvault.assemble import open_vault
     from regvault.ops.audit.forgetting import forget_events, plan_forgetting
 
-    if keep_s is None:
+    if keep_for is None:
         raise UsageError(
             "how long events are to be kept is not said", hint="One is --keep-for 400d."
         )
     opened = open_vault(app.vault(vault, endpoint_url=endpoint_url))
     with app.progress() as progress:
-        plan = plan_forgetting(opened, keep_s, progress=progress)
+        plan = plan_forgetting(opened, keep_for, progress=progress)
     _show(app, plan)
     if plan.doomed and not dry_run:
         app.confirm(f"Delete {fmt.count(len(plan.doomed), 'object')}?", yes=yes)
