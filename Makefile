@@ -93,6 +93,11 @@ test-services: .venv/.installed ## Run the tests on real registries, MinIO and K
 bench: .venv/.installed ## Measure against the peers that are on PATH, and the floor (hours; see scripts/bench/run.py --help)
 	$(BIN)/python scripts/bench/run.py $(ARGS)
 
+.PHONY: bench-audit
+bench-audit: .venv/.installed ## Measure the audit stream against its floors, and rsyslog where it is on PATH (half an hour)
+	$(BIN)/python scripts/bench/audit.py --work bench-out/audit --out bench-out/audit.json $(ARGS)
+	$(BIN)/python scripts/bench/audit_peer.py --work bench-out/audit --out bench-out/audit.json
+
 # An environment of its own: the fuzzer is heavy, and has wheels for few Pythons.
 .venv-fuzz/.installed: requirements-fuzz.lock
 	rm -rf .venv-fuzz
