@@ -3,6 +3,9 @@
 By their request id; else by client, user, method, target and status within two seconds of when the
 answer ended. Each source has one record of a request at most, so two pulls of the same image at the
 same moment stay two, and a client that sends one `X-Request-Id` with all its requests hides none.
+
+An event that was `reconstructed` from a record of a log is put together with that record. Where the
+notification came after all, nothing is marked.
 """
 
 from __future__ import annotations
@@ -19,10 +22,13 @@ if TYPE_CHECKING:
 
     from regvault.model.event import Event
 
-__all__ = ["WINDOW_S", "joined"]
+__all__ = ["NOTIFIED", "WINDOW_S", "joined"]
 
 WINDOW_S = 2.0
 """Seconds that records of one request may lie apart."""
+
+NOTIFIED = frozenset({"distribution", "harbor", "zot", "cloudevents"})
+"""Sources of events that a registry sends by itself; what else there is was read in a log."""
 
 #: Whose record stays what it is, and is completed by the others; the first of these that is there.
 _FIRST = ("distribution", "harbor", "zot", "cloudevents", "distribution-log", "harbor-log")
@@ -84,6 +90,9 @@ class _Group:
             return self.events[0]
         first, *others = sorted(self.events, key=_rank)
         found = dict(first)
+        marked = any(each.get("reconstructed") for each in others)
+        if marked and not any(each["source"] in NOTIFIED for each in self.events):
+            found["reconstructed"] = True
         for name in _FILLED:
             if found[name] is None:
                 found[name] = next((o[name] for o in others if o[name] is not None), None)
@@ -243,12 +252,13 @@ def _source(event: Event) -> str:
     source: str = event["source"]
     if source == "combined" and event["raw"] and _OF_GO.search(event["raw"]):
         return _OF_REGISTRY
-    return source
+    return f"{source}, reconstructed" if event.get("reconstructed") else source
 
 
-def _rank(event: Event) -> tuple[int, str]:
+def _rank(event: Event) -> tuple[bool, int, str]:
     source = event["source"]
-    return (_FIRST.index(source) if source in _FIRST else len(_FIRST)), source
+    rank = _FIRST.index(source) if source in _FIRST else len(_FIRST)
+    return bool(event.get("reconstructed")), rank, source
 
 
 def _moment(event: Event) -> float:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AuditCommand",
     "PathsArgument",
+    "address_of",
     "audit_command",
     "event_time",
     "given",
@@ -124,6 +125,14 @@ def wants_kafka(options: dict[str, Any]) -> bool:
     if options["kafka"] or given("topic"):
         raise UsageError("--kafka and --topic go together", hint="Give both, or neither.")
     return False
+
+
+def address_of(text: str) -> tuple[str, int]:
+    """Return the host and the port of a `--listen`. Raises UsageError."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise UsageError(f"--listen: {text!r} is no HOST:PORT", hint="One is 127.0.0.1:8099.")
+    return host.strip("[]"), int(port)
 
 
 def spool_options(function: F) -> F:

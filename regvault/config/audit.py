@@ -78,8 +78,38 @@ class _OfVault(Settings):
     vault: VaultText | None = Field(None, description=_VAULT)
 
 
-class Serve(_Spooled, _Streamed):
+class _Compared(Settings):
+    registry_metrics: list[_Text] | None = Field(
+        None, description="Debug servers of registries, whose counters are compared: URLs."
+    )
+    registry_endpoint: _Text | None = Field(
+        None, description="The endpoint of their notifications: the only one, or regvault."
+    )
+
+
+class _Noticing(_Compared):
+    auth_failures: Annotated[float, Field(ge=0, le=100)] | None = Field(
+        None, description="Percent of requests that may fail to authenticate: 1."
+    )
+    pull_p95: Annotated[float, Field(ge=1)] | None = Field(
+        None, description="Milliseconds that 95 of 100 pulls may take: 500."
+    )
+    min_requests: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="So many requests in five minutes, before either counts: 100."
+    )
+    mass_deletion: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="So many deletions in ten minutes are a signal: 50."
+    )
+    learning: Span | None = Field(None, description="How long nobody counts as new: 7d.")
+    registry_interval: Annotated[Span, Field(ge=1)] | None = Field(
+        None, description="How often counters are read: 1m."
+    )
+
+
+class Serve(_Spooled, _Streamed, _Noticing):
     """Of `regvault audit serve`."""
+
+    signals: bool | None = Field(None, description="Notice signals, and put them into the spool.")
 
     listen: HostPort | None = Field(None, description="Where to listen: 127.0.0.1:8099.")
     token: Secret | None = Field(
@@ -169,7 +199,14 @@ class Verify(_OfVault):
     vault_at: _Text | None = Field(None, description="As the vault was then.")
 
 
-class Status(_OfVault):
+class Signals(_Spooled, _Noticing):
+    """Of `regvault audit signals`."""
+
+    follow: bool | None = Field(None, description=_FOLLOW)
+    listen: HostPort | None = Field(None, description="Where /metrics is shown.")
+
+
+class Status(_OfVault, _Compared):
     """Of `regvault audit status`."""
 
     spool: Files | None = Field(None, description="Spools to look at.")
@@ -194,6 +231,7 @@ _SECTIONS: Final[dict[str, type[Settings]]] = {
     "query": Query,
     "verify": Verify,
     "status": Status,
+    "signals": Signals,
     "forget": Forget,
     "erase": Erase,
 }
@@ -216,7 +254,8 @@ class Audit(_Spooled, _Streamed, _OfVault):
         None, description="The vault of the archive: its name, or a location."
     )
     spool: File | None = Field(
-        None, description="The spool of serve, tail and ship; of archive where there is no Kafka."
+        None,
+        description="The spool of serve, tail, signals and ship; of archive where there is no Kafka.",
     )
     serve: Serve | None = Field(None, description="Of `regvault audit serve`.")
     tail: Tail | None = Field(None, description="Of `regvault audit tail`.")
@@ -226,6 +265,7 @@ class Audit(_Spooled, _Streamed, _OfVault):
     query: Query | None = Field(None, description="Of `regvault audit query`.")
     verify: Verify | None = Field(None, description="Of `regvault audit verify`.")
     status: Status | None = Field(None, description="Of `regvault audit status`.")
+    signals: Signals | None = Field(None, description="Of `regvault audit signals`.")
     forget: Forget | None = Field(None, description="Of `regvault audit forget`.")
     erase: Erase | None = Field(None, description="Of `regvault audit erase`.")
 

@@ -51,7 +51,7 @@ ACTIONS: Final = {
     "alert": "a rule of a detector matched (Falco)",
     "change": "users, projects, rights or settings were changed",
     "gap": "events are missing here; `reason` says which",
-    "signal": "regvault noticed something; `reason` says what",
+    "signal": "regvault noticed something; `signal` and `reason` say what",
     "log": "a line of a log about none of these",
     "unparsed": "someone who may send events sent something that is none; `reason` says why",
     "other": "an event of a kind that regvault does not know",
@@ -89,6 +89,14 @@ OPTIONAL: Final = (
     "file",
     "severity",
     "reason",
+    "signal",
+    "state",
+    "value",
+    "threshold",
+    "from",
+    "to",
+    "missing",
+    "reconstructed",
     "joined",
 )
 """Fields that an event has only where they are known, next, in this order."""

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prometheus_client.registry import Collector
+
     from regvault.audit.ship import Shipped
     from regvault.audit.spool import Usage
 
@@ -19,8 +23,15 @@ _UNPARSED = b'"action":"unparsed"'
 class ReceiverMetrics:
     """Counters of one receiver. Names are those of `docs/audit.md`."""
 
-    def __init__(self) -> None:
+    def __init__(self, also: Iterable[Collector] = ()) -> None:
+        """Begin to count.
+
+        Args:
+            also: what else is shown.
+        """
         self._registry = registry = CollectorRegistry()
+        for collector in also:
+            registry.register(collector)
         self._events = Counter(
             "regvault_audit_events",
             "Events made durable, by whether they were understood.",

@@ -22,6 +22,7 @@ from regvault.serve.metrics import ReceiverMetrics
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from prometheus_client.registry import Collector
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
@@ -65,6 +66,7 @@ class Receiver:
         token: str | None = None,
         body_cap: int = BODY_CAP,
         shipped: Callable[[], Shipped] | None = None,
+        metrics: Iterable[Collector] = (),
     ) -> None:
         """Serve a spool.
 
@@ -73,13 +75,14 @@ class Receiver:
             token: whoever sends events has to show; None: everybody may who can connect.
             body_cap: bytes of a request that are taken as events.
             shipped: how shipping is going, where this process does it.
+            metrics: what else /metrics shows.
         """
         self._spool = spool
         self._token = None if token is None else token.encode()
         self._cap = body_cap
         self._shipped = shipped
         self._commit = GroupCommit(spool)
-        self._metrics = ReceiverMetrics()
+        self._metrics = ReceiverMetrics(metrics)
         self._trouble: str | None = None
         routes = [
             Route("/events", _Endpoint(self._events), methods=["POST"]),

@@ -12,12 +12,14 @@ import uvicorn
 
 from regvault.errors import CredentialError, UsageError
 from regvault.serve.receiver import Receiver
+from regvault.serve.signal_metrics import SignalMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from regvault.audit.kafka.settings import KafkaSettings
     from regvault.audit.ship import Shipper
+    from regvault.audit.signals.watching import Watching
     from regvault.audit.spool import Spool
 
 __all__ = ["Listener", "run_receiver"]
@@ -52,8 +54,11 @@ def run_receiver(
     dead_letters: str | None,
     say: Callable[[str], None],
     warn: Callable[..., None],
+    watching: Watching | None = None,
 ) -> int:
     """Serve until SIGINT or SIGTERM; then answer what is under way, and ship what is there.
+
+    With `watching` what it notices goes into the spool, too, and its numbers are shown.
 
     Raises:
         CredentialError: the TLS files are none.
@@ -67,25 +72,27 @@ def run_receiver(
         token=token,
         body_cap=body_cap,
         shipped=None if shipper is None else lambda: shipper.shipped,
+        metrics=() if watching is None else (SignalMetrics(watching),),
     )
     bound = _bind(listener)
     scheme = "https" if listener.cert else "http"
     host, port = bound.getsockname()[:2]
     say(f"Listening at {scheme}://{host if ':' not in host else f'[{host}]'}:{port}/events")
     stop = threading.Event()
-    thread = None
+    threads = [] if watching is None else watching.start(stop)
     if shipper is not None:
         thread = threading.Thread(
             target=shipper.run, args=(stop,), kwargs={"follow": True, "drain_s": _DRAIN_S}
         )
         thread.start()
+        threads.append(thread)
     try:
         server = uvicorn.Server(_config(receiver, listener))
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(server, bound, receiver))
     finally:
         stop.set()
-        if thread is not None:
+        for thread in threads:
             thread.join()
         spool.close()
     return 0

@@ -56,7 +56,9 @@ audit:
     key: key.pem
     client: kafka-python
   serve: {listen: "0.0.0.0:8099", token: env:T, tls_cert: c.pem, tls_key: k.pem, client_ca: a.pem,
-          body_cap: 4MiB, spool_size: 1GiB, kafka: {servers: []}}
+          body_cap: 4MiB, spool_size: 1GiB, kafka: {servers: []}, signals: true, auth_failures: 2,
+          pull_p95: 900, min_requests: 20, mass_deletion: 9, learning: 3d, registry_interval: 30s,
+          registry_metrics: ["http://127.0.0.1:5001"], registry_endpoint: regvault}
   tail: {paths: ["/var/log/*.log", "-"], format: nginx, follow: true, state: tail}
   ship: {follow: true}
   archive: {group: g, segment: 15m, follow: true, vault: other, kafka: {user: reader}}
@@ -66,7 +68,10 @@ audit:
           until: "2026-11-20", who_pulled: sha256:HEX, blast_radius: sha256:HEX, timeline: true,
           separate: true, csv: true, limit: 3}
   verify: {vault_at: 3 days ago}
-  status: {spool: [spool]}
+  status: {spool: [spool], registry_metrics: ["http://127.0.0.1:5001"], registry_endpoint: r}
+  signals: {follow: true, listen: "127.0.0.1:9099", auth_failures: 0.5, pull_p95: 900,
+            min_requests: 20, mass_deletion: 9, learning: 3d, registry_interval: 30s,
+            registry_metrics: ["http://127.0.0.1:5001"], registry_endpoint: regvault}
   forget: {keep_for: 400d}
   erase: {vault: other}
 """.replace("HEX", "ab" * 32)

@@ -47,6 +47,14 @@ _COMPLETED: Final = ("response completed", "response completed with error")
 _REFUSED: Final = ("error authorizing context", "authorization fail")
 #: What follows may be a name.
 _WORDS = re.compile("[a-z :]{1,100}", re.ASCII)
+#: What the message of a refusal may end in: whether a credential came, and was wrong.
+_ENDINGS: Final = (
+    "authorization token required",
+    "invalid authorization credential",
+    "insufficient scope",
+    "authentication failure",
+    "invalid token",
+)
 _AUTHENTICATING: Final = "error authenticating user "
 
 _PAIR = re.compile(
@@ -98,6 +106,8 @@ def from_object(obj: dict[str, Any], raw: str, fallback_time: str) -> Event | No
                 text_of(obj.get("http.request.useragent")),
                 request_id_of(obj.get("http.request.id")),
             )
+            if "instance.id" in obj:
+                _add(event, "instance", request_id_of(obj["instance.id"]))
             if "vars.name" in obj and (event["repository"] is None or event["action"] == "other"):
                 _variables(event, obj)
             if "err.code" in obj or "err.message" in obj:
@@ -151,16 +161,23 @@ def _refused(obj: dict[str, Any], raw: str, time: str, message: str) -> Event:
         name = obj["vars.name"]
         event["repository"] = name if type(name) is str and is_repository(name) else None
     words = _WORDS.match(message)
-    _reason(event, words[0].strip(" :") if words else None)
+    reason = words[0].strip(" :") if words else ""
+    ending = next((each for each in _ENDINGS if message.endswith(each)), "")
+    if ending and not reason.endswith(ending):
+        reason = f"{reason}: {ending}"
+    _reason(event, reason)
     return event
 
 
 def _reason(event: Event, reason: str | None) -> None:
-    """Add a reason, in its place before what tells of persons."""
-    reason = short(reason) if reason else None
-    if reason:
-        last = [(name, event.pop(name)) for name in ("actor", "address", "useragent", "raw")]
-        event["reason"] = reason
+    _add(event, "reason", short(reason) if reason else None)
+
+
+def _add(event: Event, name: str, value: str | None) -> None:
+    """Add a field, in its place before what tells of persons; None: leave it out."""
+    if value:
+        last = [(each, event.pop(each)) for each in ("actor", "address", "useragent", "raw")]
+        event[name] = value
         event.update(last)
 
 

@@ -14,9 +14,14 @@ from regvault.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["DIRECTORY", "Cursor", "cursors"]
+__all__ = ["DIRECTORY", "GIVING_WAY", "Cursor", "cursors"]
 
 DIRECTORY = "cursors"
+
+GIVING_WAY = frozenset({"gaps", "signals"})
+"""Consumers that only look. They deliver events to nobody: that they have one frees nothing, and
+once the spool is half full what they lack is not kept for them any more."""
+
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,200}", re.ASCII)
 _PREVIOUS = ".previous"
 

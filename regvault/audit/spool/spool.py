@@ -13,7 +13,7 @@ import time
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from regvault.audit.spool.cursor import Cursor, cursors
+from regvault.audit.spool.cursor import GIVING_WAY, Cursor, cursors
 from regvault.audit.spool.files import segment_name, segments, sync_directory, write_whole
 from regvault.audit.spool.reader import Reader
 from regvault.audit.spool.record import MAX_BYTES, encode, scan, seq_of
@@ -255,9 +255,15 @@ class Spool:
     # What consumers have
 
     def collect(self) -> int:
-        """Delete segments that every consumer has; return how many. The newest one stays."""
+        """Delete segments that every consumer has; return how many. The newest one stays.
+
+        Consumers that give way are waited for while the spool is less than half full.
+        """
         with self._locked():
-            wanted = [cursor.next for cursor in cursors(self.directory)]
+            found = list(cursors(self.directory))
+            wanted = [cursor.next for cursor in found if cursor.name not in GIVING_WAY]
+            if wanted and self._is_below_half():
+                wanted += [cursor.next for cursor in found]
             firsts = segments(self.directory)
             gone = 0
             for first, following in pairwise(firsts):
@@ -269,6 +275,11 @@ class Spool:
                 sync_directory(self.directory)
                 self._count()
             return gone
+
+    def _is_below_half(self) -> bool:
+        self._catch_up()
+        self._count()
+        return (self._older + self._size) * 2 < self._limit
 
     def cursor(self, name: str) -> Cursor:
         """Return the cursor of a consumer."""

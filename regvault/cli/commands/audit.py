@@ -45,6 +45,10 @@ _HERE = "regvault.cli.commands"
             f"{_HERE}.audit_forget:forget",
             "Delete archived events that are older than they are to be kept.",
         ),
+        "signals": LazyCommand(
+            f"{_HERE}.audit_signals:signals",
+            "Notice what is out of the ordinary in a spool, and put it there as events.",
+        ),
         "erase": LazyCommand(
             f"{_HERE}.audit_erase:erase",
             "Throw away the key of MONTH: its archived events tell of nobody any more.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from regvault.cli.audit_options import (
+    address_of,
     audit_command,
     kafka_options,
     kafka_settings,
@@ -17,6 +18,7 @@ from regvault.cli.audit_options import (
     wants_kafka,
 )
 from regvault.cli.options import SIZE, secret_ref
+from regvault.cli.signal_options import signal_options, watching_of
 from regvault.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,6 +76,12 @@ if TYPE_CHECKING:
     metavar="T",
     help="Where goes what the topic does not take, and what is no event; else TOPIC.dead.",
 )
+@click.option(
+    "--signals",
+    is_flag=True,
+    help="Notice what docs/signals.md lists, and put it into the spool as events.",
+)
+@signal_options
 @click.pass_obj
 def serve(
     app: App,
@@ -87,6 +95,7 @@ def serve(
     client_ca: str | None,
     body_cap: float,
     dead_letter_topic: str | None,
+    signals: bool,
     **options: Any,
 ) -> int:
     """Take events of registries over HTTP, and make them durable before answering.
@@ -97,13 +106,16 @@ def serve(
     dropped. What an authenticated sender sends that is no event is kept as one of action
     `unparsed`.
 
+    With --signals what is out of the ordinary becomes events of action `signal`, and with
+    --registry-metrics what a registry counted and never delivered becomes one of action `gap`.
+
     /healthz, /readyz and /metrics need no token. With --kafka and --topic what comes is sent on;
     else `regvault audit ship` does that.
     """
     needs_extra("uvicorn", "starlette", "prometheus_client")
     from regvault.serve.run import Listener, run_receiver
 
-    host, port = _address(listen)
+    host, port = address_of(listen)
     secret = None if token is None else secret_ref("--token", token).read()
     if bool(tls_cert) != bool(tls_key):
         raise UsageError("--tls-cert and --tls-key go together", hint="Give both, or neither.")
@@ -115,9 +127,10 @@ def serve(
             hint="Give --token, or --client-ca.",
         )
     settings = kafka_settings(options) if wants_kafka(options) else None
+    opened = open_spool(spool, spool_size)
     return run_receiver(
         Listener(host, port, tls_cert, tls_key, client_ca),
-        open_spool(spool, spool_size),
+        opened,
         token=secret,
         body_cap=int(body_cap),
         kafka=settings,
@@ -125,14 +138,8 @@ def serve(
         dead_letters=dead_letter_topic,
         say=app.console.note,
         warn=app.console.warn,
+        watching=watching_of(app, opened, options, wanted=signals),
     )
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise UsageError(f"--listen: {text!r} is no HOST:PORT", hint="One is 127.0.0.1:8099.")
-    return host.strip("[]"), int(port)
 
 
 def _is_loopback(host: str) -> bool:

@@ -9,17 +9,23 @@ import click
 from regvault.cli import text as fmt
 from regvault.cli.audit_options import audit_command, needs_extra
 from regvault.cli.options import vault_option
+from regvault.cli.signal_options import registry_options
 from regvault.errors import UsageError
 
 if TYPE_CHECKING:
     from regvault.cli.app import App
+    from regvault.ops.audit.gaps import RegistryStatus
     from regvault.ops.audit.status import ChainStatus, SpoolStatus
 
 
 @audit_command(
     "status",
     examples=[
-        ("Of a spool, and of the archive", "regvault audit status --spool /var/spool/regvault")
+        ("Of a spool, and of the archive", "regvault audit status --spool /var/spool/regvault"),
+        (
+            "And what a registry counted that never came",
+            "regvault audit status --spool DIR --registry-metrics http://127.0.0.1:5001",
+        ),
     ],
     exit_codes=(0, 1, 2, 3, 4, 5, 6, 10, 12),
 )
@@ -31,18 +37,41 @@ if TYPE_CHECKING:
     type=click.Path(file_okay=False, exists=True),
     help="A spool to look at; may be repeated.",
 )
+@registry_options
 @vault_option
 @click.pass_obj
-def status(app: App, spools: tuple[str, ...], vault: str | None, endpoint_url: str | None) -> int:
+def status(
+    app: App,
+    spools: tuple[str, ...],
+    registry_metrics: tuple[str, ...],
+    registry_endpoint: str | None,
+    vault: str | None,
+    endpoint_url: str | None,
+) -> int:
     """Show how far events are: what waits in spools for whom, how far the archive is.
 
-    It ends with 3 where a spool is damaged or nearly full, with 4 where a chain cannot be read.
+    With --registry-metrics it reads what a registry counted, and remembers that in the spool's
+    directory. When the registry has started anew since, it is known what never came: that is found
+    in its log, where `audit tail` reads it (events that are marked `reconstructed`), or is a `gap`.
+
+    It ends with 3 where a spool is damaged or nearly full, where events are missing since less than
+    a day, or a registry cannot be asked; with 4 where a chain cannot be read.
     """
     needs_extra("cryptography")
     from regvault.assemble import open_vault
+    from regvault.audit.gaps.counters import check_url
     from regvault.audit.spool import Spool
+    from regvault.ops.audit.gaps import registry_statuses
     from regvault.ops.audit.status import chain_statuses, spool_status
 
+    registries: list[RegistryStatus] = []
+    if registry_metrics:
+        if len(spools) != 1:
+            raise UsageError(
+                "--registry-metrics needs one --spool", hint="Name the one that its events go to."
+            )
+        urls = [check_url(url) for url in registry_metrics]
+        registries = registry_statuses(Spool(spools[0]), urls, registry_endpoint)
     found = [spool_status(Spool(directory)) for directory in spools]
     chains: list[ChainStatus] = []
     months: dict[str, str | None] = {}
@@ -55,14 +84,19 @@ def status(app: App, spools: tuple[str, ...], vault: str | None, endpoint_url: s
             "spools": [each.to_json() for each in found],
             "chains": [each.to_json() for each in chains],
             "months": months,
+            "registries": [each.to_json() for each in registries],
         }
     )
     for spool in found:
         _show_spool(app, spool)
+    for registry in registries:
+        _show_registry(app, registry)
     for chain in chains:
         _show_chain(app, chain)
     if any(chain.problem for chain in chains):
         return 4
+    if any(each.recent or each.problem for each in registries):
+        return 3
     return 3 if any(each.damage or _is_nearly_full(each) for each in found) else 0
 
 
@@ -88,6 +122,33 @@ def _show_spool(app: App, spool: SpoolStatus) -> None:
             f"{found['segment']} is {what} at {found['offset']}: {found['length']} bytes after "
             f"number {found['after']}"
         )
+
+
+def _show_registry(app: App, registry: RegistryStatus) -> None:
+    console = app.console
+    if registry.problem is not None:
+        console.warn(registry.problem, hint="Events of it that wait are not known meanwhile.")
+    else:
+        console.say(
+            f"Registry {registry.url}: {fmt.count(registry.events, 'notification')}, "
+            f"{registry.delivered} delivered, {registry.waiting} waiting in its memory; "
+            f"{registry.here} here."
+        )
+    for gap in registry.gaps:
+        span = f"{console.time(gap['from'])} to {console.time(gap['to'])}" if gap["from"] else ""
+        what = f"  Restarted {console.time(gap['to'])}: "
+        if gap["missing"] is None:
+            console.say(f"{what}whether notifications were waiting is not known ({span}).")
+            continue
+        console.say(
+            f"{what}{fmt.count(gap['reconstructed'], 'event')} reconstructed from logs, "
+            f"{gap['missing']} missing ({span})."
+        )
+        if gap["missing"]:
+            console.warn(
+                f"{fmt.count(gap['missing'], 'event')} of {registry.url} never came",
+                hint="Read the registry's log of that time: regvault audit tail",
+            )
 
 
 def _show_chain(app: App, chain: ChainStatus) -> None:

@@ -1,0 +1,68 @@
+"""Which answers are failures to authenticate, and not the question that every client is asked.
+
+A client that knows nothing asks first without a credential, is told by a 401 how to authenticate,
+and comes again. Most 401 are of that kind: they are no failures.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from regvault.model.event import Event
+
+__all__ = ["Failures"]
+
+#: What distribution says of requests that came without a credential, or with one for less.
+_QUESTIONS: Final = (
+    "authorization token required",
+    "invalid authorization credential",
+    "insufficient scope",
+)
+_PATIENCE_S: Final = 30.0
+_MOST: Final = 10_000
+
+
+class Failures:
+    """Tells failures from questions.
+
+    Logs of proxies have the name that was tried, or nothing. Where there is none, a client that
+    asked for an image and was refused is given half a minute: if it succeeds in nothing, and is
+    refused again, that was a failure. Which addresses those are is all that is kept.
+    """
+
+    def __init__(self) -> None:
+        self._refused: dict[tuple[str, str], float] = {}
+
+    def save(self) -> list[list[object]]:
+        """Return what has to be known again: who was refused within the last half a minute."""
+        newest = max(self._refused.values(), default=0.0)
+        return [[*k, at] for k, at in self._refused.items() if newest - at <= _PATIENCE_S]
+
+    def load(self, saved: list[tuple[str, str, float]]) -> None:
+        """Take what `save` returned."""
+        self._refused = {(source, address): at for source, address, at in saved}
+
+    def failed(self, event: Event, moment: float) -> int:
+        """Return how many failures are known by this event: 0 or 1."""
+        status, source = event["status"], event["source"]
+        if status != 401:
+            if status < 400 and event["address"] is not None:
+                self._refused.pop((source, event["address"]), None)
+            return 0
+        if source == "distribution-log":
+            return int(not (event.get("reason") or "").endswith(_QUESTIONS))
+        if source == "token" or event["actor"] is not None:
+            return 1
+        if event["action"] == "login" and event["repository"] is None:
+            return 0  # `GET /v2/`: how clients, and probes, ask whether one has to log in
+        return self._again(source, event["address"] or "", moment)
+
+    def _again(self, source: str, address: str, moment: float) -> int:
+        """Return 1 where this client was refused before, and did nothing else since."""
+        key = source, address
+        before = self._refused.pop(key, None)
+        self._refused[key] = moment
+        if len(self._refused) > _MOST:
+            del self._refused[next(iter(self._refused))]
+        return int(before is not None and moment - before <= _PATIENCE_S)

@@ -1,0 +1,222 @@
+"""What watches a spool loses nothing of it, holds nobody up, and says each thing once."""
+
+import contextlib
+import json
+import sqlite3
+import threading
+import time
+
+import pytest
+from noticing import START, made
+
+from regvault.audit.intake import body_of
+from regvault.audit.signals.engine import Engine
+from regvault.audit.signals.follower import Follower, memory_path
+from regvault.audit.signals.memory import Memory
+from regvault.audit.signals.settings import Thresholds
+from regvault.audit.spool import Spool, SpoolFullError
+from regvault.errors import LeaseHeldError
+
+
+def failures(first, count):
+    """Return bodies of events that are worth a signal."""
+    events = [
+        made(n, time.time() - START - 50, "login", status=401, actor="bob", repository=None)
+        for n in range(first, first + count)
+    ]
+    kept = [{k: v for k, v in e.items() if k not in {"seq", "spool", "received"}} for e in events]
+    return [body_of(event) for event in kept]
+
+
+def spooled(place, count=150, **more):
+    spool = Spool(str(place), **more)
+    spool.append(failures(0, count))
+    return spool
+
+
+def follower(spool, **more):
+    return Follower(
+        spool,
+        "signals",
+        lambda memory: Engine(memory, Thresholds(learning_s=0.0)),
+        **more,
+    )
+
+
+def run(spool, **more):
+    own = follower(spool, **more)
+    own.run(threading.Event(), follow=False)
+    return own
+
+
+def events(spool, action="signal"):
+    reader = spool.reader()
+    found = [json.loads(record.data) for record in reader.read(100_000)]
+    return [event for event in found if event["action"] == action]
+
+
+def test_what_is_noticed_is_an_event_of_the_spool_once(tmp_path):
+    spool = spooled(tmp_path / "spool")
+    run(spool)
+    run(spool)
+    (signal,) = events(spool)
+    assert (signal["signal"], signal["state"], signal["source"]) == (
+        "auth-failures",
+        "begin",
+        "regvault",
+    )
+    assert list(signal)[-4:] == ["actor", "address", "useragent", "raw"]
+    assert signal["from"] < signal["to"]
+
+
+def test_a_crash_between_an_event_and_what_is_remembered_makes_a_repeat(tmp_path, monkeypatch):
+    spool = spooled(tmp_path / "spool")
+
+    def crash(_self, **_documents):
+        raise sqlite3.OperationalError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Memory, "commit", crash)
+        own = follower(spool)
+        with pytest.raises(sqlite3.OperationalError):
+            own.step()
+        own.close()
+    run(spool)
+    first, again = events(spool)
+    assert first["id"] == again["id"]
+
+
+def test_it_goes_on_where_it_was_and_not_where_its_cursor_is(tmp_path):
+    spool = spooled(tmp_path / "spool", 60)
+    own = run(spool)
+    # A cursor that is behind, or ahead: it is only for the spool.
+    for at in (5, 1000):
+        spool.cursor("signals").advance(at)
+        spool.append(failures(at, 20))
+        own = run(spool)
+    assert len(events(spool)) == 1
+    assert own.skipped == 0
+
+
+def test_two_processes_do_not_say_everything_twice(tmp_path):
+    spool = spooled(tmp_path / "spool")
+    first = follower(spool)
+    first.step()
+    with pytest.raises(LeaseHeldError):
+        run(spool)
+    first.close()
+    run(spool)
+
+
+def small(place):
+    """Return a spool of several small segments."""
+    spool = Spool(str(place), limit=4 << 20, segment_bytes=4096)
+    for first in range(0, 300, 10):
+        spool.append(failures(first, 10))
+    return spool
+
+
+def test_a_watcher_alone_frees_nothing(tmp_path):
+    # Who delivers these events has not begun yet: a watcher has delivered them to nobody.
+    spool = small(tmp_path / "spool")
+    own = follower(spool)
+    while own.step():
+        pass
+    own.close()
+    assert spool.collect() == 0
+    assert spool.usage().first == 1
+    spool.cursor("ship-t").advance(200)
+    assert spool.collect() > 0
+    assert 100 < spool.usage().first <= 200
+
+
+def test_a_watcher_that_is_behind_is_waited_for_until_the_spool_is_half_full(tmp_path):
+    spool = small(tmp_path / "spool")
+    spool.cursor("signals").register()
+    spool.cursor("ship-t").advance(301)
+    assert spool.collect() == 0
+    tight = Spool(str(tmp_path / "spool"), limit=spool.usage().nbytes * 3 // 2, segment_bytes=4096)
+    assert tight.collect() > 0
+    own = run(spool)
+    assert own.problem is None
+
+
+def test_what_the_spool_did_not_keep_is_counted(tmp_path):
+    spool = small(tmp_path / "spool")
+    own = follower(spool)
+    own.step()
+    own.close()
+    spool.cursor("ship-t").advance(301)
+    spool.cursor("signals").remove()
+    spool.collect()
+    first = spool.usage().first
+    own = run(spool)
+    assert own.skipped == first - 251 > 0
+
+
+def test_a_full_spool_holds_back_signals_and_loses_none(tmp_path):
+    spool = spooled(tmp_path / "spool", limit=1 << 20)
+    for size in (2000, 10):
+        with contextlib.suppress(SpoolFullError):
+            while True:
+                line = {"id": "x", "action": "log", "source": "nginx", "raw": "x" * size}
+                spool.append([body_of(line)])
+    own = follower(spool, report=lambda *_a, **_k: None)
+    stop = threading.Event()
+    thread = threading.Thread(target=own.run, args=(stop,), kwargs={"follow": True})
+    thread.start()
+    try:
+        deadline = time.monotonic() + 30
+        while own.failures == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert events(spool) == []
+        larger = Spool(str(tmp_path / "spool"))
+        spool.__dict__["_limit"] = larger.usage().limit
+        while not events(spool):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        stop.set()
+        thread.join()
+    assert len(events(spool)) == 1
+
+
+def test_an_event_that_cannot_be_taken_is_reported_and_left_out(tmp_path):
+    said = []
+    spool = Spool(str(tmp_path / "spool"))
+    spool.append([body_of({"id": "odd", "action": "pull"})])
+    spool.append(failures(0, 150))
+    own = run(spool, report=lambda text, **_: said.append(text))
+    assert len(events(spool)) == 1
+    assert own.failures == 1
+    assert "left out" in said[0]
+
+
+def test_a_memory_that_is_damaged_is_put_aside(tmp_path):
+    spool = spooled(tmp_path / "spool")
+    run(spool)
+    path = memory_path(spool.directory, "signals")
+    with open(path, "wb") as file:
+        file.write(b"no database" * 1000)
+    said = []
+    run(spool, report=lambda text, **_: said.append(text))
+    assert "damaged" in said[0]
+    assert len({event["id"] for event in events(spool)}) == 1
+
+
+def test_a_memory_is_bounded_and_forgets_what_is_old(tmp_path, monkeypatch):
+    monkeypatch.setattr("regvault.audit.signals.memory._MOST", 100)
+    monkeypatch.setattr("regvault.audit.signals.memory._PRUNE_EVERY", 1)
+    memory = Memory(str(tmp_path / "m.db"))
+    now = time.time()
+    memory.put("network", "old", value="", at=now - 401 * 86400)
+    for n in range(500):
+        memory.put("network", str(n), value="", at=now + n)
+    memory.commit()
+    memory.close()
+    memory = Memory(str(tmp_path / "m.db"))
+    assert memory.get("network", "old") is None
+    assert memory.get("network", "0") is None
+    assert memory.get("network", "499") == ""
+    assert len(memory.values("network")) <= 100
