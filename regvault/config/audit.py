@@ -255,7 +255,7 @@ class Audit(_Spooled, _Streamed, _OfVault):
     )
     spool: File | None = Field(
         None,
-        description="The spool of serve, tail, signals and ship; of archive where there is no Kafka.",
+        description="The spool of serve, tail, signals, ship; of archive where there is no Kafka.",
     )
     serve: Serve | None = Field(None, description="Of `regvault audit serve`.")
     tail: Tail | None = Field(None, description="Of `regvault audit tail`.")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from regvault.audit.gaps.watch import GapWatch
     from regvault.audit.signals.follower import Follower
     from regvault.audit.signals.watching import Watching
+    from regvault.audit.spool import Spool
 
 __all__ = ["SignalMetrics"]
 
@@ -31,9 +32,15 @@ _P = "regvault_audit_"
 class SignalMetrics(Collector):
     """Shows what was counted when it is asked for."""
 
-    def __init__(self, watching: Watching) -> None:
-        """Show what these watch."""
+    def __init__(self, watching: Watching, spool: Spool | None = None) -> None:
+        """Show what is watched.
+
+        Args:
+            watching: what was noticed.
+            spool: whose fullness is shown too, where nothing else shows it.
+        """
         self._watching = watching
+        self._spool = spool
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics. See `Collector`."""
@@ -44,6 +51,13 @@ class SignalMetrics(Collector):
             followers.append(("gaps", self._watching.gaps.follower))
             yield from _registries(self._watching.gaps)
         yield from _followers(followers)
+        if self._spool is not None:
+            usage = self._spool.usage()
+            for name, text, value in (
+                ("spool_bytes", "Bytes in the spool.", usage.nbytes),
+                ("spool_limit_bytes", "Bytes that the spool may have.", usage.limit),
+            ):
+                yield GaugeMetricFamily(_P + name, text, value=value)
 
     def _signals(self) -> Iterator[Metric]:
         counts = self._watching.counts

@@ -10,9 +10,10 @@ set -euo pipefail
 
 go_tools=(crane oras registry3 minio)
 maven_tools=(kafka)
-apt_tools=(age jq zstd skopeo docker-registry java nginx haproxy)
-# Those whose packages would start a server at once: registries on port 5000, nginx on port 80.
-apt_servers=(docker-registry nginx haproxy)
+apt_tools=(age jq zstd skopeo docker-registry java nginx haproxy promtool)
+# Those whose packages would start a server at once: registries on port 5000, nginx on port 80,
+# Prometheus (which promtool is part of) on port 9090.
+apt_servers=(docker-registry nginx haproxy promtool)
 # Debian keeps servers there, and not every user looks there.
 PATH=$PATH:/usr/sbin
 
@@ -35,6 +36,7 @@ apt_tool_version() {
     zstd) zstd --version | sed -n 's/.* v\([0-9.]*\),.*/\1/p' ;;
     skopeo) skopeo --version | sed -n 's/^skopeo version \([^ ]*\).*/\1/p' ;;
     docker-registry) docker-registry --version | sed -n 's/.* v\{0,1\}\([0-9][^ ]*\)$/\1/p' ;;
+    promtool) promtool --version 2>&1 | sed -n 's/^promtool, version \([0-9.]*\).*/\1/p' ;;
     java) java -version 2>&1 | sed -n 's/.* version "\([0-9.]*\).*/\1/p' ;;
     nginx) nginx -v 2>&1 | sed -n 's,^nginx version: nginx/\([0-9.]*\).*,\1,p' ;;
     haproxy) haproxy -v | sed -n 's/^HAProxy version \([0-9.]*\).*/\1/p' ;;
@@ -54,6 +56,7 @@ apt_tool_acceptable() {
     java) version_at_least "$have" "$JAVA_MIN" ;;
     nginx) version_at_least "$have" "$NGINX_MIN" ;;
     haproxy) version_at_least "$have" "$HAPROXY_MIN" ;;
+    promtool) version_at_least "$have" "$PROMTOOL_MIN" ;;
     docker-registry)
       version_at_least "$have" "$DOCKER_REGISTRY_MIN" && [[ $have == "$DOCKER_REGISTRY_SERIES".* ]] ;;
   esac
@@ -63,6 +66,7 @@ apt_tool_acceptable() {
 apt_package() {
   case $1 in
     java) echo default-jre-headless ;;
+    promtool) echo prometheus ;;
     *) echo "$1" ;;
   esac
 }
@@ -98,7 +102,7 @@ install_apt_tools() {
   for tool in "${apt_servers[@]}"; do
     if [[ " ${missing[*]} " == *" $tool "* ]] && [ -d /run/systemd/system ]; then
       # Else it would be started now, and at each boot.
-      as_root systemctl mask --quiet "$tool.service"
+      as_root systemctl mask --quiet "$(apt_package "$tool").service"
     fi
   done
   without_services apt_install "${packages[@]}" 9>&-

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 _REPO = Path(__file__).resolve().parents[2]
+_OF_DEBIAN = ("skopeo", "docker-registry", "jq", "zstd", "java", "nginx", "haproxy", "promtool")
 _INSTALL = "run scripts/services/install.sh (make services)"
 
 
@@ -20,7 +21,7 @@ def versions() -> dict[str, str]:
 
 def program(name: str) -> Path:
     """The program behind a name of install.sh. Missing is an error, never a reason to skip."""
-    if name in ("skopeo", "docker-registry", "jq", "zstd", "java", "nginx", "haproxy"):
+    if name in _OF_DEBIAN:
         # Debian keeps servers in a directory that not every user has on the path.
         found = shutil.which(name) or shutil.which(name, path="/usr/sbin")
         if found is None:

@@ -30,6 +30,7 @@ _SOURCE: Final = "distribution"
 _NEAR_S: Final = 60.0
 #: A process' start is known by whole seconds, if the host's is.
 _INEXACT_S: Final = 1.0
+_SAME_S: Final = 1.5
 _SETTLED_S: Final = 60.0
 _MOST_ENDED: Final = 100
 _MOST_INSTANCES: Final = 1000
@@ -47,6 +48,7 @@ class Process:
             ended, or 0.
         at: when they were last read.
         events, successes, pending: what they said then. See `Reading`.
+        alone: before that, the process before it was running: what was here is not of this one.
         base: events that had come before anybody looked, and are not counted here; None: that is
             to be found out, from those that were here when the counters were first read.
         after: meanwhile, events that came after that.
@@ -64,6 +66,7 @@ class Process:
     events: int
     successes: int
     pending: int
+    alone: float = 0.0
     base: int | None = None
     after: int = 0
     end: float | None = None
@@ -87,11 +90,19 @@ class Process:
 
 @dataclass
 class _Instance:
-    """Notifications of one process: how many, of which times; when it says that it started."""
+    """Notifications of one process.
+
+    Attributes:
+        count: how many there are.
+        first, last: when the first of them happened, and the last.
+        came: when one came in for the first time.
+        born: when the process started, by what its id says, or None.
+    """
 
     count: int
     first: float
     last: float
+    came: float
     born: float | None
 
 
@@ -123,8 +134,7 @@ class GapTracker:
                 "ended": [asdict(each) for each in self.ended],
             },
             "instances": {
-                name: [each.count, each.first, each.last, each.born]
-                for name, each in self._instances.items()
+                name: list(vars(each).values()) for name, each in self._instances.items()
             },
             "logs": self._logs,
         }
@@ -154,7 +164,7 @@ class GapTracker:
         if own is None:
             if len(self._instances) >= _MOST_INSTANCES:
                 del self._instances[min(self._instances, key=lambda n: self._instances[n].last)]
-            own = self._instances[name] = _Instance(0, moment, moment, _born(name))
+            own = self._instances[name] = _Instance(0, moment, moment, received, _born(name))
         own.count += 1
         own.first, own.last = min(own.first, moment), max(own.last, moment)
         for each in self.running.values():
@@ -178,8 +188,8 @@ class GapTracker:
             started = 0.0 if before is None else before.end or 0.0
             if found.started is not None:
                 started = found.started
-            base = None if before is None else 0
-            own = Process(found.url, started, found.at, 0, found.successes, 0, base)
+            alone, base = (0.0, None) if before is None else (before.at, 0)
+            own = Process(found.url, started, found.at, 0, found.successes, 0, alone, base)
             self.running[found.url] = own
         elif own.base is not None:
             own.at = found.at
@@ -215,7 +225,7 @@ class GapTracker:
 
     def _owners(self, own: _Instance) -> list[Process]:
         """Return the processes that an instance may be."""
-        known = [*self.ended, *self.running.values()]
+        known = [e for e in (*self.ended, *self.running.values()) if e.alone < own.came]
         born = own.born
         if born is not None:
             nearest = min(known, key=lambda each: abs(each.started - born), default=None)
@@ -285,7 +295,7 @@ class GapTracker:
         instance = self._instances.get(name)
         if instance is None:
             moment = _moment(record["time"])
-            instance = _Instance(0, moment, moment, _born(name))
+            instance = _Instance(0, moment, moment, moment, _born(name))
         return self._owner(instance) is own
 
     def _gap(self, own: Process, lost: int) -> Event:
@@ -325,9 +335,9 @@ def _reconstructed(event: Event) -> Event:
 
 
 def _is_same(own: Process, found: Reading) -> bool:
-    if found.started is not None:
-        return abs(found.started - own.started) < 1.0
-    return found.events >= own.events and found.successes >= own.successes
+    if found.events < own.events or found.successes < own.successes:
+        return False
+    return found.started is None or abs(found.started - own.started) < _SAME_S
 
 
 def _born(instance: str) -> float | None:

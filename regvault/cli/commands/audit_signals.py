@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from regvault.audit.signals.watching import Watching
+    from regvault.audit.spool import Spool
     from regvault.cli.app import App
 
 
@@ -76,7 +77,7 @@ def signals(
         if not follow:
             watching.once()
         else:
-            with _shown(app, watching, listen):
+            with _shown(app, watching, opened, listen):
                 watching.run(threading.Event())
     counts = watching.counts
     found = {
@@ -92,7 +93,7 @@ def signals(
 
 
 @contextlib.contextmanager
-def _shown(app: App, watching: Watching, listen: str | None) -> Iterator[None]:
+def _shown(app: App, watching: Watching, spool: Spool, listen: str | None) -> Iterator[None]:
     """Show /metrics meanwhile. Raises UsageError where that address cannot be listened at."""
     if listen is None:
         yield
@@ -103,7 +104,7 @@ def _shown(app: App, watching: Watching, listen: str | None) -> Iterator[None]:
 
     host, port = address_of(listen)
     registry = CollectorRegistry()
-    registry.register(SignalMetrics(watching))
+    registry.register(SignalMetrics(watching, spool))
     try:
         server, thread = start_http_server(port, host, registry)
     except OSError as error:
