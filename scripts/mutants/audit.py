@@ -8,6 +8,9 @@ SPOOL = "audit/spool/test_spool.py::"
 SERVE = "serve/test_receiver.py::"
 ARCHIVE = "ops/audit/test_archive.py::"
 FORGETTING = "ops/audit/test_forgetting.py::"
+NOTICED = "audit/signals/test_signals_noticed.py::"
+FOLLOWER = "audit/signals/test_signals_follower.py::"
+GAPS = "audit/gaps/test_gaps_found.py::"
 
 MUTANTS = [
     Mutant(
@@ -234,5 +237,128 @@ MUTANTS = [
         "    if False:",
         "Where no spool is, doctor makes none.",
         ("ops/test_doctor_spool.py::test_where_no_spool_is_none_is_made",),
+    ),
+    Mutant(
+        "signals-deliver-nothing",
+        "audit/spool/spool.py",
+        "wanted = [cursor.next for cursor in found if cursor.name not in GIVING_WAY]",
+        "wanted = [cursor.next for cursor in found]",
+        "That signals were looked for in an event frees nothing of the spool.",
+        (FOLLOWER + "test_a_watcher_alone_frees_nothing",),
+    ),
+    Mutant(
+        "signals-give-way",
+        "audit/spool/spool.py",
+        "if wanted and self._is_below_half():",
+        "if wanted:",
+        "Who looks for signals and is behind does not fill the spool.",
+        (FOLLOWER + "test_a_watcher_that_is_behind_is_waited_for_until_the_spool_is_half_full",),
+    ),
+    Mutant(
+        "signals-waited-for",
+        "audit/spool/spool.py",
+        "if wanted and self._is_below_half():",
+        "if False:",
+        "Until then it is waited for.",
+        (FOLLOWER + "test_a_watcher_that_is_behind_is_waited_for_until_the_spool_is_half_full",),
+    ),
+    Mutant(
+        "signals-position",
+        "audit/signals/follower.py",
+        'begin = self._memory.document("next") or 0',
+        "begin = self._cursor.next",
+        "What was learned, and from how many events, is one.",
+        (FOLLOWER + "test_it_goes_on_where_it_was_and_not_where_its_cursor_is",),
+    ),
+    Mutant(
+        "signals-persons",
+        "audit/signals/newcomers.py",
+        'words = "the first pull from a network"',
+        'words = f"the first pull from {network}"',
+        "A reason names no person.",
+        (NOTICED + "test_only_fields_for_persons_tell_of_persons",),
+    ),
+    Mutant(
+        "signals-hashed",
+        "audit/signals/memory.py",
+        "        return made.digest()\n",
+        "        return repr(parts).encode()\n",
+        "What is remembered of persons are hashes.",
+        (NOTICED + "test_only_fields_for_persons_tell_of_persons",),
+    ),
+    Mutant(
+        "signals-clock",
+        "audit/signals/engine.py",
+        "if moment > received + _AHEAD_S:",
+        "if False:",
+        "One wrong clock does not blind all signals.",
+        (NOTICED + "test_one_wrong_clock_does_not_make_all_that_follows_late",),
+    ),
+    Mutant(
+        "signals-hidden",
+        "audit/signals/failures.py",
+        'return int(not (event.get("reason") or "").endswith(_QUESTIONS))',
+        'return int(not any(words in event["raw"] for words in _QUESTIONS))',
+        "A client cannot hide that it guesses passwords.",
+        (NOTICED + "test_distribution_tells_a_wrong_password_from_none",),
+    ),
+    Mutant(
+        "signals-learning",
+        "audit/signals/newcomers.py",
+        "        if not new or not compares or self.learning:\n",
+        "        if not new or not compares:\n",
+        "Nothing is new until it was learned what is usual.",
+        (NOTICED + "test_nothing_is_new_until_it_was_learned_what_is_usual",),
+    ),
+    Mutant(
+        "gaps-missing",
+        "audit/gaps/tracker.py",
+        "lost = 0 if unknown else max(0, own.events - here - (own.base or 0))",
+        "lost = 0",
+        "What a registry counted and never delivered is named (rule 22).",
+        (GAPS + "test_events_that_died_with_a_registry_are_named_with_their_number_and_time",),
+    ),
+    Mutant(
+        "gaps-unknown",
+        "audit/gaps/tracker.py",
+        "if own.missing == 0 and (unknown or not covered):",
+        "if False:",
+        "What nobody knows is not called complete (rule 22).",
+        (
+            GAPS + "test_whether_something_was_lost_after_the_last_look_is_unknown_without_a_log",
+            GAPS + "test_registries_that_cannot_be_told_apart_are_not_called_complete",
+        ),
+    ),
+    Mutant(
+        "gaps-repeat",
+        "audit/gaps/tracker.py",
+        'if source == _SOURCE and event["id"] not in self._ids:',
+        "if source == _SOURCE:",
+        "A repeat does not stand for an event that is missing.",
+        (GAPS + "test_a_repeat_is_not_another_event",),
+    ),
+    Mutant(
+        "gaps-heard",
+        "audit/gaps/ledger.py",
+        'if request is not None and self._memory.get("heard", request) is not None:',
+        "if False:",
+        "What came is not made again.",
+        (GAPS + "test_what_a_log_has_stands_in_and_nothing_is_missing",),
+    ),
+    Mutant(
+        "gaps-doubled",
+        "audit/joining.py",
+        'return f"{source}, reconstructed" if event.get("reconstructed") else source',
+        "return source",
+        "What stands in is counted once.",
+        (GAPS + "test_what_a_log_has_stands_in_and_nothing_is_missing",),
+    ),
+    Mutant(
+        "gaps-mark",
+        "audit/joining.py",
+        'if marked and not any(each["source"] in NOTIFIED for each in self.events):',
+        "if marked:",
+        "A notification that comes after all takes the mark away.",
+        (GAPS + "test_a_notification_that_comes_after_all_takes_the_mark_away",),
     ),
 ]

@@ -65,10 +65,12 @@ class Ledger:
 
     Attributes:
         dropped: records that were too many to keep.
+        changed: records came since somebody set this to False.
     """
 
     def __init__(self, memory: Memory) -> None:
         self.dropped = 0
+        self.changed = True
         self._memory = memory
         self._open: dict[str, Event] = {}
         self._by_request: dict[str, list[str]] = {}
@@ -121,6 +123,7 @@ class Ledger:
         value = json.dumps(kept, separators=(",", ":"))
         self._memory.put("record", event["id"], value=value, at=received)
         self._index(kept)
+        self.changed = True
 
     def _was_heard(self, event: Event, moment: float) -> bool:
         for target in _targets(event):

@@ -35,7 +35,7 @@ _SETTLED_S: Final = 60.0
 _MOST_ENDED: Final = 100
 _MOST_INSTANCES: Final = 1000
 _REPEATS: Final = 20_000
-_LATE_LOGS_S: Final = 7 * 86400.0
+_KEPT_S: Final = 7 * 86400.0
 
 
 @dataclass
@@ -204,15 +204,26 @@ class GapTracker:
                 lacking = own.successes - (self.received(own) - own.after)
                 # One may be under way between here and the counter: none is missed that came.
                 own.base = lacking + 1 if lacking > 0 else 0
-            if own.pending == 0 and own.at:
-                self._ledger.take_out(lambda r, own=own: self._is_settled(r, own))  # type: ignore[misc]
+            if own.pending == 0:
+                self._settle(own)
         said: list[Event] = []
+        changed, self._ledger.changed = self._ledger.changed, False
         for own in self.ended:
             if not own.judged and own.seen + self._grace <= now:
                 said += self._judge(own)
-            elif own.judged and now - own.seen < _LATE_LOGS_S:
+            elif own.judged and changed and now - own.seen < _KEPT_S:
                 said += self._late(own)
+        if changed:
+            oldest = stamp(now - _KEPT_S)
+            self._ledger.take_out(lambda record: record["time"] < oldest)
         return said
+
+    def _settle(self, own: Process) -> None:
+        """Forget records of a process that delivered all it had: it does not notify of those."""
+        first, last = stamp(own.started), stamp(own.at - _SETTLED_S)
+        self._ledger.take_out(
+            lambda record: first <= record["time"] < last and self._is_of(record, own)
+        )
 
     def received(self, process: Process) -> int:
         """Return how many notifications of a process are here."""
@@ -277,16 +288,8 @@ class GapTracker:
         return [_reconstructed(event) for event in joined({**r, "raw": ""} for r in found)]
 
     def _is_lost(self, record: Event, own: Process) -> bool:
-        moment = _moment(record["time"])
-        if not own.started - _INEXACT_S <= moment < (own.end or 0) + _INEXACT_S:
-            return False
-        return self._is_of(record, own)
-
-    def _is_settled(self, record: Event, own: Process) -> bool:
-        """Return whether a process had nothing to say any more of what is in a log."""
-        moment = _moment(record["time"])
-        settled = own.started <= moment < own.at - _SETTLED_S
-        return settled and self._is_of(record, own)
+        first, last = stamp(own.started - _INEXACT_S), stamp((own.end or 0) + _INEXACT_S)
+        return first <= record["time"] < last and self._is_of(record, own)
 
     def _is_of(self, record: Event, own: Process) -> bool:
         name = record.get("instance")

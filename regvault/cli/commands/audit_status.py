@@ -105,6 +105,8 @@ def _is_nearly_full(spool: SpoolStatus) -> bool:
 
 
 def _show_spool(app: App, spool: SpoolStatus) -> None:
+    from regvault.audit.spool.cursor import GIVING_WAY
+
     console = app.console
     console.say(
         f"Spool {spool.directory} ({spool.spool}): {fmt.size(spool.nbytes)} of "
@@ -112,7 +114,7 @@ def _show_spool(app: App, spool: SpoolStatus) -> None:
     )
     for consumer in spool.consumers:
         console.say(f"  {consumer['name']}: {fmt.count(consumer['lag'], 'event')} to go.")
-    if not spool.consumers:
+    if all(consumer["name"] in GIVING_WAY for consumer in spool.consumers):
         console.say("  Nobody takes events from it yet.")
     if _is_nearly_full(spool):
         console.warn("it is nearly full", hint="What takes events from it: is it at work?")
