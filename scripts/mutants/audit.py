@@ -321,7 +321,7 @@ MUTANTS = [
     Mutant(
         "gaps-unknown",
         "audit/gaps/tracker.py",
-        "if own.missing == 0 and (unknown or not covered):",
+        "if own.missing == 0 and (unknown or not self._is_covered(own)):",
         "if False:",
         "What nobody knows is not called complete (rule 22).",
         (
@@ -360,5 +360,21 @@ MUTANTS = [
         "if marked:",
         "A notification that comes after all takes the mark away.",
         (GAPS + "test_a_notification_that_comes_after_all_takes_the_mark_away",),
+    ),
+    Mutant(
+        "gaps-vouch",
+        "audit/gaps/tracker.py",
+        "last >= own.at and (not name or any(each in alive for each in self._named(name, last)))",
+        "last >= own.at",
+        "The log of one registry does not vouch for another (rule 22).",
+        (GAPS + "test_the_log_of_one_registry_does_not_vouch_for_another",),
+    ),
+    Mutant(
+        "gaps-unseen",
+        "audit/gaps/tracker.py",
+        "own.missing = max(0, lost - self._of_it(said, own))",
+        "own.missing = max(0, lost - len(said))",
+        "What another process lost stands in for nothing of this one (rule 22).",
+        (GAPS + "test_a_process_that_came_and_went_unseen_is_none_of_the_others",),
     ),
 ]

@@ -118,7 +118,10 @@ def from_object(obj: dict[str, Any], raw: str, fallback_time: str) -> Event | No
     if "go.version" not in obj and len(obj) > _PLAIN:
         return None  # others log `level` and `msg` too: Traefik
     reason = "error authenticating a user" if message.startswith(_AUTHENTICATING) else None
-    return log_event(time, NAME, raw, severity=level, reason=reason)
+    event = log_event(time, NAME, raw, severity=level, reason=reason)
+    if "instance.id" in obj:
+        _add(event, "instance", request_id_of(obj["instance.id"]))
+    return event
 
 
 def _variables(event: Event, obj: dict[str, Any]) -> None:

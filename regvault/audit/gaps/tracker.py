@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["GapTracker", "Process"]
 
 _SOURCE: Final = "distribution"
-_NEAR_S: Final = 60.0
+_NEAR_S: Final = 3.0
 #: A process' start is known by whole seconds, if the host's is.
 _INEXACT_S: Final = 1.0
 _SAME_S: Final = 1.5
@@ -48,6 +48,7 @@ class Process:
             ended, or 0.
         at: when they were last read.
         events, successes, pending: what they said then. See `Reading`.
+        told: it says itself when it started.
         alone: before that, the process before it was running: what was here is not of this one.
         base: events that had come before anybody looked, and are not counted here; None: that is
             to be found out, from those that were here when the counters were first read.
@@ -66,6 +67,7 @@ class Process:
     events: int
     successes: int
     pending: int
+    told: bool = False
     alone: float = 0.0
     base: int | None = None
     after: int = 0
@@ -148,7 +150,8 @@ class GapTracker:
         elif is_log(event) and not event.get("reconstructed"):
             moment = _moment(event["time"])
             name = event.get("instance") or ""
-            self._logs[name] = max(moment, self._logs.get(name, 0.0))
+            if name or event["status"] is not None:
+                self._logs[name] = max(moment, self._logs.get(name, 0.0))
             if len(self._logs) > _MOST_INSTANCES:
                 del self._logs[min(self._logs, key=self._logs.__getitem__)]
             self._ledger.record(event, moment, _moment(event["received"]))
@@ -189,7 +192,8 @@ class GapTracker:
             if found.started is not None:
                 started = found.started
             alone, base = (0.0, None) if before is None else (before.at, 0)
-            own = Process(found.url, started, found.at, 0, found.successes, 0, alone, base)
+            told = found.started is not None
+            own = Process(found.url, started, found.at, 0, found.successes, 0, told, alone, base)
             self.running[found.url] = own
         elif own.base is not None:
             own.at = found.at
@@ -239,9 +243,11 @@ class GapTracker:
         known = [e for e in (*self.ended, *self.running.values()) if e.alone < own.came]
         born = own.born
         if born is not None:
-            nearest = min(known, key=lambda each: abs(each.started - born), default=None)
-            if nearest is not None and abs(nearest.started - born) <= _NEAR_S:
-                return [nearest]
+            told = [each for each in known if each.told and abs(each.started - born) <= _NEAR_S]
+            if told:
+                return [min(told, key=lambda each: abs(each.started - born))]
+            # One that came and went between two readings is none of those that say when they began.
+            known = [each for each in known if not each.told]
         # Of each registry the newest that may have been running when its first event happened.
         found = {each.url: each for each in known if each.started - _INEXACT_S <= own.first}
         return list(found.values())
@@ -262,11 +268,10 @@ class GapTracker:
         mine = [each for each in self._instances.values() if self._owner(each) is own]
         said = self._rebuilt(own)
         own.reconstructed = len(said)
-        covered = any(last >= own.at for last in self._logs.values())
-        own.missing = max(0, lost - len(said))
+        own.missing = max(0, lost - self._of_it(said, own))
         if lost or said:
             own.since = max((each.last for each in mine), default=own.started)
-        if own.missing == 0 and (unknown or not covered):
+        if own.missing == 0 and (unknown or not self._is_covered(own)):
             own.missing = None
             own.since = own.at
         if own.missing != 0:
@@ -278,10 +283,26 @@ class GapTracker:
         said = self._rebuilt(own)
         own.reconstructed += len(said)
         if said and own.missing:
-            own.missing = max(0, own.missing - len(said))
+            own.missing = max(0, own.missing - self._of_it(said, own))
         elif said:
             own.missing = 0
         return said
+
+    def _is_covered(self, own: Process) -> bool:
+        """Return whether a log of this registry was read beyond the last look at its counters."""
+        alive = own, self.running.get(own.url)
+        return any(
+            last >= own.at and (not name or any(each in alive for each in self._named(name, last)))
+            for name, last in self._logs.items()
+        )
+
+    def _of_it(self, said: list[Event], own: Process) -> int:
+        """Return how many events are of this process, and of none that nobody saw."""
+        return sum(
+            name is None or own in self._named(name, _moment(event["time"]))
+            for event in said
+            for name in [event.get("instance")]
+        )
 
     def _rebuilt(self, own: Process) -> list[Event]:
         found = self._ledger.take_out(lambda record: self._is_lost(record, own))
@@ -295,11 +316,15 @@ class GapTracker:
         name = record.get("instance")
         if name is None:
             return True
+        # Of a process that nobody saw, the time has to do.
+        return self._named(name, _moment(record["time"])) in ([], [own])
+
+    def _named(self, name: str, moment: float) -> list[Process]:
+        """Return the processes that one may be that a log names, at a time."""
         instance = self._instances.get(name)
         if instance is None:
-            moment = _moment(record["time"])
             instance = _Instance(0, moment, moment, moment, _born(name))
-        return self._owner(instance) is own
+        return self._owners(instance)
 
     def _gap(self, own: Process, lost: int) -> Event:
         assert own.end is not None

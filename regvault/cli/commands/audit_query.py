@@ -225,6 +225,8 @@ def _text(app: App, event: Event) -> str:
     where = event["address"] or "-"
     status = "" if event["status"] is None else f" {event['status']}"
     reason = f" ({event['reason']})" if event.get("reason") else ""
+    if event.get("reconstructed"):
+        reason += " (reconstructed)"
     when = app.console.time(event["time"])
     return f"{when}  {event['action']:<8} {what}  {who} {where}{status}{reason}"
 

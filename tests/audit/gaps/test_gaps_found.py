@@ -5,6 +5,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from regvault.audit.gaps.counters import Reading, check_url, parse_reading, read_counters
 from regvault.audit.gaps.tracker import GapTracker
@@ -232,6 +234,16 @@ def test_two_registries_behind_one_receiver_are_told_apart(world):
     # Older ones cannot be: then nothing is said that is not known.
 
 
+def test_the_log_of_one_registry_does_not_vouch_for_another(world):
+    world.read(1, 0, 0)
+    world.read(6, 0, 0, started=5, url=OTHER)
+    world.take(logged(1, 180, instance(5), status=404))
+    world.read(100, 0, 0)
+    world.read(100, 0, 0, started=5, url=OTHER)
+    world.read(200, 0, 0, started=150)
+    assert ["missing" in gap for gap in world.gaps()] == [False]
+
+
 def test_registries_that_cannot_be_told_apart_are_not_called_complete(world):
     world.read(1, 0, 0)
     world.read(6, 0, 0, started=5, url=OTHER)
@@ -241,6 +253,20 @@ def test_registries_that_cannot_be_told_apart_are_not_called_complete(world):
     world.read(200, 0, 0, started=150)
     (gap,) = world.gaps()
     assert "missing" not in gap
+
+
+def test_a_process_that_came_and_went_unseen_is_none_of_the_others(world):
+    world.read(1, 0, 0)
+    world.take(*(notified(n, n, instance(0)) for n in range(2, 12)))
+    world.read(60, 15, 10)
+    # It delivers more than the first one lacks, and dies with two.
+    unseen = instance(70)
+    world.take(*(notified(100 + n, 71 + n / 10, unseen) for n in range(20)))
+    world.take(logged(200, 80, unseen), logged(201, 81, unseen))
+    world.read(120, 0, 0, started=100)
+    (gap,) = world.gaps()
+    assert gap["missing"] == 5
+    assert len(world.stand_ins()) == 2
 
 
 def test_one_request_in_two_logs_has_one_stand_in(world):
@@ -377,3 +403,13 @@ def test_a_debug_server_is_asked_for_both_pages():
     for bad in ("file:///etc/passwd", "ftp://x", "127.0.0.1:5001", ""):
         with pytest.raises(UsageError):
             check_url(bad)
+
+
+@given(st.lists(st.one_of(st.text(), st.sampled_from(METRICS.splitlines())), max_size=12))
+def test_whatever_a_debug_server_says_is_read_or_refused(lines):
+    for page in ("\n".join(lines), "{" + "".join(lines)):
+        try:
+            found = parse_reading(URL, [page], 5.0, None)
+        except NotFoundError:
+            continue
+        assert min(found.events, found.successes, found.pending) >= 0

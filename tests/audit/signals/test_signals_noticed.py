@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from noticing import START, engine, made, told
 
 from regvault.audit.formats.distribution_log import parse
@@ -320,3 +322,37 @@ def test_a_window_adds_up_what_is_in_it_whatever_the_order():
     other.load(json.loads(json.dumps(window.save())))
     assert other.totals == window.totals
     assert other.since == window.since
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "at": st.floats(-1e9, 1e9),
+                "action": st.sampled_from(["pull", "push", "delete", "login", "gap", "list"]),
+                "source": st.sampled_from(["distribution", "distribution-log", "nginx", "token"]),
+                "repository": st.sampled_from([None, "a", "b/c"]),
+                "tag": st.sampled_from([None, "v1", "v2"]),
+                "digest": st.sampled_from([None, *DIGEST[:3]]),
+                "status": st.sampled_from([None, 200, 202, 401, 404, 999]),
+                "duration_ms": st.one_of(st.none(), st.floats(0, 1e12)),
+                "actor": st.one_of(st.none(), st.text(max_size=3)),
+                "address": st.one_of(st.none(), st.ip_addresses().map(str), st.text(max_size=5)),
+                "request_id": st.sampled_from([None, "r1", "r2"]),
+            }
+        ),
+        max_size=60,
+    )
+)
+def test_no_event_stops_it_and_a_restart_changes_nothing(tmp_path_factory, described):
+    place = tmp_path_factory.mktemp("any")
+    events = [made(n, received=float(n), **each) for n, each in enumerate(described)]
+    bounds = {"auth_requests": 3, "pulls": 3, "deletions": 3}
+    whole = engine(place / "whole", **bounds)
+    expected = [s["id"] for event in events for s in whole.take(event)]
+    cut = len(events) // 2
+    first = engine(place / "cut", **bounds)
+    found = [s["id"] for event in events[:cut] for s in first.take(event)]
+    first._memory.commit(**first.saved())
+    second = engine(place / "cut", **bounds)
+    assert found + [s["id"] for event in events[cut:] for s in second.take(event)] == expected
