@@ -351,7 +351,7 @@ MUTANTS = [
         'return f"{source}, reconstructed" if event.get("reconstructed") else source',
         "return source",
         "What stands in is counted once.",
-        (GAPS + "test_what_a_log_has_stands_in_and_nothing_is_missing",),
+        (GAPS + "test_one_request_in_two_logs_has_one_stand_in",),
     ),
     Mutant(
         "gaps-mark",
