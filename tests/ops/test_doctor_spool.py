@@ -50,6 +50,17 @@ def files(place):
     )
 
 
+def test_who_only_watches_a_spool_does_not_take_events_from_it(capsys, tmp_path):
+    spool = filled(tmp_path / "spool")
+    for name in ("signals", "gaps"):
+        spool.cursor(name).advance(spool.usage().next)
+    _, found = looked(capsys, "--spool", str(tmp_path / "spool"))
+    assert found["spool-consumers"]["state"] == "warning"
+    spool.cursor("ship-t").advance(spool.usage().next)
+    _, found = looked(capsys, "--spool", str(tmp_path / "spool"))
+    assert found["spool-consumers"]["state"] == "ok"
+
+
 def test_a_spool_is_looked_at_and_left_as_it_was(capsys, tmp_path, monkeypatch):
     spool = filled(tmp_path / "spool")
     before = files(tmp_path / "spool")

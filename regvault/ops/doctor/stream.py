@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from regvault.audit.kafka.producer import LARGEST
 from regvault.audit.spool import Reader, Spool
+from regvault.audit.spool.cursor import GIVING_WAY
 from regvault.audit.spool.files import sync_directory
 from regvault.errors import NotFoundError, RegvaultError, TemporaryError
 from regvault.model.doctor import Archived, Asked, SpoolFacts, ask, unasked
@@ -127,6 +128,7 @@ def _spool(subject: SpoolSubject) -> SpoolFacts:
         consumers=tuple(
             (each["name"], each["lag"], _waits(subject.directory, each["next"]))
             for each in status.consumers
+            if each["name"] not in GIVING_WAY  # they deliver to nobody
         ),
         damage=len(status.damage),
     )
