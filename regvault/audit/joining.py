@@ -2,6 +2,9 @@
 
 By their request id; else by client, method, target and status within two seconds. Each source has
 one record of a request at most, so two pulls of the same image at the same moment stay two.
+
+The log of a bucket or a CDN, where a registry redirects downloads to, knows neither the repository
+nor the client as the registry sees it: its record of a GET joins one of the same digest.
 """
 
 from __future__ import annotations
@@ -15,13 +18,15 @@ if TYPE_CHECKING:
 
     from regvault.model.event import Event
 
-__all__ = ["WINDOW_S", "joined"]
+__all__ = ["WINDOW_S", "Group", "Joiner", "joined"]
 
 WINDOW_S = 2.0
 """Seconds that records of one request may lie apart."""
 
 #: Whose record stays what it is, and is completed by the others; the first of these that is there.
 _FIRST = ("distribution", "harbor", "zot", "cloudevents", "distribution-log", "harbor-log")
+#: Who sees the download that a registry redirected.
+_REDIRECTED = frozenset({"s3", "cloudtrail", "cloudfront"})
 _FILLED = (
     "method",
     "repository",
@@ -35,13 +40,26 @@ _FILLED = (
 )
 _KEPT = ("source", "id", "spool", "seq", "time", "raw", "raw_base64")
 
+_ANY = object()
 
-class _Group:
-    """Records that are taken for one request."""
 
-    def __init__(self, event: Event, moment: float) -> None:
+class Group:
+    """Records that are taken for one request.
+
+    Attributes:
+        events: the records, in the order in which they came.
+        number: groups count by one.
+        moment: of the first record, seconds since the epoch.
+        open: more may be of it.
+    """
+
+    __slots__ = ("events", "moment", "number", "open", "request_ids")
+
+    def __init__(self, event: Event, moment: float, number: int) -> None:
         self.events = [event]
         self.moment = moment
+        self.number = number
+        self.open = True
         self.request_ids = {event.get("request_id")} - {None}
 
     def takes(self, event: Event, moment: float) -> bool:
@@ -52,17 +70,15 @@ class _Group:
             return True
         return moment - self.moment <= WINDOW_S and all(_alike(each, event) for each in self.events)
 
-    def add(self, event: Event) -> None:
-        """Take a record."""
-        self.events.append(event)
-        if event.get("request_id") is not None:
-            self.request_ids.add(event["request_id"])
+    def by_rank(self) -> list[Event]:
+        """Return the records, that of who knows most of the request first."""
+        return self.events if len(self.events) == 1 else sorted(self.events, key=_rank)
 
     def event(self) -> Event:
         """Return the one event of the request."""
         if len(self.events) == 1:
             return self.events[0]
-        first, *others = sorted(self.events, key=_rank)
+        first, *others = self.by_rank()
         found = dict(first)
         for name in _FILLED:
             if found[name] is None:
@@ -73,31 +89,142 @@ class _Group:
         return {**found, "joined": kept, **personal, **rest}
 
 
+class Joiner:
+    """Takes records in the order of their times, and gives back those of one request together.
+
+    Of a record `method`, `repository`, `tag`, `digest`, `address`, `status`, `source` and, where
+    there is one, `request_id` are looked at.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[Group] = deque()
+        self._by_key: dict[Any, deque[Group]] = {}
+        self._count = 0
+
+    def take(self, event: Event, moment: float) -> Iterator[Group]:
+        """Take a record; yield the requests of which no more can come.
+
+        Args:
+            event: the record.
+            moment: when it happened, seconds since the epoch.
+        """
+        while self._waiting and moment - self._waiting[0].moment > WINDOW_S:
+            yield self._ended()
+        group = None
+        if event["method"] is not None and _is_known(event):
+            group = self._group_of(event, moment)
+        if group is None:
+            self._count += 1
+            group = Group(event, moment, self._count)
+            self._waiting.append(group)
+        else:
+            group.events.append(event)
+            if event.get("request_id") is not None:
+                group.request_ids.add(event["request_id"])
+        for key in _keys(event):
+            found = self._by_key.get(key)
+            if found is None:
+                found = self._by_key[key] = deque()
+            found.append(group)
+
+    def rest(self) -> Iterator[Group]:
+        """Yield the requests of which more might have come, in the order of their times."""
+        while self._waiting:
+            yield self._ended()
+
+    def _ended(self) -> Group:
+        group = self._waiting.popleft()
+        group.open = False
+        # All of a key's groups in front of this one have ended before.
+        for event in group.events:
+            for key in _keys(event):
+                found = self._by_key.get(key)
+                while found and not found[0].open:
+                    found.popleft()
+                if found is not None and not found:
+                    del self._by_key[key]
+        return group
+
+    def _group_of(self, event: Event, moment: float) -> Group | None:
+        """Return the oldest group that takes a record."""
+        best: Group | None = None
+        for key in _sought(event):
+            for group in self._by_key.get(key, ()):
+                if best is not None and group.number >= best.number:
+                    continue
+                if group.open and group.takes(event, moment):
+                    best = group
+        return best
+
+
 def joined(events: Iterable[Event]) -> Iterator[Event]:
     """Yield events with those of one request put together into one, that keeps each `raw`.
 
     Args:
         events: in the order of their times.
     """
-    waiting: deque[_Group] = deque()
+    joiner = Joiner()
     for event in events:
-        moment = _moment(event)
-        while waiting and moment - waiting[0].moment > WINDOW_S:
-            yield waiting.popleft().event()
-        group = None
-        if event["method"] is not None and event["repository"] is not None:
-            group = next((each for each in waiting if each.takes(event, moment)), None)
-        if group is None:
-            waiting.append(_Group(event, moment))
+        for group in joiner.take(event, _moment(event)):
+            yield group.event()
+    for group in joiner.rest():
+        yield group.event()
+
+
+def _is_known(event: Event) -> bool:
+    """Return whether a record says enough to be one of several."""
+    return event["repository"] is not None or (
+        event["source"] in _REDIRECTED and event["digest"] is not None
+    )
+
+
+def _keys(event: Event) -> list[Any]:
+    """Return what a record is found by."""
+    found: list[Any] = []
+    if event.get("request_id") is not None:
+        found.append(event["request_id"])
+    method, repository, address = event["method"], event["repository"], event["address"]
+    if method is None:
+        return found
+    for name in ("tag", "digest"):
+        if event[name] is not None:
+            found.append((method, repository, name, event[name], address))
+            found.append((method, repository, name, event[name], _ANY))
+    if event["digest"] is not None:
+        found.append((method, event["digest"], event["source"] in _REDIRECTED))
+    return found
+
+
+def _sought(event: Event) -> list[Any]:
+    """Return by what the records are found that may be of the same request."""
+    found: list[Any] = []
+    if event.get("request_id") is not None:
+        found.append(event["request_id"])
+    method, repository, address = event["method"], event["repository"], event["address"]
+    if event["source"] in _REDIRECTED:
+        return [*found, (method, event["digest"], False), (method, event["digest"], True)]
+    for name in ("tag", "digest"):
+        if event[name] is None:
+            continue
+        if address is None:
+            found.append((method, repository, name, event[name], _ANY))
         else:
-            group.add(event)
-    for each in waiting:
-        yield each.event()
+            found.append((method, repository, name, event[name], address))
+            found.append((method, repository, name, event[name], None))
+    if event["digest"] is not None:
+        found.append((method, event["digest"], True))
+    return found
 
 
 def _alike(one: Event, other: Event) -> bool:
     """Return whether two records may be of one request."""
-    if (one["method"], one["repository"]) != (other["method"], other["repository"]):
+    if one["method"] != other["method"]:
+        return False
+    if one["source"] in _REDIRECTED or other["source"] in _REDIRECTED:
+        # The one is answered with a redirect, the other with content; each sees another client.
+        same = one["digest"] is not None and one["digest"] == other["digest"]
+        return same and (one["status"] or 200) < 400 and (other["status"] or 200) < 400
+    if one["repository"] != other["repository"]:
         return False
     same = False
     for name in ("tag", "digest", "address"):
