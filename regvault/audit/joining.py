@@ -108,8 +108,7 @@ class Joiner:
             event: the record.
             moment: when it happened, seconds since the epoch.
         """
-        while self._waiting and moment - self._waiting[0].moment > WINDOW_S:
-            yield self._ended()
+        yield from self.until(moment - WINDOW_S)
         group = None
         if event["method"] is not None and _is_known(event):
             group = self._group_of(event, moment)
@@ -126,6 +125,11 @@ class Joiner:
             if found is None:
                 found = self._by_key[key] = deque()
             found.append(group)
+
+    def until(self, moment: float) -> Iterator[Group]:
+        """Yield the requests that began before a moment, seconds since the epoch."""
+        while self._waiting and self._waiting[0].moment < moment:
+            yield self._ended()
 
     def rest(self) -> Iterator[Group]:
         """Yield the requests of which more might have come, in the order of their times."""

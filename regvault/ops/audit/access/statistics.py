@@ -1,0 +1,324 @@
+"""Brings access statistics up to date: each link of each chain counted once."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from regvault.errors import (
+    ObjectNotFoundError,
+    RegvaultError,
+    TemporaryError,
+    VaultDamagedError,
+)
+from regvault.ops.audit.access.fold import count_alone, settle
+from regvault.ops.audit.access.kept import keep, kept_links, load_kept
+from regvault.ops.audit.access.link import LinkReader, span_of
+from regvault.ops.audit.access.tables import LATE_US, Tables
+from regvault.ops.audit.access.view import AccessView
+from regvault.vault.audit.chain import Chain, chains
+from regvault.vault.audit.months import Months
+from regvault.vault.audit.segment_reader import SegmentReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from regvault.ops.audit.access.tables import ChainState, Record
+    from regvault.policy.access import AccessRules
+    from regvault.vault.audit.chain import Link
+    from regvault.vault.vault import Vault
+
+__all__ = ["AccessStatistics", "Counted"]
+
+_KEPT_BEHIND = 32
+"""Where so many links are not counted here, what is kept in the vault is looked at."""
+_TIMES = 5
+_KEEP_AFTER = 24
+"""So many links after those that it has the object in the vault is written anew."""
+
+
+class _OutOfOrderError(Exception):
+    """A link has records of requests that are counted: all is counted anew, in order."""
+
+
+@dataclass
+class Counted:
+    """What was done to bring statistics up to date.
+
+    Attributes:
+        links: that were counted now.
+        left: that are not counted yet.
+        loaded: links that were known from what is kept in the vault.
+        damaged: what cannot be read, and is unknown time: key -> why.
+    """
+
+    links: int = 0
+    left: int = 0
+    loaded: int = 0
+    damaged: dict[str, str] = field(default_factory=dict)
+
+
+class AccessStatistics:
+    """The access statistics of a vault, by one set of rules."""
+
+    def __init__(
+        self,
+        vault: Vault,
+        rules: AccessRules,
+        *,
+        cache: str | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Open what is in the local cache.
+
+        Args:
+            vault: whose archived events count.
+            rules: who is no real client.
+            cache: directory of the vault's local cache; None: keep nothing there.
+            say: tells people.
+        """
+        self._vault = vault
+        self._rules = rules
+        self._months = Months(vault)
+        self._say = say
+        self._tables = Tables(cache, rules.id)
+        self._unknown: set[str] = set()
+
+    def close(self) -> None:
+        """Close what is in the local cache."""
+        self._tables.close()
+
+    def bring_up_to_date(self, limit: int | None = None) -> Counted:
+        """Count the links that are not counted yet.
+
+        Args:
+            limit: links, at most; None: all.
+
+        Raises:
+            RegvaultError: the vault cannot be read, or another process has the statistics.
+        """
+        done = Counted()
+        for _ in range(_TIMES):
+            try:
+                if self._go_on(done, limit):
+                    return done
+            except _OutOfOrderError:
+                self._say("archived events came out of order: all are counted anew")
+                self._begin_anew()
+            except sqlite3.DatabaseError as error:
+                self._say(f"the access statistics of the local cache are made anew: {error}")
+                self._tables.make_anew()
+        raise TemporaryError(
+            f"the access statistics were disturbed {_TIMES} times",
+            hint="Do other processes count at the same time? Try again.",
+        )
+
+    def _begin_anew(self) -> None:
+        with self._tables.transaction():
+            self._tables.clear()
+            self._tables.set_meta("anew", 1)
+
+    def _go_on(self, done: Counted, limit: int | None) -> bool:
+        """Count links; return False where another process does too, and one has to look again."""
+        found = {name: Chain(self._vault, name) for name in chains(self._vault)}
+        numbers = {name: chain.numbers() for name, chain in found.items()}
+        if not self._fits(found, numbers):
+            self._say("the access statistics are of another archive, or of less: made anew")
+            self._begin_anew()
+        self._load(found, numbers, done)
+        states = self._tables.chains()
+        left = {name: deque(_after(numbers[name], states.get(name))) for name in found}
+        ahead: dict[str, Link] = {}
+        for name, chain in found.items():
+            self._look_ahead(ahead, chain, left[name], done)
+        while ahead and (limit is None or done.links < limit):
+            states = self._tables.chains()
+            name = min(ahead, key=lambda each: (_key(ahead[each], states.get(each)), each))
+            link = ahead.pop(name)
+            self._look_ahead(ahead, found[name], left[name], done)
+            if not self._count(link, ahead, done):
+                return False
+            done.links += 1
+        done.left = len(ahead) + sum(map(len, left.values()))
+        self._unknown = found.keys() - self._tables.chains().keys()
+        if not done.left and self._tables.meta("anew"):
+            with self._tables.transaction():
+                self._tables.set_meta("anew", 0)
+        return True
+
+    def _look_ahead(
+        self, ahead: dict[str, Link], chain: Chain, left: deque[int], done: Counted
+    ) -> None:
+        """Read the next link of a chain that can be read; those before it are passed over."""
+        while left:
+            number = left.popleft()
+            try:
+                ahead[chain.id] = chain.read(number)
+            except (VaultDamagedError, ObjectNotFoundError) as error:
+                done.damaged[f"{chain.id}@{number}"] = error.message
+            else:
+                return
+
+    # What there is
+
+    def _fits(self, found: dict[str, Chain], numbers: dict[str, list[int]]) -> bool:
+        """Return whether what was counted is of these chains."""
+        for name, state in self._tables.chains().items():
+            if name in found and state.number in numbers[name]:
+                with contextlib.suppress(VaultDamagedError, ObjectNotFoundError):
+                    if found[name].read(state.number).sha256 != state.sha256:
+                        return False
+        return not self._is_readable_again(found)
+
+    def _is_readable_again(self, found: dict[str, Chain]) -> bool:
+        """Return whether something can be read that could not be, and was passed over."""
+        for name, number in self._tables.db.execute("SELECT chain, number FROM unread").fetchall():
+            with contextlib.suppress(RegvaultError, KeyError):
+                link = found[name].read(number)
+                reader = SegmentReader.of(self._vault, link, self._months)
+                for frame in range(len(reader.table().frames)):
+                    reader.lines(frame)
+                return True
+        return False
+
+    def _load(self, found: dict[str, Chain], numbers: dict[str, list[int]], done: Counted) -> None:
+        """Take what is kept in the vault, where that has much more than is here."""
+        if self._tables.meta("anew"):
+            return
+        states = self._tables.chains()
+        known = {name: state.number for name, state in states.items()}
+        behind = sum(len(_after(numbers[name], states.get(name))) for name in found)
+        if states and behind < _KEPT_BEHIND:
+            return
+        try:
+            kept = kept_links(self._vault, self._rules.id)
+        except RegvaultError as error:
+            self._say(f"what is kept in the vault of statistics is not used: {error.message}")
+            return
+        if any(kept.get(name, (0, ""))[0] < number for name, number in known.items()) or not kept:
+            return
+        try:
+            for name, (number, sha256) in kept.items():
+                if name not in found or found[name].read(number).sha256 != sha256:
+                    return
+            load_kept(self._vault, self._tables, self._rules.id)
+        except RegvaultError as error:
+            self._say(f"what is kept in the vault of statistics is not used: {error.message}")
+            return
+        done.loaded = sum(number for number, _ in kept.values())
+
+    # Counting
+
+    def _count(self, link: Link, ahead: dict[str, Link], done: Counted) -> bool:
+        """Count one link; return False where another process has counted it."""
+        tables = self._tables
+        with tables.transaction():
+            state = tables.chains().get(link.chain)
+            if state is not None and state.number >= link.number:
+                return False
+            self._read(link, state, done)
+            tables.age()
+            states = tables.chains()
+            following = {name: _key(each, states.get(name)) for name, each in ahead.items()}
+            settle(tables, tables.settled_before(following))
+        return True
+
+    def _read(self, link: Link, state: ChainState | None, done: Counted) -> None:
+        tables, chain = self._tables, link.chain
+        rows = tables.db.execute("SELECT spool, seq, last FROM spools WHERE chain = ?", (chain,))
+        reader = LinkReader(
+            self._vault,
+            link,
+            self._months,
+            self._rules,
+            last=None if state is None else state.last,
+            before=0 if state is None else state.before,
+            spools={spool: (seq, last) for spool, seq, last in rows},
+        )
+        passed = range(1 if state is None else state.number + 1, link.number)
+        for number in passed:
+            tables.db.execute("INSERT OR IGNORE INTO unread VALUES (?, ?)", (chain, number))
+        if passed and state is not None:
+            reader.miss()
+        self._take(reader, link, state, done)
+        first = reader.first if state is None else state.first
+        row = (chain, link.number, link.sha256, first, reader.last, reader.first)
+        tables.db.execute("INSERT OR REPLACE INTO chains VALUES (?, ?, ?, ?, ?, ?)", row)
+        tables.db.executemany(
+            "INSERT OR IGNORE INTO gaps VALUES (?, ?, ?)", [(chain, *gap) for gap in reader.gaps]
+        )
+        tables.db.executemany(
+            "INSERT OR REPLACE INTO spools VALUES (?, ?, ?, ?)",
+            [(chain, spool, *each) for spool, each in reader.spools.items()],
+        )
+
+    def _take(
+        self, reader: LinkReader, link: Link, state: ChainState | None, done: Counted
+    ) -> None:
+        """Take the records of a link; what cannot be read of it is unknown time."""
+        tables = self._tables
+        since = _key(link, state) - LATE_US
+        settled = tables.meta("settled")
+        late: list[Record] = []
+        try:
+            for records in reader.frames():
+                waiting = [record for record in records if record.time >= since]
+                late += [record for record in records if record.time < since]
+                if waiting and min(record.time for record in waiting) < settled:
+                    raise _OutOfOrderError
+                tables.wait(waiting)
+        except (VaultDamagedError, ObjectNotFoundError) as error:
+            done.damaged[link.key] = error.message
+            row = (link.chain, link.number)
+            tables.db.execute("INSERT OR IGNORE INTO unread VALUES (?, ?)", row)
+            reader.miss()
+        count_alone(tables, late)
+
+    # Answers
+
+    @contextlib.contextmanager
+    def view(self, aside: Iterable[str] = ()) -> Iterator[AccessView]:
+        """Give the answers, of what was counted when they were brought up to date.
+
+        Args:
+            aside: chains that tell nothing that others do not, or have ended: for what time it is
+                known what happened does not depend on them.
+
+        Raises:
+            TemporaryError: another process is at work on the statistics.
+        """
+        with self._tables.transaction(keep=False):
+            settle(self._tables, None)
+            self._tables.age()
+            yield AccessView(self._tables, frozenset(aside), self._unknown)
+
+    def keep(self, *, always: bool = False) -> bool:
+        """Keep the statistics in the vault too, if it has them of many links less; return whether.
+
+        Args:
+            always: also where it has nearly as many.
+
+        Raises:
+            RegvaultError: the vault cannot be written.
+        """
+        ours = sum(state.number for state in self._tables.chains().values())
+        theirs: dict[str, tuple[int, str]] = {}
+        with contextlib.suppress(VaultDamagedError, ObjectNotFoundError):
+            theirs = kept_links(self._vault, self._rules.id)
+        more = ours - sum(number for number, _ in theirs.values())
+        if not ours or self._tables.meta("anew") or more < (1 if always else _KEEP_AFTER):
+            return False
+        keep(self._vault, self._tables, self._rules.id)
+        return True
+
+
+def _key(link: Link, state: ChainState | None) -> int:
+    """Return what links are ordered by: records before it came too late to be joined."""
+    return max(span_of(link).first, 0 if state is None else state.last)
+
+
+def _after(numbers: list[int], state: ChainState | None) -> list[int]:
+    return [number for number in numbers if state is None or number > state.number]

@@ -1,0 +1,373 @@
+"""Access statistics: only real pulls count, each once; the same whenever and wherever counted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import time
+
+import pytest
+from events import digest, new_vault
+from streams import DAY, HOUR, RULES, SECOND, Feed, answers, by_target, statistics, text
+
+from regvault.ops.audit.query import Events
+from regvault.ops.audit.select import Wanted
+from regvault.policy.access import AccessRules
+from regvault.storage.wrappers import CrashError, FaultyStore
+from regvault.vault.audit.chain import chains
+from regvault.vault.audit.months import Months
+from regvault.vault.vault import Vault
+
+
+@pytest.fixture
+def vault():
+    return new_vault()
+
+
+@pytest.fixture
+def feed(vault, monkeypatch):
+    return Feed(vault, monkeypatch)
+
+
+def pulls(vault):
+    """Return how many pulls `query` finds of each digest."""
+    wanted = Wanted(actions=frozenset({"pull"}), succeeded=True, read=True)
+    found: dict[str, int] = {}
+    for event in Events(vault).requests(wanted):
+        found[event["digest"]] = found.get(event["digest"], 0) + 1
+    return found
+
+
+def counted(answer):
+    found: dict[str, int] = {}
+    for each in answer["targets"]:
+        if each["pulls"]:
+            found[each["digest"]] = found.get(each["digest"], 0) + each["pulls"]
+    return found
+
+
+def test_a_hundred_pulls_are_a_hundred_whoever_tells_of_them(vault, feed):
+    dice = random.Random(1)
+    told = []
+    for n in range(100):
+        us = n * 40_000
+        told.append((us + dice.random() * 9000, "distribution", {"tag": "v1", "digest": digest(1)}))
+        told.append(
+            (us + dice.random() * 300_000, "nginx", {"tag": "v1", "digest": None, "status": 200})
+        )
+        told.append(
+            (us + dice.random() * 5000, "distribution-log",
+             {"tag": "v1", "digest": None, "status": 200})
+        )  # fmt: skip
+    told.sort(key=lambda each: each[0])
+    for number, (us, source, more) in enumerate(told):
+        feed.put(us, number, source=source, address="10.0.0.7", **more)
+        if number % 37 == 36:
+            feed.archive()
+    feed.archive()
+    assert pulls(vault) == {digest(1): 100}
+    assert counted(answers(vault)) == {digest(1): 100}
+
+
+def test_only_gets_by_real_clients_are_access(vault, feed):
+    robot = "robot$library+Trivy-0a1b2c3d-0a1b-4c3d-8e9f-0a1b2c3d4e5f"
+    others = [
+        {"method": "HEAD"},
+        {"status": 404},
+        {"status": 500},
+        {"action": "list"},
+        {"action": "scan", "method": None},
+        {"action": "replicate", "method": None},
+        {"useragent": "trivy/0.57.1"},
+        {"useragent": "go-containerregistry/v0.20.2 clair/4.8"},
+        {"useragent": "Grype/0.80"},
+        {"useragent": "harbor-registry-client"},
+        {"useragent": "regclient/regsync (v0.11.7)"},
+        {"useragent": "kube-probe/1.31"},
+        {"useragent": "Boto3/1.36.1 md/Botocore#1.36.1 regvault/0.1"},
+        {"actor": robot},
+    ]
+    real = [
+        {},
+        {"method": None},
+        {"status": 200},
+        {"status": 206},
+        {"status": 307},
+        {"useragent": None, "actor": None, "address": None},
+        {"useragent": "skopeo/1.16.1"},
+        {"useragent": "containerd/v1.7.23"},
+        {"useragent": "regclient/regctl (v0.11.7)"},
+        {"actor": "robot$library+ci"},
+    ]
+    for number, more in enumerate([*others, *real]):
+        feed.put(number * HOUR, number, digest=digest(number), **more)
+    feed.archive()
+    found = {each["digest"] for each in answers(vault)["targets"]}
+    assert found == {digest(len(others) + n) for n in range(len(real))}
+
+
+def test_one_record_that_names_a_scanner_makes_its_request_a_scan(vault, feed):
+    feed.put(0, 1, source="harbor", digest=digest(1), useragent=None)
+    feed.put(SECOND, 2, source="nginx", digest=digest(1), useragent="trivy/0.57", status=200,
+             actor="person-1", address="10.1.2.1")  # fmt: skip
+    feed.archive()
+    assert not answers(vault)["targets"]
+
+
+def test_a_site_names_others_that_are_no_clients(vault, feed):
+    feed.put(0, 1, useragent="mirror-of-ours/2")
+    feed.put(HOUR, 2, actor="robot$sync")
+    feed.put(2 * HOUR, 3, address="10.9.8.7")
+    feed.put(3 * HOUR, 4, address="2001:db8::9")
+    feed.put(4 * HOUR, 5)
+    feed.archive()
+    assert len(answers(vault)["targets"]) == 5
+    rules = AccessRules(
+        ["agent=mirror-of-*", "actor=robot$sync", "address=10.9.0.0/16", "address=2001:db8::/32"]
+    )
+    assert [each["digest"] for each in answers(vault, rules=rules)["targets"]] == [digest(5)]
+
+
+def test_a_tag_is_what_it_was_at_that_time(vault, feed):
+    feed.put(0, 1, action="push", method="PUT", tag="v1", digest=digest(1))
+    feed.put(HOUR, 2, source="nginx", tag="v1", digest=None, status=200)
+    feed.put(2 * HOUR, 3, action="push", method="PUT", tag="v1", digest=digest(2))
+    feed.put(3 * HOUR, 4, source="nginx", tag="v1", digest=None, status=200)
+    feed.put(3 * HOUR + 5 * SECOND, 5, source="nginx", tag="v1", digest=None, status=200)
+    feed.archive()
+    assert counted(answers(vault)) == {digest(1): 1, digest(2): 2}
+
+
+def test_what_only_a_tag_is_known_of_stays_open_and_nothing_of_it_is_idle(vault, feed):
+    feed.put(0, 1, digest=digest(5))
+    feed.put(10 * HOUR, 2, source="nginx", tag="v1", digest=None, status=200)
+    feed.put(20 * HOUR, 3, action="push", method="PUT", tag="v1", digest=digest(1))
+    feed.put(40 * HOUR, 4, digest=digest(5))
+    feed.archive()
+    made = statistics(vault)
+    made.bring_up_to_date()
+    with made.view() as view:
+        found = {(each.digest, each.tag): each.pulls for each in view.targets()}
+        assert found[None, "v1"] == 1
+        assert view.of_digest(digest(9)).pulls == 0
+        assert view.of_digest(digest(9), [("team/app", "v1")]).pulls == 1
+        assert view.idle_us(view.of_digest(digest(9))) == 37 * HOUR
+        assert view.idle_us(view.of_digest(digest(9), [("team/app", "v1")])) == 27 * HOUR
+
+
+def test_what_was_pushed_is_not_idle_since_before(vault, feed):
+    feed.put(0, 1, digest=digest(5))
+    feed.put(20 * HOUR, 2, action="push", method="PUT", tag="v1", digest=digest(1))
+    feed.put(40 * HOUR, 3, digest=digest(5))
+    feed.archive()
+    found = by_target(answers(vault))[digest(1), "team/app"]
+    assert (found["last_pull"], found["pulls"]) == (None, 0)
+    assert found["idle_s"] == 17 * 3600
+
+
+def test_a_download_that_was_redirected_counts_once_and_alone_where_nobody_else_saw_it(vault, feed):
+    s3 = {"repository": None, "actor": None, "kind": "blob"}
+    feed.put(0, 1, digest=digest(1), kind="blob", address="10.0.0.1")
+    feed.put(SECOND // 2, 2, source="distribution-log", digest=digest(1), status=307,
+             address="10.0.0.1", actor=None)  # fmt: skip
+    feed.put(SECOND, 3, source="s3", digest=digest(1), status=200, address="192.0.2.7", **s3)
+    feed.put(HOUR, 4, source="cloudfront", digest=digest(2), status=206, address="192.0.2.8", **s3)
+    feed.put(2 * HOUR, 5, source="s3", digest=digest(3), status=403, **s3)
+    feed.archive()
+    answer = answers(vault)
+    assert counted(answer) == {digest(1): 1, digest(2): 1}
+    assert by_target(answer)[digest(1), "team/app"]["kind"] == "blob"
+    assert by_target(answer)[digest(2), None]["last_pull"] == text(HOUR)
+
+
+# Counts
+
+
+def test_windows_decay_and_clients_are_counted(vault, feed):
+    for day in range(200):
+        for n in range(day % 3 + 1):
+            feed.put(day * DAY - 180 * DAY + n * HOUR, day * 3 + n, digest=digest(1),
+                     actor=f"u{n}", address="10.0.0.1", time=text(day * DAY - 180 * DAY + n * HOUR))  # fmt: skip
+        if day % 20 == 19:
+            feed.archive()
+    found = by_target(answers(vault))[digest(1), "team/app"]
+    count = [day % 3 + 1 for day in range(200)]
+    assert found["pulls"] == sum(count)
+    assert found["windows"] == {"1d": count[-1], "7d": sum(count[-7:]), "30d": sum(count[-30:]),
+                                "90d": sum(count[-90:])}  # fmt: skip
+    exact = sum(n * 2 ** -((199 - day) / 7) for day, n in enumerate(count))
+    assert found["decayed"]["7d"] == pytest.approx(exact, rel=1e-4)
+    assert set(found["clients"].values()) == {3}
+
+
+def test_many_clients_are_estimated_and_none_is_named(vault, feed):
+    for n in range(3000):
+        feed.put(n * 10 * SECOND, n, digest=digest(1), address=f"10.7.{n % 1000 // 250}.{n % 250}",
+                 actor=None)  # fmt: skip
+    feed.archive()
+    found = by_target(answers(vault, keep=True))[digest(1), "team/app"]
+    (clients,) = found["clients"].values()
+    assert 600 < clients < 1500
+
+
+# The same whenever, wherever
+
+
+def random_events(dice, feeds, count, *, lag=0):
+    """Put random events into feeds, some of which come late or out of order."""
+    us = 0
+    for number in range(count):
+        us += dice.choice([0, 1000, 300_000, SECOND, SECOND, 20 * SECOND, HOUR, 5 * HOUR])
+        feed = dice.choice(feeds)
+        happened = us - dice.choice([0, 0, 0, 500_000, 40 * SECOND, 4 * HOUR, 9 * DAY])
+        tag = dice.choice(["v1", "v2", None])
+        which = digest(dice.randrange(4)) if tag is None or dice.random() < 0.5 else None
+        kind = dice.random()
+        more = {"method": "GET", "action": "pull"}
+        if kind < 0.15 and which:
+            more = {"method": "PUT", "action": "push"}
+        elif kind < 0.2:
+            more = {"method": "HEAD", "action": "pull"}
+        source = dice.choice(["distribution", "nginx", "distribution-log", "s3"])
+        if source == "s3":
+            which, tag, more["repository"] = digest(dice.randrange(4)), None, None
+        feed.put(
+            happened, number, received=us, tag=tag, digest=which, source=source,
+            address=f"10.0.0.{dice.randrange(3)}", actor=f"p{dice.randrange(3)}",
+            useragent=dice.choice(["docker/27", "docker/27", "trivy/1"]),
+            status=None if source == "distribution" else dice.choice([200, 200, 404]), **more,
+        )  # fmt: skip
+        if dice.random() < 0.05:
+            dice.choice(feeds).archive() if feed.events else None
+        yield number
+    for feed in feeds:
+        if feed.events:
+            feed.archive()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whenever_it_is_counted_and_from_wherever_the_answers_are_the_same(
+    seed, vault, monkeypatch, tmp_path
+):
+    dice = random.Random(seed)
+    feeds = [Feed(vault, monkeypatch, f"s{n}") for n in range(seed % 3 + 1)]
+    for feed in feeds:
+        feed.put(0, -1 - len(feed.name), digest=digest(0))
+    for number in random_events(dice, feeds, 120):
+        if number % 9 == 0:
+            answers(vault, tmp_path / "often", keep=number % 27 == 0)
+    often = answers(vault, tmp_path / "often", keep=True)
+    kept = answers(vault, tmp_path / "kept")  # what the vault has
+    for entry in list(vault.store.list("audit/access/")):
+        vault.store.delete(entry.key)
+    anew = answers(vault, tmp_path / "anew")
+    assert often == anew
+    assert kept == anew
+    assert answers(vault) == anew
+
+
+def test_a_chain_that_comes_days_later_counts_as_if_it_had_been_there(
+    vault, monkeypatch, tmp_path
+):
+    """Its records are joined with those that were counted: all is counted anew, in order."""
+    one, other = Feed(vault, monkeypatch, "one"), Feed(vault, monkeypatch, "two")
+    for n in range(50):
+        one.put(n * DAY, n, digest=digest(1), address="10.0.0.1")
+        other.put(n * DAY + 1000, 100 + n, digest=digest(1), address="10.0.0.1", source="nginx",
+                  status=200)  # fmt: skip
+        one.archive()
+    assert counted(answers(vault, tmp_path)) == {digest(1): 50}
+    other.archive()
+    assert counted(answers(vault, tmp_path)) == {digest(1): 50}
+    assert counted(answers(vault)) == {digest(1): 50}
+
+
+def test_killed_at_any_moment_each_link_counts_once(vault, feed, tmp_path):
+    for n in range(60):
+        for m in range(20):
+            feed.put(n * HOUR + m * SECOND, n * 20 + m, digest=digest(m), address=f"10.0.0.{m}")
+        feed.archive()
+    right = answers(vault)
+    dice = random.Random(5)
+    place = tmp_path / "killed"
+    killed = 0
+    while True:
+        child = os.fork()
+        if not child:
+            with contextlib.suppress(BaseException):
+                statistics(vault, place).bring_up_to_date()
+            os._exit(0)
+        time.sleep(dice.random() * 0.04)
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        if status == 0:
+            break
+        killed += 1
+        if killed % 4 == 0:
+            statistics(vault, place).bring_up_to_date(limit=2)
+    assert answers(vault, place) == right
+
+
+@pytest.mark.parametrize("when", ["before", "during", "after"])
+def test_struck_down_while_it_is_kept_in_the_vault_nothing_is_false(vault, feed, tmp_path, when):
+    feed.put(0, 0)
+    feed.archive()
+    answers(vault, tmp_path, keep=True)
+    for n in range(1, 6):
+        feed.put(n * HOUR, n)
+        feed.archive()
+    right = answers(vault)
+    turn, crashed = 0, True
+    while crashed:
+        turn += 1
+        faulty = FaultyStore(vault.store)
+        faulty.crash_at(turn, when=when)
+        crashed = False
+        try:
+            answers(Vault(faulty), tmp_path, keep=True)
+        except CrashError:
+            crashed = True
+        assert answers(vault) == right, turn
+        assert answers(vault, tmp_path) == right, turn
+    assert turn > 2
+
+
+def test_a_damaged_file_of_the_cache_is_made_anew(vault, feed, tmp_path):
+    for n in range(30):
+        feed.put(n * HOUR, n)
+    feed.archive()
+    right = answers(vault, tmp_path)
+    (file,) = tmp_path.glob("access-*.sqlite")
+    data = bytearray(file.read_bytes())
+    for place in range(100, len(data), 400):
+        data[place] ^= 0x5A
+    file.write_bytes(bytes(data))
+    assert answers(vault, tmp_path) == right
+    file.write_bytes(b"no database")
+    assert answers(vault, tmp_path) == right
+
+
+def test_what_is_kept_and_damaged_is_not_believed(vault, feed, tmp_path):
+    for n in range(30):
+        feed.put(n * HOUR, n)
+    feed.archive()
+    right = answers(vault, keep=True)
+    for entry in list(vault.store.list("audit/access/")):
+        was = vault.store.get(entry.key)
+        for place in range(0, len(was), max(1, len(was) // 40)):
+            vault.store.put(entry.key, was[:place] + bytes([was[place] ^ 1]) + was[place + 1 :])
+            assert answers(vault) == right, (entry.key, place)
+        vault.store.delete(entry.key)
+        assert answers(vault) == right
+        vault.store.put(entry.key, was)
+
+
+def test_what_is_kept_takes_the_place_of_what_was(vault, feed, tmp_path):
+    for n in range(3):
+        feed.put(n * HOUR, n)
+        feed.archive()
+        answers(vault, tmp_path, keep=True)
+        assert len(list(vault.store.list("audit/access/"))) == 2
+    assert chains(vault) == [name for name in chains(vault) if name != "access"]
