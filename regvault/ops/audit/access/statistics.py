@@ -275,6 +275,7 @@ class AccessStatistics:
             row = (link.chain, link.number)
             tables.db.execute("INSERT OR IGNORE INTO unread VALUES (?, ?)", row)
             reader.miss()
+        reader.end_here()
         count_alone(tables, late)
 
     # Answers
