@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from regvault.audit.kafka.settings import KafkaSettings
     from regvault.audit.spool import Spool
     from regvault.cli.app import App
+    from regvault.policy.access import AccessRules
 
 __all__ = [
+    "access_rules",
     "event_time",
+    "ignore_option",
     "kafka_options",
     "kafka_settings",
     "needs_extra",
@@ -154,6 +157,26 @@ def kafka_settings(options: dict[str, Any]) -> KafkaSettings:
         cert_file=options["kafka_cert"],
         key_file=options["kafka_key"],
     )
+
+
+def ignore_option(function: F) -> F:
+    """Add `--ignore` as `ignored`; see `access_rules`."""
+    return click.option(
+        "--ignore",
+        "ignored",
+        metavar="WHO",
+        multiple=True,
+        help="Who is no client whose pulls count, beside scanners, replication and probes that are "
+        "known: agent=GLOB, actor=GLOB or address=NETWORK; may be repeated.",
+    )(function)
+
+
+def access_rules(app: App, ignored: tuple[str, ...]) -> AccessRules:
+    """Return whose pulls count: as configured, and as options say."""
+    from regvault.policy.access import AccessRules
+
+    configured = () if app.config is None else app.config.access.ignore
+    return AccessRules([*configured, *ignored])
 
 
 def event_time(app: App, option: str, text: str) -> str:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema
 
 from regvault.config.places import RegistryPlace, S3Settings, VaultPlace
-from regvault.config.rules import Check, RetentionRules, Settings, Span, text_of, wrong
+from regvault.config.rules import Access, Check, RetentionRules, Settings, Span, text_of, wrong
 from regvault.config.secrets import SecretRef, parse_secret_ref
 from regvault.config.units import parse_rate
 from regvault.errors import UsageError
@@ -286,6 +286,11 @@ class Config(Settings):
     check: Check = Field(
         default_factory=lambda: Check.model_validate({}),
         description="What `regvault check` asks for: 3-2-1-1-0.",
+    )
+
+    access: Access = Field(
+        default_factory=lambda: Access.model_validate({}),
+        description="What counts as access to images, for `regvault audit access`.",
     )
 
     _file: str = PrivateAttr("")

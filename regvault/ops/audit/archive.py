@@ -102,6 +102,7 @@ class Archiver:
         cache: str | None = None,
         segment_s: float = SEGMENT_S,
         say: Callable[[str], None] = lambda _: None,
+        after: Callable[[], None] = lambda: None,
     ) -> None:
         """Open the chain of a stream.
 
@@ -111,6 +112,7 @@ class Archiver:
             cache: directory of the vault's local cache; None: keep nothing.
             segment_s: seconds after which a segment ends.
             say: tells people.
+            after: called whenever a link was written.
 
         Raises:
             CredentialError: links are signed here, and there is no key to sign with.
@@ -121,6 +123,7 @@ class Archiver:
         self._source = source
         self._segment_s = segment_s
         self._say = say
+        self._after = after
         self._months = Months(vault)
         self._chain = Chain(vault, chain_of(vault, source.stream))
         self.done.chain = self._chain.id
@@ -333,6 +336,7 @@ class Archiver:
         gaps.clear()
         self._clear()
         self._source.settle(made.positions)
+        self._after()
 
     def _append(self, link: Link) -> Link | None:
         """Put a link at the end of the chain; None where another run has archived the same."""

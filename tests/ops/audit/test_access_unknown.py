@@ -279,9 +279,7 @@ def test_a_sealed_and_signed_vault_keeps_them_sealed_and_signed(monkeypatch, tmp
     feed.put(0, 1, digest=digest(1))
     feed.archive()
     right = answers(vault, keep=True)
-    document, data = sorted(
-        (entry.key for entry in vault.store.list("audit/access/")), key=len
-    )
+    document, data = sorted((entry.key for entry in vault.store.list("audit/access/")), key=len)
     assert data.endswith(".age")
     assert digest(1).encode() not in vault.store.get(data)
     as_alice = Vault(vault.store, Keys(None, (key.public,), (alice,)))

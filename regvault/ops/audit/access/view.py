@@ -81,20 +81,23 @@ class AccessView:
         self.chains = spans
         self.coverage = Coverage() if set(unknown) - aside else covered_by(spans.values())
 
-    @property
-    def today(self) -> int:
-        """The day up to which is counted, days since the epoch."""
-        return self._newest
-
-    def targets(self, repos: Callable[[str], bool] | None = None) -> Iterator[Access]:
+    def targets(
+        self, repos: Callable[[str], bool] | None = None, digests: Iterable[str] = ()
+    ) -> Iterator[Access]:
         """Yield all that was pulled or pushed, by digest, repository and tag.
 
         Args:
             repos: whether a repository is asked for; None: any is, and none too.
+            digests: only these; none: any.
         """
-        for row in self._db.execute(f"{_SELECT} ORDER BY digest, repository, tag"):
-            if repos is None or repos(row[2]):
-                yield self._access(row)
+        order = "ORDER BY digest, repository, tag"
+        some = sorted(set(digests))
+        queries: list[tuple[str, tuple[str, ...]]]
+        queries = [(f"{_SELECT} WHERE digest = ? {order}", (digest,)) for digest in some]
+        for query, values in queries or [(f"{_SELECT} {order}", ())]:
+            for row in self._db.execute(query, values):
+                if repos is None or repos(row[2]):
+                    yield self._access(row)
 
     def of_digest(self, digest: str, tags: Iterable[tuple[str, str]] = ()) -> Access:
         """Return what is known of a digest, in all repositories together.
@@ -119,6 +122,13 @@ class AccessView:
             ).fetchall():
                 found.add(self._access(row))
         return found
+
+    def open_tags(self) -> list[tuple[str, str]]:
+        """Return the repositories and tags that were pulled, and nobody knows what they were."""
+        rows = self._db.execute(
+            "SELECT repository, tag FROM targets WHERE digest = '' ORDER BY repository, tag"
+        )
+        return list(rows.fetchall())
 
     def _access(self, row: tuple[Any, ...]) -> Access:
         number, digest, repository, tag, kind, first, last, pulls, pushed = row
@@ -164,8 +174,14 @@ class AccessView:
         """
         return self.coverage.is_whole(since) and max(access.last or 0, access.pushed or 0) < since
 
-    def to_json(self, access: Access) -> dict[str, Any]:
-        """Return it as `docs/audit.md` says."""
+    def to_json(self, access: Access, whole: Access | None = None) -> dict[str, Any]:
+        """Return it as `docs/audit.md` says.
+
+        Args:
+            access: what is told.
+            whole: the same in all repositories together, by which it is idle or not.
+        """
+        whole = whole or access
         days = access.days
         return {
             "digest": access.digest,
@@ -180,8 +196,8 @@ class AccessView:
             "decayed": {f"{n}d": round(self.decayed(days, n), 6) for n in HALF_LIVES},
             "clients": {month: clients_in(sketch) for month, sketch in access.clients.items()},
             "known_since": _time(self.coverage.start or None),
-            "idle_s": self.idle_us(access) / 1e6,
-            "frozen_s": self.frozen_us(access) / 1e6,
+            "idle_s": self.idle_us(whole) / 1e6,
+            "frozen_s": self.frozen_us(whole) / 1e6,
         }
 
     def within(self, days: dict[int, int], count: int) -> int:
