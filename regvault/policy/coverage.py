@@ -47,7 +47,7 @@ class Coverage:
 
     def is_whole(self, since: int) -> bool:
         """Return whether all is known from `since` to the end."""
-        return self.start <= since <= self.end and not any(gap.last > since for gap in self.gaps)
+        return self.start <= since < self.end and not any(gap.last > since for gap in self.gaps)
 
 
 def covered_by(streams: Iterable[tuple[Span, Iterable[Span]]]) -> Coverage:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import random
+import re
 import signal
 import time
 
 import pytest
 from events import digest, new_vault
-from streams import DAY, HOUR, SECOND, Feed, answers, by_target, statistics, text
+from streams import DAY, HOUR, RULES, SECOND, Feed, answers, by_target, statistics, text
 
 from regvault.ops.audit.query import Events
 from regvault.ops.audit.select import Wanted
 from regvault.policy.access import AccessRules
 from regvault.storage.wrappers import CrashError, FaultyStore
 from regvault.vault.audit.chain import chains
+from regvault.vault.frames import compress, decompress
 from regvault.vault.vault import Vault
 
 
@@ -359,6 +362,52 @@ def test_what_is_kept_and_damaged_is_not_believed(vault, feed, tmp_path):
         vault.store.delete(entry.key)
         assert answers(vault) == right
         vault.store.put(entry.key, was)
+
+
+def test_what_is_kept_and_was_changed_is_not_believed(vault, feed):
+    """Rows that are whole by themselves, but not those that the document names."""
+    for n in range(3):
+        feed.put(n * HOUR, n, digest=digest(1))
+    feed.archive()
+    right = answers(vault, keep=True)
+    (key,) = (entry.key for entry in vault.store.list("audit/access/") if ".zst" in entry.key)
+    frame = decompress(vault.store.get(key)[8:], key, 1 << 20)
+    false = compress(frame.replace(b'"team/app"', b'"team/bad"'))
+    assert len(frame) == len(decompress(false, key, 1 << 20))
+    data = b"%08x" % len(false) + false
+    vault.store.put(key, data)
+    assert answers(vault) == right
+    document = f"audit/access/{RULES.id}.json"
+    was = vault.store.get(document)
+    changed = re.sub(rb'"size":\d+', b'"size":%d' % len(data), was)
+    body = changed.split(b"\n")[0]
+    sha256 = hashlib.sha256(body).hexdigest().encode()
+    vault.store.put(document, body + b'\n{"sha256":"' + sha256 + b'","signatures":[]}\n')
+    assert answers(vault) == right
+
+
+def test_two_at_once_count_each_link_once(vault, feed, tmp_path, monkeypatch):
+    for n in range(5):
+        feed.put(n * HOUR, n, digest=digest(1))
+        feed.archive()
+    right = answers(vault)
+    mine, other = statistics(vault, tmp_path), statistics(vault, tmp_path)
+    look = mine._look_ahead
+    turns = iter([1, 2, None])
+
+    def slowly(*given):
+        limit = next(turns, None)
+        if limit is not None:
+            other.bring_up_to_date(limit)
+        look(*given)
+
+    monkeypatch.setattr(mine, "_look_ahead", slowly)
+    assert mine.bring_up_to_date().links == 2
+    with mine.view() as view:
+        assert [access.pulls for access in view.targets()] == [5]
+    mine.close()
+    other.close()
+    assert answers(vault, tmp_path) == right
 
 
 def test_what_is_kept_takes_the_place_of_what_was(vault, feed, tmp_path):

@@ -45,7 +45,9 @@ def put(tmp_path, *events):
 
 
 def archived(tmp_path, *options):
-    return run(["audit", "archive", "--spool", str(tmp_path / "spool"), "--vault", "./vault", *options])
+    return run(
+        ["audit", "archive", "--spool", str(tmp_path / "spool"), "--vault", "./vault", *options]
+    )
 
 
 def shown(capsys, *options):
