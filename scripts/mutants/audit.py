@@ -316,4 +316,12 @@ MUTANTS = [
             "test_events_are_archived_whatever_becomes_of_the_statistics",
         ),
     ),
+    Mutant(
+        "access-signed",
+        "vault/signing.py",
+        '"keys", "audit", "access"})',
+        '"keys", "audit"})',
+        "What is kept of statistics in a signed vault is signed.",
+        (UNKNOWN + "test_a_sealed_and_signed_vault_keeps_them_sealed_and_signed",),
+    ),
 ]

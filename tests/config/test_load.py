@@ -7,7 +7,7 @@ import pytest
 
 from regvault.config.load import InvalidConfigurationError, load_config, parse_config
 from regvault.config.model import Config, Registry, Vault
-from regvault.config.rules import Check, VerifyAge
+from regvault.config.rules import Access, Check, VerifyAge
 from regvault.config.schema import config_schema
 from regvault.errors import ConfigurationError
 from regvault.policy.rule321 import Declared, Rule
@@ -41,7 +41,7 @@ def test_the_example_of_the_check_is_right_and_asks_for_what_is_asked_for_anyway
 
 def test_the_documentation_has_every_setting() -> None:
     text = (DOCS / "configuration.md").read_text()
-    for model in (Config, Registry, Vault, Check, VerifyAge):
+    for model in (Config, Registry, Vault, Access, Check, VerifyAge):
         for name in model.model_fields:
             assert f"`{name}`" in text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import random
 import re
@@ -12,8 +13,10 @@ import time
 
 import pytest
 from events import digest, new_vault
-from streams import DAY, HOUR, RULES, SECOND, Feed, answers, by_target, statistics, text
+from streams import DAY, HOUR, RULES, SECOND, START, Feed, answers, by_target, statistics, text
 
+from regvault.audit.formats.detect import FORMATS
+from regvault.ops.audit.access.link import time_us
 from regvault.ops.audit.query import Events
 from regvault.ops.audit.select import Wanted
 from regvault.policy.access import AccessRules
@@ -182,6 +185,48 @@ def test_a_download_that_was_redirected_counts_once_and_alone_where_nobody_else_
     assert counted(answer) == {digest(1): 1, digest(2): 1}
     assert by_target(answer)[digest(1), "team/app"]["kind"] == "blob"
     assert by_target(answer)[digest(2), None]["last_pull"] == text(HOUR)
+
+
+def test_logs_of_buckets_and_of_a_cdn_count_as_they_are_written(vault, feed):
+    """A registry's notification, and what S3, CloudTrail and CloudFront say of the download."""
+    hexed = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+    key = f"registry/docker/registry/v2/blobs/sha256/2c/{hexed}/data"
+    s3 = (
+        f"{'79a59df900b949e5' * 4} bucket [05/Nov/2026:03:00:01 +0000] 192.0.2.3 - 3E57427F3EXAMPLE"
+        f' REST.GET.OBJECT {key} "GET /{key}?X-Amz-Algorithm=AWS4-HMAC-SHA256 HTTP/1.1" 200 - 26629'
+        ' 26629 70 10 "-" "containerd/1.7.22" - s9lzHYrFp76ZVxRcpX9+5cjAnEH2ROuNkd2BHfIa6UkFVdt= '
+        "SigV4 ECDHE QueryString bucket.s3.eu-central-1.amazonaws.com TLSv1.2 - -"
+    )
+    trail = json.dumps(
+        {
+            "eventVersion": "1.11",
+            "eventTime": "2026-11-05T03:00:01Z",
+            "eventSource": "s3.amazonaws.com",
+            "eventName": "GetObject",
+            "sourceIPAddress": "192.0.2.3",
+            "userAgent": "[containerd/1.7.22]",
+            "requestParameters": {"bucketName": "bucket", "key": key},
+            "additionalEventData": {"AuthenticationMethod": "QueryString"},
+        }
+    )
+    fields = ["-"] * 33
+    fields[:12] = [
+        "2026-11-05", "03:00:01", "FRA60-P1", "26629", "192.0.2.3", "GET",
+        "d111.cloudfront.net", f"/{key}", "200", "-", "containerd/1.7.22", "-",
+    ]  # fmt: skip
+    now = "2026-11-05T05:00:00.000000Z"
+    us = time_us("2026-11-05T03:00:00.500000Z") - START
+    lines = {"s3": s3, "cloudtrail": trail, "cloudfront": "\t".join(fields)}
+    feed.put(us, 1, digest=f"sha256:{hexed}", kind="blob", repository="team/app")
+    for number, (source, line) in enumerate(lines.items(), 2):
+        (made,) = FORMATS[source]().feed(line, now)
+        assert (made["action"], made["source"]) == ("pull", source)
+        more = {name: value for name, value in made.items() if name != "id"}
+        feed.put(us + HOUR, number, **more)
+    feed.put(us + 2 * HOUR, 9, digest=digest(9))
+    feed.archive()
+    (found,) = (each for each in answers(vault)["targets"] if each["digest"] != digest(9))
+    assert (found["digest"], found["pulls"], found["kind"]) == (f"sha256:{hexed}", 1, "blob")
 
 
 # Counts
