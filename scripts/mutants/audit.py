@@ -275,9 +275,9 @@ MUTANTS = [
     ),
     Mutant(
         "access-once",
-        "ops/audit/access/statistics.py",
-        "if state is not None and state.number >= link.number:",
-        "if False:",
+        "ops/audit/access/tables.py",
+        "                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "                pass\n",
         "Each link is counted once.",
         (ACCESS + "test_two_at_once_count_each_link_once",),
     ),
@@ -323,5 +323,13 @@ MUTANTS = [
         '"keys", "audit"})',
         "What is kept of statistics in a signed vault is signed.",
         (UNKNOWN + "test_a_sealed_and_signed_vault_keeps_them_sealed_and_signed",),
+    ),
+    Mutant(
+        "access-flipped",
+        "ops/audit/access/tables.py",
+        "        if good is False:\n",
+        "        if False:\n",
+        "A bit that flipped in the local cache is not taken for the truth.",
+        (ACCESS + "test_a_bit_that_flipped_in_the_cache_is_not_taken_for_the_truth",),
     ),
 ]

@@ -79,6 +79,9 @@ class AccessStatistics:
             rules: who is no real client.
             cache: directory of the vault's local cache; None: keep nothing there.
             say: tells people.
+
+        Raises:
+            TemporaryError: another process has them for more than a minute.
         """
         self._vault = vault
         self._rules = rules
@@ -98,31 +101,29 @@ class AccessStatistics:
             limit: links, at most; None: all.
 
         Raises:
-            RegvaultError: the vault cannot be read, or another process has the statistics.
+            RegvaultError: the vault cannot be read, or the local cache not be written.
         """
         done = Counted()
         for _ in range(_TIMES):
             try:
-                if self._go_on(done, limit):
-                    return done
+                self._go_on(done, limit)
+                return done  # noqa: TRY300 (what follows is for what goes wrong)
             except _OutOfOrderError:
                 self._say("archived events came out of order: all are counted anew")
                 self._begin_anew()
+            except sqlite3.OperationalError as error:
+                raise _unusable(error) from None
             except sqlite3.DatabaseError as error:
                 self._say(f"the access statistics of the local cache are made anew: {error}")
                 self._tables.make_anew()
-        raise TemporaryError(
-            f"the access statistics were disturbed {_TIMES} times",
-            hint="Do other processes count at the same time? Try again.",
-        )
+        raise _unusable(f"{_TIMES} times in a row")
 
     def _begin_anew(self) -> None:
         with self._tables.transaction():
             self._tables.clear()
             self._tables.set_meta("anew", 1)
 
-    def _go_on(self, done: Counted, limit: int | None) -> bool:
-        """Count links; return False where another process does too, and one has to look again."""
+    def _go_on(self, done: Counted, limit: int | None) -> None:
         found = {name: Chain(self._vault, name) for name in chains(self._vault)}
         numbers = {name: chain.numbers() for name, chain in found.items()}
         if not self._fits(found, numbers):
@@ -139,15 +140,13 @@ class AccessStatistics:
             name = min(ahead, key=lambda each: (_key(ahead[each], states.get(each)), each))
             link = ahead.pop(name)
             self._look_ahead(ahead, found[name], left[name], done)
-            if not self._count(link, ahead, done):
-                return False
+            self._count(link, states.get(name), ahead, done)
             done.links += 1
         done.left = len(ahead) + sum(map(len, left.values()))
         self._unknown = found.keys() - self._tables.chains().keys()
         if not done.left and self._tables.meta("anew"):
             with self._tables.transaction():
                 self._tables.set_meta("anew", 0)
-        return True
 
     def _look_ahead(
         self, ahead: dict[str, Link], chain: Chain, left: deque[int], done: Counted
@@ -212,19 +211,17 @@ class AccessStatistics:
 
     # Counting
 
-    def _count(self, link: Link, ahead: dict[str, Link], done: Counted) -> bool:
-        """Count one link; return False where another process has counted it."""
+    def _count(
+        self, link: Link, state: ChainState | None, ahead: dict[str, Link], done: Counted
+    ) -> None:
+        """Count one link, or nothing of it."""
         tables = self._tables
         with tables.transaction():
-            state = tables.chains().get(link.chain)
-            if state is not None and state.number >= link.number:
-                return False
             self._read(link, state, done)
             tables.age()
             states = tables.chains()
             following = {name: _key(each, states.get(name)) for name, each in ahead.items()}
             settle(tables, tables.settled_before(following))
-        return True
 
     def _read(self, link: Link, state: ChainState | None, done: Counted) -> None:
         tables, chain = self._tables, link.chain
@@ -287,14 +284,14 @@ class AccessStatistics:
         Args:
             aside: chains that tell nothing that others do not, or have ended: for what time it is
                 known what happened does not depend on them.
-
-        Raises:
-            TemporaryError: another process is at work on the statistics.
         """
-        with self._tables.transaction(keep=False):
-            settle(self._tables, None)
-            self._tables.age()
-            yield AccessView(self._tables, frozenset(aside), self._unknown)
+        try:
+            with self._tables.transaction(keep=False):
+                settle(self._tables, None)
+                self._tables.age()
+                yield AccessView(self._tables, frozenset(aside), self._unknown)
+        except sqlite3.DatabaseError as error:
+            raise _unusable(error) from None
 
     def keep(self, *, always: bool = False) -> bool:
         """Keep the statistics in the vault too, if it has them of many links less; return whether.
@@ -314,6 +311,13 @@ class AccessStatistics:
             return False
         keep(self._vault, self._tables, self._rules.id)
         return True
+
+
+def _unusable(why: object) -> TemporaryError:
+    return TemporaryError(
+        f"the access statistics in the local cache cannot be used: {why}",
+        hint="Is its disk full, or failing?",
+    )
 
 
 def _key(link: Link, state: ChainState | None) -> int:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import sqlite3
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import TemporaryError
 from regvault.model.event import time_text
 from regvault.policy.access_counts import DAY_US, first_day
 from regvault.policy.coverage import Span
-from regvault.vault.cache import discard_database, open_database
+from regvault.vault.cache import CheckedFile, discard_database, open_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,6 +24,7 @@ LATE_US = 3 * 3600 * 10**6
 """Records of one request come in within so long, microseconds."""
 _WAITED_US = 8 * DAY_US
 _MONTHS = 13
+_NAP_S = 0.05
 _VERSION = 1
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -122,35 +126,94 @@ class ChainState(NamedTuple):
 
 
 class Tables:
-    """The tables of one vault and one set of rules.
+    """The tables of one vault and one set of rules; of one process at a time.
 
     Attributes:
         db: for those who read and fill them.
     """
 
-    def __init__(self, directory: str | None, rules: str) -> None:
+    def __init__(self, directory: str | None, rules: str, *, wait_s: float = 60) -> None:
         """Open them, made where there are none, or they are damaged.
 
         Args:
             directory: of the vault's local cache; None, or one that cannot be written: a temporary
                 database.
             rules: id of the rules.
+            wait_s: for another process that has them.
+
+        Raises:
+            TemporaryError: another process has them for longer.
         """
-        self._directory = directory
         self._name = f"access-{rules}.sqlite"
-        self.db = open_database(directory, self._name, _VERSION, _TABLES)
-        self.db.execute("PRAGMA cache_size=-65536")
+        self._lock = -1
+        self._directory = directory if self._is_ours(directory, wait_s) else None
+        # A bit that flipped in it would be taken for the truth. Where there is no checksum a run
+        # was killed, and that alone damages nothing.
+        self._file = CheckedFile(self._directory, self._name)
+        good = self._file.is_good()
+        if good is False:
+            discard_database(self._directory, self._name)
+        self.db = self._open()
+        if good is None and not self._is_whole():
+            self.make_anew()
+        self._without_sum()
+
+    def _is_ours(self, directory: str | None, wait_s: float) -> bool:
+        """Take the lock; return False where there can be no file."""
+        if directory is None:
+            return False
+        deadline = time.monotonic() + wait_s
+        try:
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+            path = os.path.join(directory, f"{self._name}.lock")
+            self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return False
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    os.close(self._lock)
+                    raise TemporaryError(
+                        "another process has the access statistics", hint="Try again in a minute."
+                    ) from None
+                time.sleep(_NAP_S)
+            except OSError:  # no locks there
+                return False
+            else:
+                return True
+
+    def _open(self) -> sqlite3.Connection:
+        db = open_database(self._directory, self._name, _VERSION, _TABLES)
+        db.execute("PRAGMA cache_size=-65536")
+        return db
+
+    def _is_whole(self) -> bool:
+        try:
+            (said,) = self.db.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.DatabaseError:
+            return False
+        return bool(said == "ok")
+
+    def _without_sum(self) -> None:
+        if self._directory is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(self._directory, f"{self._name}.sum"))
 
     def make_anew(self) -> None:
         """Throw all away, also what cannot be read."""
-        self.close()
+        self.db.close()
         discard_database(self._directory, self._name)
-        self.db = open_database(self._directory, self._name, _VERSION, _TABLES)
-        self.db.execute("PRAGMA cache_size=-65536")
+        self.db = self._open()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and write down what it is now."""
         self.db.close()
+        self._file.write_sum()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     @contextlib.contextmanager
     def transaction(self, *, keep: bool = True) -> Iterator[None]:
@@ -158,20 +221,13 @@ class Tables:
 
         Args:
             keep: False: undo it in any case.
-
-        Raises:
-            TemporaryError: another process is at work on them for more than a minute.
         """
-        try:
-            self.db.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            raise TemporaryError(
-                f"the access statistics are in use: {error}", hint="Try again in a minute."
-            ) from None
+        self.db.execute("BEGIN IMMEDIATE")
         try:
             yield
         except BaseException:
-            self.db.execute("ROLLBACK")
+            if self.db.in_transaction:  # a full disk ends it
+                self.db.execute("ROLLBACK")
             raise
         self.db.execute("COMMIT" if keep else "ROLLBACK")
 
