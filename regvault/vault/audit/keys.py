@@ -76,6 +76,6 @@ def access_key(rules: str) -> str:
     return f"{ACCESS}{rules}.json"
 
 
-def access_object_key(rules: str, run: str, sha256: str, *, sealed: bool) -> str:
-    """Return the key of access statistics with these stored bytes."""
-    return f"{ACCESS}{rules}-{run}-{sha256}.{'age' if sealed else 'zst'}"
+def access_object_key(rules: str, number: int, *, sealed: bool) -> str:
+    """Return the key of one of the two objects of access statistics."""
+    return f"{ACCESS}{rules}-{number}.{'age' if sealed else 'zst'}"

@@ -6,7 +6,10 @@ import pytest
 from events import digest, new_vault
 from streams import DAY, HOUR, SECOND, Feed, answers, by_target, statistics, text
 
+from regvault.model.progress import NO_PROGRESS
 from regvault.ops.audit.access.tables import LATE_US
+from regvault.ops.audit.copying import copy_audit
+from regvault.ops.audit.verify import verify_audit
 from regvault.policy.access import AccessRules
 from regvault.vault.age import Identity
 from regvault.vault.audit.chain import Chain, chains
@@ -296,6 +299,19 @@ def test_a_sealed_and_signed_vault_keeps_them_sealed_and_signed(monkeypatch, tmp
     made = statistics(as_alice)
     assert made.bring_up_to_date().loaded == 0
     assert answers(as_alice) == right
+
+
+def test_a_copy_counts_for_itself_and_nothing_minds_what_is_kept(vault, feed, tmp_path):
+    steady(feed, 0, 10 * HOUR)
+    feed.put(11 * HOUR, 1, digest=digest(1), address="10.0.0.1")
+    feed.archive()
+    right = answers(vault, keep=True)
+    assert not verify_audit(vault, progress=NO_PROGRESS).problems
+    other = new_vault()
+    assert copy_audit(vault, other, progress=NO_PROGRESS).links == 1
+    assert not list(other.store.list("audit/access/"))
+    assert answers(other, keep=True) == right
+    assert chains(other) == chains(vault)
 
 
 def test_what_is_kept_is_never_locked():

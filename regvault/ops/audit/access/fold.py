@@ -224,8 +224,8 @@ def count_alone(tables: Tables, records: list[Record]) -> None:
 def _taken(joiner: Joiner, counter: _Counter, record: Record) -> Iterator[Group]:
     """Take one record; yield the requests that are complete."""
     moment = record.time / 1e6
-    yield from joiner.until(moment - WINDOW_S)
     if record.push:
+        yield from joiner.until(moment - WINDOW_S)
         counter.push(record)
     else:
         yield from joiner.take(_event(record), moment)

@@ -16,7 +16,7 @@ import orjson
 from regvault.errors import RegvaultError, VaultDamagedError
 from regvault.ops.audit.access.tables import COLUMNS
 from regvault.vault.age import OVERHEAD
-from regvault.vault.audit.keys import ACCESS, access_key, access_object_key, is_chain
+from regvault.vault.audit.keys import access_key, access_object_key, is_chain
 from regvault.vault.envelope import SEALED, read_document, to_time, write_document
 from regvault.vault.fetch import fetch_document
 from regvault.vault.fields import count, mapping, sha256, text
@@ -26,7 +26,7 @@ from regvault.vault.keys import FORMAT, new_run_id
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from regvault.model.store import ObjectStore, Stage
+    from regvault.model.store import Stage
     from regvault.ops.audit.access.tables import Tables
     from regvault.vault.sealing import Seal
     from regvault.vault.vault import Vault
@@ -39,17 +39,22 @@ _FRAME_BYTES = 1 << 20
 _MAX_FRAME = 4 << 20
 _LENGTH = 8
 _ROWS = 2000
-_ORPHAN_MS = 86_400_000
 
 
 def keep(vault: Vault, tables: Tables, rules: str) -> None:
-    """Write all rows, then the document that names them; what it takes the place of is deleted.
+    """Write all rows, then the document that names them.
+
+    There are two objects, and that is written which the document does not name: nothing has to be
+    deleted, and what is kept stays whole until the new one is.
 
     Raises:
         RegvaultError: the vault cannot be written, or sealed, or signed.
     """
-    run = new_run_id()
     links: dict[str, Any] = {}
+    keys = _keys(rules, sealed=vault.seal.sealed)
+    with contextlib.suppress(RegvaultError):
+        if _object_of(_document(vault, rules), keys)[0] == keys[0]:
+            keys.reverse()
     stage = vault.store.stage()
     try:
         with tables.transaction(keep=False):
@@ -57,9 +62,7 @@ def keep(vault: Vault, tables: Tables, rules: str) -> None:
                 links[name] = {"sequence": state.number, "sha256": state.sha256}
             size = _write(stage, vault.seal, tables)
         digest = stage.sha256()
-        key = access_object_key(rules, run, digest, sealed=vault.seal.sealed)
-        vault.store.barrier()
-        stage.commit(key)
+        stage.commit(keys[0])
         vault.store.barrier()
     except BaseException:
         stage.abort()
@@ -69,19 +72,19 @@ def keep(vault: Vault, tables: Tables, rules: str) -> None:
         "format": FORMAT,
         "features": [SEALED] if vault.seal.sealed else [],
         "vault": vault.id,
-        "run": run,
+        "run": new_run_id(),
         "written": to_time(time.time_ns()),
         "rules": rules,
         "version": _VERSION,
-        "object": {"key": key, "size": size, "sha256": digest},
+        "object": {"key": keys[0], "size": size, "sha256": digest},
         "links": links,
     }
-    before = None
-    with contextlib.suppress(RegvaultError):
-        before = _object_of(_document(vault, rules), rules)[0]
     vault.store.put(access_key(rules), write_document(body)[0])
     vault.store.barrier()
-    _sweep(vault.store, rules, key, before)
+
+
+def _keys(rules: str, *, sealed: bool) -> list[str]:
+    return [access_object_key(rules, number, sealed=sealed) for number in (0, 1)]
 
 
 def _write(stage: Stage, seal: Seal, tables: Tables) -> int:
@@ -116,39 +119,22 @@ def _lines(tables: Tables) -> Iterator[bytes]:
             yield orjson.dumps([name, *values])
 
 
-def _sweep(store: ObjectStore, rules: str, key: str, before: str | None) -> None:
-    """Delete what was kept before, and what runs left behind that were struck down.
-
-    Who may not delete leaves it where it is: nobody reads it.
-    """
-    with contextlib.suppress(RegvaultError):
-        newest = int(key.removeprefix(f"{ACCESS}{rules}-")[:12], 16)
-        for entry in list(store.list(f"{ACCESS}{rules}-")):
-            try:
-                written = int(entry.key.removeprefix(f"{ACCESS}{rules}-")[:12], 16)
-            except ValueError:
-                continue
-            if entry.key == before or written < newest - _ORPHAN_MS:
-                store.delete(entry.key)
-
-
 def _document(vault: Vault, rules: str) -> dict[str, Any]:
     key = access_key(rules)
     data = fetch_document(vault.store, key)
     return read_document(data, key, types=(_TYPE,), vault=vault.id).body
 
 
-def _object_of(body: dict[str, Any], rules: str) -> tuple[str, int, str]:
-    """Return key, size and SHA-256 of the object that a document names."""
-    where = access_key(rules)
+def _object_of(body: dict[str, Any], keys: list[str]) -> tuple[str, int, str]:
+    """Return key, size and SHA-256 of the object that a document names, one of two."""
     try:
         told = mapping(body["object"])
         key = text(told["key"])
-        if not key.startswith(f"{ACCESS}{rules}-") or "/" in key.removeprefix(ACCESS):
+        if key not in keys:
             raise ValueError(key)
         return key, count(told["size"]), sha256(told["sha256"])
     except (KeyError, TypeError, ValueError) as error:
-        raise VaultDamagedError(f"{where} is damaged: {error!r:.200}", key=where) from None
+        raise VaultDamagedError(f"statistics are kept nowhere: {error!r:.200}") from None
 
 
 def kept_links(vault: Vault, rules: str) -> dict[str, tuple[int, str]]:
@@ -178,10 +164,11 @@ def load_kept(vault: Vault, tables: Tables, rules: str) -> None:
 
     Raises:
         VaultDamagedError: it is not what was written; the tables stay as they were.
-        ObjectNotFoundError: it is gone: another run has kept something newer meanwhile.
+        ObjectNotFoundError: it is gone.
     """
     links = kept_links(vault, rules)
-    key, size, digest = _object_of(_document(vault, rules), rules)
+    keys = _keys(rules, sealed=vault.seal.sealed)
+    key, size, digest = _object_of(_document(vault, rules), keys)
     with tables.transaction():
         tables.clear()
         hasher = hashlib.sha256()
