@@ -88,6 +88,7 @@ def access(
     needs_extra("cryptography")
     from regvault.assemble import open_vault
     from regvault.ops.audit.access.statistics import AccessStatistics
+    from regvault.vault.audit.chain import chains
     from regvault.vault.catalog import vault_cache
 
     for digest in digests:
@@ -95,6 +96,8 @@ def access(
             raise UsageError(f"{digest!r} is no digest", hint="One is sha256: and 64 hex digits.")
     rules = access_rules(app, ignored)
     opened = open_vault(app.vault(vault, endpoint_url=endpoint_url))
+    for chain in set(aside) - set(known := chains(opened)):
+        raise UsageError(f"--aside: there is no chain {chain!r}", hint=", ".join(known) or None)
     cache = vault_cache(app.cache_base(), opened.id)
     statistics = AccessStatistics(opened, rules, cache=cache, say=app.console.note)
     try:
@@ -150,6 +153,9 @@ def _show(app: App, view: AccessView, rows: Iterator[dict[str, Any]], *, as_csv:
         count += 1
         app.console.document(row)
         app.console.say(_text(app, row))
+    for name, span in told["chains"].items() if len(told["chains"]) > 1 else ():
+        first, last = app.console.time(span["since"]), app.console.time(span["until"])
+        app.console.note(f"Chain {name} tells of what happened from {first} to {last}.")
     if not told["until"]:
         app.console.note("Nothing is known: no archived events tell of any time.")
         return

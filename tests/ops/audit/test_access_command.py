@@ -17,6 +17,7 @@ from regvault.model.event import time_text
 from regvault.ops.audit.access import beside
 from regvault.ops.audit.access.statistics import AccessStatistics
 from regvault.storage.local import LocalStore
+from regvault.vault.audit.chain import chains
 
 SPOOLED = 40
 
@@ -96,6 +97,22 @@ def test_tables_for_people_and_for_programs(site, tmp_path, capsys):
     ]
 
 
+def test_of_several_streams_it_is_said_how_far_each_goes(site, tmp_path, capsys):
+    put(tmp_path, {"digest": digest(1), "status": 200})
+    archived(tmp_path)
+    (tmp_path / "spool").rename(tmp_path / "first")
+    put(tmp_path, {"digest": digest(2), "status": 200})
+    archived(tmp_path)
+    one, other = chains(site.vault())
+    capsys.readouterr()
+    assert run(["audit", "access", "--vault", "./vault"]) == 0
+    told = capsys.readouterr().err
+    assert f"Chain {one} tells of" in told
+    assert f"Chain {other} tells of" in told
+    coverage, _ = shown(capsys, "--aside", one)
+    assert list(coverage["chains"]) == [other]
+
+
 def test_without_events_nothing_is_known(site, capsys):
     assert run(["audit", "access", "--vault", "./vault", "--idle-for", "1s"]) == 0
     told = capsys.readouterr()
@@ -147,7 +164,12 @@ def test_the_configuration_says_who_is_no_client(site, tmp_path, capsys, monkeyp
 
 
 def test_what_is_wrong_is_said(site, capsys):
-    for options in (["--digest", "sha256:1"], ["--ignore", "bob"], ["--ignore", "address=x"]):
+    for options in (
+        ["--aside", "0" * 24],
+        ["--digest", "sha256:1"],
+        ["--ignore", "b"],
+        ["--ignore", "address=x"],
+    ):
         assert run(["audit", "access", "--vault", "./vault", *options]) == 2
     assert "10.1.0.0/16" in capsys.readouterr().err
 

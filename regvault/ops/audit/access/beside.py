@@ -17,6 +17,8 @@ __all__ = ["beside_archiving"]
 _LINKS = 16
 """So many links are counted at once, at most: a member of a consumer group has to go on reading."""
 
+_WAIT_S = 1.0
+
 
 def beside_archiving(
     vault: Vault, rules: AccessRules, *, cache: str | None, say: Callable[[str], None]
@@ -32,7 +34,7 @@ def beside_archiving(
 
     def count() -> None:
         try:
-            statistics = AccessStatistics(vault, rules, cache=cache, say=say)
+            statistics = AccessStatistics(vault, rules, cache=cache, say=say, wait_s=_WAIT_S)
             try:
                 statistics.bring_up_to_date(_LINKS)
                 statistics.keep()

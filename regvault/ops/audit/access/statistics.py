@@ -71,6 +71,7 @@ class AccessStatistics:
         *,
         cache: str | None = None,
         say: Callable[[str], None] = lambda _: None,
+        wait_s: float = 60,
     ) -> None:
         """Open what is in the local cache.
 
@@ -79,15 +80,16 @@ class AccessStatistics:
             rules: who is no real client.
             cache: directory of the vault's local cache; None: keep nothing there.
             say: tells people.
+            wait_s: for another process that has the local cache.
 
         Raises:
-            TemporaryError: another process has them for more than a minute.
+            TemporaryError: it has it for longer.
         """
         self._vault = vault
         self._rules = rules
         self._months = Months(vault)
         self._say = say
-        self._tables = Tables(cache, rules.id)
+        self._tables = Tables(cache, rules.id, wait_s=wait_s)
         self._unknown: set[str] = set()
 
     def close(self) -> None:
