@@ -332,4 +332,12 @@ MUTANTS = [
         "A bit that flipped in the local cache is not taken for the truth.",
         (ACCESS + "test_a_bit_that_flipped_in_the_cache_is_not_taken_for_the_truth",),
     ),
+    Mutant(
+        "access-silent-log",
+        "ops/audit/access/link.py",
+        "            self.spools.setdefault(source, (0, self._now))\n",
+        "",
+        "A log that told of pulls and is silent is waited for (rule 22).",
+        (UNKNOWN + "test_a_log_that_told_of_pulls_and_is_silent_is_waited_for",),
+    ),
 ]

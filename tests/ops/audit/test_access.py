@@ -152,7 +152,7 @@ def test_what_only_a_tag_is_known_of_stays_open_and_nothing_of_it_is_idle(vault,
     feed.put(0, 1, digest=digest(5))
     feed.put(10 * HOUR, 2, source="nginx", tag="v1", digest=None, status=200)
     feed.put(20 * HOUR, 3, action="push", method="PUT", tag="v1", digest=digest(1))
-    feed.put(40 * HOUR, 4, digest=digest(5))
+    feed.put(30 * HOUR, 4, digest=digest(5))
     feed.archive()
     made = statistics(vault)
     made.bring_up_to_date()
@@ -161,8 +161,8 @@ def test_what_only_a_tag_is_known_of_stays_open_and_nothing_of_it_is_idle(vault,
         assert found[None, "v1"] == 1
         assert view.of_digest(digest(9)).pulls == 0
         assert view.of_digest(digest(9), [("team/app", "v1")]).pulls == 1
-        assert view.idle_us(view.of_digest(digest(9))) == 37 * HOUR
-        assert view.idle_us(view.of_digest(digest(9), [("team/app", "v1")])) == 27 * HOUR
+        assert view.idle_us(view.of_digest(digest(9))) == 27 * HOUR
+        assert view.idle_us(view.of_digest(digest(9), [("team/app", "v1")])) == 17 * HOUR
 
 
 def test_what_was_pushed_is_not_idle_since_before(vault, feed):

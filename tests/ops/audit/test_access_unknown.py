@@ -215,6 +215,19 @@ def test_a_spool_that_others_overtook_is_waited_for(vault, monkeypatch):
     assert answers(vault)["coverage"]["until"] == text(10 * HOUR + 8 * DAY + HOUR - LATE_US)
 
 
+def test_a_log_that_told_of_pulls_and_is_silent_is_waited_for(vault, feed):
+    """Of what a bucket serves nobody else may tell, and its logs may be broken, or late."""
+    steady(feed, 0, 10 * HOUR)
+    feed.put(11 * HOUR, 1, source="s3", repository=None, status=200)
+    feed.put(12 * HOUR, 2, source="falco", action="alert", method=None, repository=None)
+    steady(feed, 13 * HOUR, 100 * HOUR, number=500)
+    feed.archive()
+    assert answers(vault)["coverage"]["until"] == text(11 * HOUR)
+    feed.put(101 * HOUR, 3, source="s3", action="log", method=None, repository=None, digest=None)
+    feed.archive()
+    assert answers(vault)["coverage"]["until"] == text(101 * HOUR - LATE_US)
+
+
 def test_times_that_cannot_be_true_make_nothing_known_or_idle(vault, feed):
     feed.put(0, 1, digest=digest(1))
     steady(feed, HOUR, 30 * HOUR)

@@ -37,6 +37,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = timedelta(microseconds=1)
 _LENGTH = len("2026-11-20T03:00:00.000000Z")
 _KINDS = {"manifest": 1, "blob": 2}
+_SOURCE = "from "
 _PURPOSE = "access statistics"
 _NOBODY: dict[str, Any] = {"actor": None, "address": None, "useragent": None}
 
@@ -87,7 +88,8 @@ class LinkReader:
         first, end: when its first and its last event came in, microseconds since the epoch.
         last: when the newest did so far, of earlier links too.
         gaps: of which time something is missing.
-        spools: of each the newest number, and when the newest event came in at it.
+        spools: of each the newest number, and when the newest event came in at it; and of each
+            source that has told of a pull, `from s3`, when it told of anything last.
     """
 
     def __init__(
@@ -174,7 +176,11 @@ class LinkReader:
     def _record(self, line: Line) -> Record | None:
         event: Event = orjson.loads(line.public)
         self._follow(event)
+        source = f"{_SOURCE}{event['source']}"
+        if source in self.spools:
+            self.spools[source] = (0, max(self.spools[source][1], self._now))
         if is_pull(event):
+            self.spools.setdefault(source, (0, self._now))
             return self._of(event, line.personal)
         if is_push(event):
             return self._of(event, None)

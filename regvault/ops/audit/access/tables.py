@@ -265,7 +265,7 @@ class Tables:
         found: dict[str, tuple[Span, list[Span]]] = {}
         for chain, state in self.chains().items():
             end = state.last - LATE_US
-            # A spool that others overtook may yet send what it has: for a while it is waited for.
+            # A spool, or a log, that others overtook may yet come: for a while it is waited for.
             (silent,) = self.db.execute(
                 "SELECT min(last) FROM spools WHERE chain = ? AND last > ? AND last < ?",
                 (chain, state.last - _WAITED_US, state.last - DAY_US),
