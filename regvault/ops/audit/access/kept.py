@@ -39,6 +39,8 @@ _FRAME_BYTES = 1 << 20
 _MAX_FRAME = 4 << 20
 _LENGTH = 8
 _ROWS = 2000
+#: No time of an event is larger, and no count.
+_MOST = 253_402_300_800 * 10**6
 
 
 def keep(vault: Vault, tables: Tables, rules: str) -> None:
@@ -237,6 +239,8 @@ def _value(kind: str, value: Any) -> Any:
     kind = kind.lower()
     if kind == "b":
         return bytes.fromhex(value)
-    if type(value) is not (int if kind == "i" else str):
-        raise TypeError(value)
-    return value
+    if kind == "t" and type(value) is str:
+        return value
+    if kind == "i" and type(value) is int and 0 <= value < _MOST:
+        return value
+    raise TypeError(value)

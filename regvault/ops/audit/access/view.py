@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Access", "AccessView"]
 
-_KINDS = (None, "manifest", "blob")
+_KINDS = {1: "manifest", 2: "blob"}
 
 
 @dataclass
@@ -138,7 +138,7 @@ class AccessView:
             digest or None,
             repository or None,
             tag or None,
-            _KINDS[kind],
+            _KINDS.get(kind),
             first,
             last,
             pushed,
