@@ -101,7 +101,8 @@ def access(
     cache = vault_cache(app.cache_base(), opened.id)
     statistics = AccessStatistics(opened, rules, cache=cache, say=app.console.note)
     try:
-        done = statistics.bring_up_to_date()
+        with app.progress() as progress:
+            done = statistics.bring_up_to_date(progress=progress)
         configured = () if app.config is None else app.config.access.aside
         with statistics.view([*configured, *aside]) as view:
             rows = _rows(opened, view, repos, digests, idle_for)

@@ -14,6 +14,7 @@ from regvault.errors import (
     TemporaryError,
     VaultDamagedError,
 )
+from regvault.model.progress import NO_PROGRESS
 from regvault.ops.audit.access.fold import count_alone, settle
 from regvault.ops.audit.access.kept import keep, kept_links, load_kept
 from regvault.ops.audit.access.link import LinkReader, span_of
@@ -26,6 +27,7 @@ from regvault.vault.audit.segment_reader import SegmentReader
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from regvault.model.progress import Progress
     from regvault.ops.audit.access.tables import ChainState, Record
     from regvault.policy.access import AccessRules
     from regvault.vault.audit.chain import Link
@@ -96,11 +98,14 @@ class AccessStatistics:
         """Close what is in the local cache."""
         self._tables.close()
 
-    def bring_up_to_date(self, limit: int | None = None) -> Counted:
+    def bring_up_to_date(
+        self, limit: int | None = None, *, progress: Progress = NO_PROGRESS
+    ) -> Counted:
         """Count the links that are not counted yet.
 
         Args:
             limit: links, at most; None: all.
+            progress: is told of each event.
 
         Raises:
             RegvaultError: the vault cannot be read, or the local cache not be written.
@@ -108,7 +113,7 @@ class AccessStatistics:
         done = Counted()
         for _ in range(_TIMES):
             try:
-                self._go_on(done, limit)
+                self._go_on(done, limit, progress)
                 return done  # noqa: TRY300 (what follows is for what goes wrong)
             except _OutOfOrderError:
                 self._say("archived events came out of order: all are counted anew")
@@ -125,7 +130,7 @@ class AccessStatistics:
             self._tables.clear()
             self._tables.set_meta("anew", 1)
 
-    def _go_on(self, done: Counted, limit: int | None) -> None:
+    def _go_on(self, done: Counted, limit: int | None, progress: Progress) -> None:
         found = {name: Chain(self._vault, name) for name in chains(self._vault)}
         numbers = {name: chain.numbers() for name, chain in found.items()}
         if not self._fits(found, numbers):
@@ -137,6 +142,8 @@ class AccessStatistics:
         ahead: dict[str, Link] = {}
         for name, chain in found.items():
             self._look_ahead(ahead, chain, left[name], done)
+        if ahead:
+            progress.phase("Counting archived events")
         while ahead and (limit is None or done.links < limit):
             states = self._tables.chains()
             name = min(ahead, key=lambda each: (_key(ahead[each], states.get(each)), each))
@@ -144,6 +151,7 @@ class AccessStatistics:
             self._look_ahead(ahead, found[name], left[name], done)
             self._count(link, states.get(name), ahead, done)
             done.links += 1
+            progress.advance(link.events, link.size)
         done.left = len(ahead) + sum(map(len, left.values()))
         self._unknown = found.keys() - self._tables.chains().keys()
         if not done.left and self._tables.meta("anew"):
