@@ -17,6 +17,7 @@ from events import digest, new_vault
 from streams import DAY, HOUR, RULES, SECOND, START, Feed, answers, by_target, statistics, text
 
 from regvault.audit.formats.detect import FORMATS
+from regvault.audit.intake import events_of
 from regvault.errors import TemporaryError
 from regvault.ops.audit.access.link import time_us
 from regvault.ops.audit.access.tables import Tables
@@ -78,6 +79,52 @@ def test_a_hundred_pulls_are_a_hundred_whoever_tells_of_them(vault, feed):
     feed.archive()
     assert pulls(vault) == {digest(1): 100}
     assert counted(answers(vault)) == {digest(1): 100}
+
+
+def test_a_hundred_pulls_of_real_records_are_a_hundred_of_each_thing(vault, feed):
+    """As distribution notifies and logs them, and nginx in front of it, which counts seconds."""
+    now = "2026-11-05T05:00:00.000000Z"
+    records = []
+    for n in range(100):
+        us = DAY + n * 170_000
+        moment = text(us)
+        name, which = ("manifests", digest(1)) if n % 2 else ("blobs", digest(2))
+        uri = f"/v2/team/app/{name}/{'v1' if n % 2 else which}"
+        kind = "vnd.oci.image.manifest.v1+json" if n % 2 else "octet-stream"
+        notified = {
+            "id": f"01a20a82-9bdb-79ac-8e07-7e83754c{n:04d}",
+            "timestamp": moment,
+            "action": "pull",
+            "target": {"mediaType": f"application/{kind}", "digest": which, "size": 5,
+                       "repository": "team/app", **({"tag": "v1"} if n % 2 else {})},
+            "request": {"id": f"r{n}", "addr": "10.0.0.7:46626", "method": "GET",
+                        "useragent": "containerd/1.7"},
+            "actor": {"name": "alice"},
+        }  # fmt: skip
+        logged = {
+            "http.request.id": f"r{n}", "http.request.method": "GET", "http.request.uri": uri,
+            "http.request.remoteaddr": "10.0.0.7:46626", "http.response.status": 200,
+            "http.request.useragent": "containerd/1.7", "http.response.duration": "3.9ms",
+            "level": "info", "msg": "response completed", "time": moment,
+        }  # fmt: skip
+        second = moment[11:19]
+        line = (
+            f'10.0.0.7 - alice [04/Nov/2026:{second} +0000] "GET {uri} HTTP/1.1" 200 419 "-" '
+            '"containerd/1.7"'
+        )
+        envelope = json.dumps({"events": [notified]}).encode()
+        records.append((us, events_of(envelope, {}, now)[0]))
+        records.append((us + 10, FORMATS["distribution"]().feed(json.dumps(logged), now)[0]))
+        records.append((us + 200_000, FORMATS["nginx"]().feed(line, now)[0]))
+    records.sort(key=lambda each: each[0])
+    for number, (us, made) in enumerate(records):
+        more = {name: value for name, value in made.items() if name not in ("id", "time")}
+        feed.put(us, number, received=us, **more, time=made["time"])
+        if number % 50 == 49:
+            feed.archive()
+    answer = answers(vault)
+    assert pulls(vault) == counted(answer) == {digest(1): 50, digest(2): 50}
+    assert [each["kind"] for each in answer["targets"]] == ["manifest", "blob"]
 
 
 def test_only_gets_by_real_clients_are_access(vault, feed):
