@@ -93,6 +93,11 @@ test-services: .venv/.installed ## Run the tests on real registries, MinIO and K
 bench: .venv/.installed ## Measure against the peers that are on PATH, and the floor (hours; see scripts/bench/run.py --help)
 	$(BIN)/python scripts/bench/run.py $(ARGS)
 
+.PHONY: bench-audit
+bench-audit: .venv/.installed ## Measure the audit stream against its floors, and rsyslog where it is on PATH (half an hour)
+	$(BIN)/python scripts/bench/audit.py --work bench-out/audit --out bench-out/audit.json $(ARGS)
+	$(BIN)/python scripts/bench/audit_peer.py --work bench-out/audit --out bench-out/audit.json
+
 # An environment of its own: the fuzzer is heavy, and has wheels for few Pythons.
 .venv-fuzz/.installed: requirements-fuzz.lock
 	rm -rf .venv-fuzz
@@ -112,6 +117,7 @@ soak: .venv/.installed ## Registries of a million images, and 400 days of a vaul
 	LIFE_DAYS=400 $(BIN)/pytest -s tests/simulation
 	WHOLE=1 KILLS=50 $(BIN)/pytest -n 2 tests/faults
 	WHOLE=1 $(BIN)/pytest tests/interleavings
+	KILLS=100 BROKER_EVERY=1 $(BIN)/pytest -k killed tests/services/test_audit_ship.py tests/services/test_audit_stream.py
 
 .PHONY: wheel-test
 wheel-test: .venv/.installed ## Build sdist and wheel; try the wheel in a clean environment

@@ -23,15 +23,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from regvault.audit.kafka.settings import KafkaSettings
     from regvault.config.places import RegistryPlace, VaultPlace
     from regvault.model.doctor import StoreProbe
     from regvault.model.registry import RegistrySource
     from regvault.model.store import ObjectStore
     from regvault.model.whereabouts import Lock, Whereabouts
     from regvault.ops.check import RegistryAt, VaultAt
-    from regvault.ops.doctor import SourceSubject, VaultSubject
+    from regvault.ops.doctor import SourceSubject, SpoolSubject, TopicSubject, VaultSubject
 
-__all__ = ["registry_to_check", "source_subject", "vault_subject", "vault_to_check"]
+__all__ = [
+    "registry_to_check",
+    "source_subject",
+    "spool_subject",
+    "topic_subject",
+    "vault_subject",
+    "vault_to_check",
+]
 
 
 def vault_to_check(place: VaultPlace) -> VaultAt:
@@ -139,6 +147,37 @@ def source_subject(
         tuple(str(vault.location) for vault in vaults if overlap(vault, place)),
         tuple((str(vault.location), _shared(vault, place, new=new)) for vault in vaults),
     )
+
+
+def topic_subject(
+    settings: KafkaSettings, topic: str, dead_letters: str | None, vault: VaultPlace | None
+) -> TopicSubject:
+    """Return a topic of audit events for doctor, which connects.
+
+    Args:
+        settings: how the cluster is reached.
+        topic: its name.
+        dead_letters: name of the topic of what it does not take; None: TOPIC.dead.
+        vault: of the archive; None: none is named.
+    """
+    from regvault.audit.kafka.topics import Topics
+    from regvault.ops.doctor import TopicSubject
+
+    return TopicSubject(
+        f"{topic} at {','.join(settings.servers)}",
+        topic,
+        dead_letters or f"{topic}.dead",
+        lambda: Topics(settings),
+        None if vault is None else lambda: open_vault(vault),
+    )
+
+
+def spool_subject(directory: str, limit: int | None) -> SpoolSubject:
+    """Return a spool of audit events for doctor; `limit` is how many bytes it may have."""
+    from regvault.ops.doctor import SpoolSubject
+    from regvault.storage.local_probe import look_above
+
+    return SpoolSubject(directory, limit, lambda: look_above(directory))
 
 
 def _shared(vault: VaultPlace, registry: RegistryPlace, *, new: bool) -> Asked[str]:

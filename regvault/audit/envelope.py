@@ -8,12 +8,23 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regvault.model.event import DATA_SCHEMA, PERSONAL
 from regvault.model.stream import Message
 
-__all__ = ["CONTENT_TYPE", "Unwrapped", "message_of", "shortened", "unwrap"]
+if TYPE_CHECKING:
+    from regvault.audit.told import Told
+
+__all__ = [
+    "CONTENT_TYPE",
+    "Unwrapped",
+    "beginning",
+    "is_plain_record",
+    "message_of",
+    "shortened",
+    "unwrap",
+]
 
 CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"
 
@@ -32,6 +43,8 @@ _BEGINNING = re.compile(
 _SCHEMA = b'","datacontenttype":"application/json","dataschema":"%b","sequence":"' % (
     DATA_SCHEMA.encode()
 )
+_SCHEMA_TEXT = _SCHEMA.decode()
+_is_plain = re.compile(r"[A-Za-z0-9 ._:/@+~-]*").fullmatch
 
 
 def message_of(data: bytes) -> Message:
@@ -69,6 +82,42 @@ def message_of(data: bytes) -> Message:
         )
     )
     return Message(repository, value, _stamp(received), _HEADERS)
+
+
+def beginning(event: Told) -> bytes | None:
+    """Return how the value of an event's record begins, into its data; None where JSON escapes it.
+
+    Args:
+        event: what its data says.
+    """
+    spool, own, time, action = event.spool, event.id, event.time, event.action
+    repository = event.repository
+    if not _is_plain(f"{spool}{own}{time}{action}{event.received}{repository}"):
+        return None
+    subject = (
+        "" if repository is None else f',"subject":"{repository}","partitionkey":"{repository}"'
+    )
+    return (
+        f'{{"specversion":"1.0","id":"{own}","source":"/regvault/spools/{spool}"'
+        f',"type":"regvault.audit.{action}","time":"{time}{_SCHEMA_TEXT}{event.seq}"{subject}'
+        f',"data":{{"seq":{event.seq},"spool":"{spool}","received":"{event.received}"'
+        f',"id":"{own}","time":"{time}","action":"{action}",'
+    ).encode()
+
+
+def is_plain_record(message: Message, event: Told) -> bool:
+    """Return whether a record's key, time and headers are those that `message_of` makes.
+
+    Args:
+        message: the record.
+        event: what its data says.
+    """
+    key = None if event.repository is None else event.repository.encode()
+    return (
+        message.key == key
+        and message.headers == _HEADERS
+        and message.timestamp_ms == _stamp_text(event.received)
+    )
 
 
 def key_of(event: dict[str, Any]) -> bytes | None:
@@ -165,6 +214,11 @@ def unwrap(value: bytes) -> Unwrapped:
 @lru_cache(1000)
 def _stamp(received: bytes) -> int:
     return timestamp_ms(received.decode())
+
+
+@lru_cache(1000)
+def _stamp_text(received: str) -> int:
+    return timestamp_ms(received)
 
 
 def timestamp_ms(text: str) -> int:

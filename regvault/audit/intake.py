@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
-from regvault.audit.formats import cloudevents, distribution, fields, harbor
+from regvault.audit.formats import cloudevents, distribution, falco, fields, harbor
 from regvault.model.event import UNPARSED, Event, new_event
 
 if TYPE_CHECKING:
@@ -44,7 +44,13 @@ def events_of(body: bytes, headers: Mapping[str, str], now: str) -> list[Event]:
     import orjson
 
     try:
-        document = orjson.loads(body)
+        try:
+            document = orjson.loads(body)
+        except ValueError:
+            found = _alerts(body, now)
+            if not found:
+                raise
+            return found
         if "ce-specversion" in headers:
             document = cloudevents.from_headers(headers, document)
             raw = orjson.dumps(document).decode()
@@ -76,7 +82,23 @@ def _events(document: Any, raw: str, now: str) -> list[Event]:
         return cloudevents.parse(document, raw, now)
     if "event_data" in document and isinstance(document.get("type"), str):
         return harbor.parse(document, raw, now)
+    alert = falco.from_object(document, raw, now)
+    if alert is not None:
+        return [_with_id(alert, document.get("uuid"))]
     raise fields.NoEventError("it is no event that is known")
+
+
+def _alerts(body: bytes, now: str) -> list[Event]:
+    """Return the events of Falco's alerts, one a line, or none where not every line is one."""
+    lines = [line for line in body.decode().splitlines() if line.strip()]
+    found = [falco.parse(line, now) for line in lines[:_MOST_OF_A_BATCH]]
+    alerts = [_with_id(event, None) for event in found if event is not None]
+    return alerts if len(alerts) == len(lines) else []
+
+
+def _with_id(alert: Event, own: Any) -> Event:
+    alert["id"] = fields.own_id(own, falco.NAME) or fields.derived_id(falco.NAME, alert["raw"])
+    return alert
 
 
 def unparsed(body: bytes, reason: str, now: str, *, most: int = 1 << 20) -> Event:

@@ -1,15 +1,19 @@
 """Puts the records of one request together: a registry's notification, its log, a proxy's log.
 
-By their request id; else by client, method, target and status within two seconds. Each source has
-one record of a request at most, so two pulls of the same image at the same moment stay two.
+By their request id; else by client, user, method, target and status within two seconds of when the
+answer ended. Each source has one record of a request at most, so two pulls of the same image at the
+same moment stay two, and a client that sends one `X-Request-Id` with all its requests hides none.
 
 The log of a bucket or a CDN, where a registry redirects downloads to, knows neither the repository
-nor the client as the registry sees it: its record of a GET joins one of the same digest.
+nor the client as the registry sees it: its record joins one of the same digest.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import heapq
+import itertools
+import re
+from collections import defaultdict, deque
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +22,13 @@ if TYPE_CHECKING:
 
     from regvault.model.event import Event
 
-__all__ = ["WINDOW_S", "Group", "Joiner", "joined"]
+__all__ = ["WINDOW_S", "Group", "Waiting", "ended_ms", "joined", "source_of"]
 
 WINDOW_S = 2.0
 """Seconds that records of one request may lie apart."""
 
 #: Whose record stays what it is, and is completed by the others; the first of these that is there.
 _FIRST = ("distribution", "harbor", "zot", "cloudevents", "distribution-log", "harbor-log")
-#: Who sees the download that a registry redirected.
-_REDIRECTED = frozenset({"s3", "cloudtrail", "cloudfront"})
 _FILLED = (
     "method",
     "repository",
@@ -38,37 +40,53 @@ _FILLED = (
     "address",
     "useragent",
 )
+#: As Go's servers write a request without a referrer, distribution too; nginx and Apache have `-`.
+_OF_GO = re.compile(r'" \d{3} \d+ "" "', re.ASCII)
+_OF_REGISTRY = "the access log of a registry"
+#: These tell when a request began, all others when its answer ended.
+_OF_BEGINNING = ("haproxy", "traefik")
+#: Their ids are of one process, a UUID for each request: those that differ are of two requests.
+_ONE_REGISTRY = ("distribution", "distribution-log")
+#: Of a request whose end is waited for: what a log pretends is not held for years.
+_LONGEST_MS = 6 * 3_600_000
+#: Who sees the download that a registry redirected.
+_REDIRECTED = frozenset({"s3", "cloudtrail", "cloudfront"})
+#: A request that failed in several ways has as many lines; no client chooses their id.
+_SEVERAL = ("distribution-log",)
 _KEPT = ("source", "id", "spool", "seq", "time", "raw", "raw_base64")
-
-_ANY = object()
 
 
 class Group:
-    """Records that are taken for one request.
+    """Records that are taken for one request."""
 
-    Attributes:
-        events: the records, in the order in which they came.
-        number: groups count by one.
-        moment: of the first record, seconds since the epoch.
-        open: more may be of it.
-    """
-
-    __slots__ = ("events", "moment", "number", "open", "request_ids")
-
-    def __init__(self, event: Event, moment: float, number: int) -> None:
+    def __init__(self, event: Event, moment: float) -> None:
         self.events = [event]
         self.moment = moment
-        self.number = number
-        self.open = True
-        self.request_ids = {event.get("request_id")} - {None}
+        self._sources = {source_of(event)}
 
-    def takes(self, event: Event, moment: float) -> bool:
-        """Return whether a record is of this request, as far as one can tell."""
-        if any(each["source"] == event["source"] for each in self.events):
+    def is_named(self, event: Event, source: str) -> bool:
+        """Return whether a record that has the id of this request may be of it."""
+        if source in self._sources and source not in _SEVERAL:
             return False
-        if event.get("request_id") in self.request_ids:
-            return True
-        return moment - self.moment <= WINDOW_S and all(_alike(each, event) for each in self.events)
+        return not any(_differ(each, event, "tag", "digest") for each in self.events)
+
+    def is_like(self, event: Event, source: str) -> bool:
+        """Return whether a record is of this request, as far as one can tell without ids."""
+        return source not in self._sources and all(_alike(each, event) for each in self.events)
+
+    def is_of(self, event: Event) -> bool:
+        """Return whether nothing tells another user or user agent."""
+        return not any(_differ(each, event, "actor", "useragent") for each in self.events)
+
+    @property
+    def is_redirected(self) -> bool:
+        """Whether somebody saw the download that the registry redirected."""
+        return not self._sources.isdisjoint(_REDIRECTED)
+
+    def add(self, event: Event, source: str) -> None:
+        """Take a record."""
+        self.events.append(event)
+        self._sources.add(source)
 
     def by_rank(self) -> list[Event]:
         """Return the records, that of who knows most of the request first."""
@@ -89,160 +107,196 @@ class Group:
         return {**found, "joined": kept, **personal, **rest}
 
 
-class Joiner:
-    """Takes records in the order of their times, and gives back those of one request together.
-
-    Of a record `method`, `repository`, `tag`, `digest`, `address`, `status`, `source` and, where
-    there is one, `request_id` are looked at.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: deque[Group] = deque()
-        self._by_key: dict[Any, deque[Group]] = {}
-        self._count = 0
-
-    def take(self, event: Event, moment: float) -> Iterator[Group]:
-        """Take a record; yield the requests of which no more can come.
-
-        Args:
-            event: the record.
-            moment: when it happened, seconds since the epoch.
-        """
-        yield from self.until(moment - WINDOW_S)
-        group = None
-        if event["method"] is not None and _is_known(event):
-            group = self._group_of(event, moment)
-        if group is None:
-            self._count += 1
-            group = Group(event, moment, self._count)
-            self._waiting.append(group)
-        else:
-            group.events.append(event)
-            if event.get("request_id") is not None:
-                group.request_ids.add(event["request_id"])
-        for key in _keys(event):
-            found = self._by_key.get(key)
-            if found is None:
-                found = self._by_key[key] = deque()
-            found.append(group)
-
-    def until(self, moment: float) -> Iterator[Group]:
-        """Yield the requests that began before a moment, seconds since the epoch."""
-        while self._waiting and self._waiting[0].moment < moment:
-            yield self._ended()
-
-    def rest(self) -> Iterator[Group]:
-        """Yield the requests of which more might have come, in the order of their times."""
-        while self._waiting:
-            yield self._ended()
-
-    def _ended(self) -> Group:
-        group = self._waiting.popleft()
-        group.open = False
-        # All of a key's groups in front of this one have ended before.
-        for event in group.events:
-            for key in _keys(event):
-                found = self._by_key.get(key)
-                while found and not found[0].open:
-                    found.popleft()
-                if found is not None and not found:
-                    del self._by_key[key]
-        return group
-
-    def _group_of(self, event: Event, moment: float) -> Group | None:
-        """Return the oldest group that takes a record."""
-        best: Group | None = None
-        for key in _sought(event):
-            for group in self._by_key.get(key, ()):
-                if best is not None and group.number >= best.number:
-                    continue
-                if group.open and group.takes(event, moment):
-                    best = group
-        return best
-
-
 def joined(events: Iterable[Event]) -> Iterator[Event]:
     """Yield events with those of one request put together into one, that keeps each `raw`.
 
     Args:
         events: in the order of their times.
+
+    Returns:
+        In the order of when the answers ended.
     """
-    joiner = Joiner()
-    for event in events:
-        for group in joiner.take(event, _moment(event)):
+    waiting = Waiting()
+    for moment, event in _by_end(events):
+        for group in waiting.until(moment - WINDOW_S):
             yield group.event()
-    for group in joiner.rest():
+        waiting.take(event, moment)
+    for group in waiting.until(float("inf")):
         yield group.event()
 
 
-def _is_known(event: Event) -> bool:
-    """Return whether a record says enough to be one of several."""
-    return event["repository"] is not None or (
-        event["source"] in _REDIRECTED and event["digest"] is not None
+class Waiting:
+    """Requests of which more records may come, by what their records have in common."""
+
+    def __init__(self) -> None:
+        self._groups: deque[Group] = deque()
+        self._alike: defaultdict[tuple[str | None, ...], deque[Group]] = defaultdict(deque)
+        self._named: defaultdict[tuple[str | None, ...], list[Group]] = defaultdict(list)
+        self._downloads: defaultdict[tuple[str, str], list[Group]] = defaultdict(list)
+
+    def until(self, moment: float) -> Iterator[Group]:
+        """Yield the requests before a moment: nothing more comes of them."""
+        while self._groups and self._groups[0].moment < moment:
+            group = self._groups.popleft()
+            about = _about(group.events[0])
+            if about is not None:
+                self._alike[about].popleft()
+                if not self._alike[about]:
+                    del self._alike[about]
+            for name in {found for each in group.events if (found := _name(each)) is not None}:
+                self._named[name].remove(group)
+                if not self._named[name]:
+                    del self._named[name]
+            for download in {found for each in group.events if (found := _download(each))}:
+                self._downloads[download].remove(group)
+                if not self._downloads[download]:
+                    del self._downloads[download]
+            yield group
+
+    def take(self, event: Event, moment: float) -> None:
+        """Put a record to those of its request."""
+        about, name, source = _about(event), _name(event), source_of(event)
+        download = _download(event)
+        group = None if about is None else self._group_of(event, about, name, source)
+        if group is None and download is not None:
+            group = self._download_of(event, download, source)
+        if group is not None:
+            group.add(event, source)
+        else:
+            group = Group(event, moment)
+            self._groups.append(group)
+            if about is not None:
+                self._alike[about].append(group)
+        if name is not None and group not in self._named[name]:
+            self._named[name].append(group)
+        if download is not None and group not in self._downloads[download]:
+            self._downloads[download].append(group)
+
+    def _download_of(self, event: Event, download: tuple[str, str], source: str) -> Group | None:
+        """Return the request whose download this is, or the download of this request."""
+        for each in self._downloads.get(download, ()):
+            if (source in _REDIRECTED or each.is_redirected) and each.is_like(event, source):
+                return each
+        return None
+
+    def _group_of(
+        self,
+        event: Event,
+        about: tuple[str | None, ...],
+        name: tuple[str | None, ...] | None,
+        source: str,
+    ) -> Group | None:
+        """Return the request of a record: by its id, else by who asked, else any like it."""
+        for each in self._named.get(name, ()) if name is not None else ():
+            if each.is_named(event, source):
+                return each
+        first = None
+        for each in self._alike.get(about, ()):
+            if each.is_like(event, source):
+                if each.is_of(event):
+                    return each
+                # A proxy may log in at the registry as somebody else, or call itself so.
+                first = first or each
+        return first
+
+
+def _name(event: Event) -> tuple[str | None, ...] | None:
+    """Return what is the same of all records with one request id, or None where there is none."""
+    about = _about(event)
+    if about is None or event.get("request_id") is None:
+        return None
+    return (*about, event["request_id"])
+
+
+def _download(event: Event) -> tuple[str, str] | None:
+    """Return what is the same of a download and of the request that was redirected to it."""
+    if event["action"] != "pull" or event["method"] is None or event["digest"] is None:
+        return None
+    return event["method"], event["digest"]
+
+
+def _by_end(events: Iterable[Event]) -> Iterator[tuple[float, Event]]:
+    """Yield events by when the answer ended, in seconds since 1970, which comes with each."""
+    under_way: list[tuple[float, int, Event]] = []
+    numbers = itertools.count()
+    for event in events:
+        moment = _moment(event)
+        while under_way and under_way[0][0] <= moment:
+            ended, _, other = heapq.heappop(under_way)
+            yield ended, other
+        if (after := ended_ms(event)) > 0:
+            ended = moment + after / 1000
+            heapq.heappush(under_way, (ended, next(numbers), event))
+        else:
+            yield moment, event
+    while under_way:
+        ended, _, other = heapq.heappop(under_way)
+        yield ended, other
+
+
+def ended_ms(event: Event) -> float:
+    """Return how long after the time that a record tells its answer ended, milliseconds."""
+    duration: float = event["duration_ms"] or 0
+    return duration if event["source"] in _OF_BEGINNING and 0 < duration <= _LONGEST_MS else 0
+
+
+def _about(event: Event) -> tuple[str | None, ...] | None:
+    """Return what records of one request have in common always; None of what is no request."""
+    if event["method"] is None:
+        return None
+    if event["repository"] is None:
+        # The base of the API, which clients log in at.
+        return (event["method"],) if event["action"] == "login" else None
+    return event["method"], event["repository"]
+
+
+def _differ(one: Event, other: Event, *names: str) -> bool:
+    return any(
+        one[name] is not None and other[name] is not None and one[name] != other[name]
+        for name in names
     )
 
 
-def _keys(event: Event) -> list[Any]:
-    """Return what a record is found by."""
-    found: list[Any] = []
-    if event.get("request_id") is not None:
-        found.append(event["request_id"])
-    method, repository, address = event["method"], event["repository"], event["address"]
-    if method is None:
-        return found
-    for name in ("tag", "digest"):
-        if event[name] is not None:
-            found.append((method, repository, name, event[name], address))
-            found.append((method, repository, name, event[name], _ANY))
-    if event["digest"] is not None:
-        found.append((method, event["digest"], event["source"] in _REDIRECTED))
-    return found
-
-
-def _sought(event: Event) -> list[Any]:
-    """Return by what the records are found that may be of the same request."""
-    found: list[Any] = []
-    if event.get("request_id") is not None:
-        found.append(event["request_id"])
-    method, repository, address = event["method"], event["repository"], event["address"]
-    if event["source"] in _REDIRECTED:
-        return [*found, (method, event["digest"], False), (method, event["digest"], True)]
-    for name in ("tag", "digest"):
-        if event[name] is None:
-            continue
-        if address is None:
-            found.append((method, repository, name, event[name], _ANY))
-        else:
-            found.append((method, repository, name, event[name], address))
-            found.append((method, repository, name, event[name], None))
-    if event["digest"] is not None:
-        found.append((method, event["digest"], True))
-    return found
-
-
 def _alike(one: Event, other: Event) -> bool:
-    """Return whether two records may be of one request."""
-    if one["method"] != other["method"]:
-        return False
+    """Return whether two records of one method may be of one request.
+
+    They are of one repository too, unless one is of a download.
+    """
     if one["source"] in _REDIRECTED or other["source"] in _REDIRECTED:
         # The one is answered with a redirect, the other with content; each sees another client.
         same = one["digest"] is not None and one["digest"] == other["digest"]
         return same and (one["status"] or 200) < 400 and (other["status"] or 200) < 400
-    if one["repository"] != other["repository"]:
+    # The access log of a registry behind a proxy has the proxy's address.
+    behind = _OF_REGISTRY in (source_of(one), source_of(other))
+    if _differ(one, other, "tag", "digest", *(() if behind else ("address",))):
         return False
-    same = False
-    for name in ("tag", "digest", "address"):
-        if one[name] is not None and other[name] is not None:
-            if one[name] != other[name]:
-                return False
-            same = same or name != "address"
-    if not same:
+    if one["source"] in _ONE_REGISTRY and other["source"] in _ONE_REGISTRY:
+        ids = one.get("request_id"), other.get("request_id")
+        if None not in ids and ids[0] != ids[1]:
+            return False
+    targets = [{name for name in ("tag", "digest") if each[name]} for each in (one, other)]
+    if targets[0] or targets[1]:
+        if not targets[0] & targets[1]:
+            return False
+    elif one["action"] != other["action"] or not (behind or _same_address(one, other)):
         return False
     # A notification has no status: it is of what succeeded.
     a, b = one["status"], other["status"]
     if a is None or b is None:
         return (a or b or 200) < 400
     return bool(a == b)
+
+
+def _same_address(one: Event, other: Event) -> bool:
+    return one["address"] is not None and one["address"] == other["address"]
+
+
+def source_of(event: Event) -> str:
+    """Return whose record this is: the combined format is that of proxies, and of registries."""
+    source: str = event["source"]
+    if source == "combined" and event["raw"] and _OF_GO.search(event["raw"]):
+        return _OF_REGISTRY
+    return source
 
 
 def _rank(event: Event) -> tuple[int, str]:

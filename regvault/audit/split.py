@@ -10,18 +10,19 @@ from __future__ import annotations
 import base64
 from typing import Any, NamedTuple
 
-from regvault.audit.envelope import message_of, unwrap
+from msgspec import MsgspecError
+
+from regvault.audit.envelope import beginning, is_plain_record, message_of, unwrap
 from regvault.audit.formats.fields import NoEventError, derived_id
 from regvault.audit.intake import unparsed
+from regvault.audit.told import Persons, Told, persons_of, told_of
 from regvault.model.event import ALWAYS, OPTIONAL, PERSONAL, Event, time_text
 from regvault.model.stream import Message
 
-__all__ = ["Parts", "event_of", "join", "message_from", "split"]
+__all__ = ["Parts", "event_of", "join", "message_from", "split", "split_ours"]
 
 _CUT = b',"%b":' % PERSONAL[0].encode()
 _DATA = b',"data":'
-_KNOWN = {*ALWAYS, *OPTIONAL}
-_PERSONAL = {*PERSONAL, "raw_base64"}
 
 
 class Parts(NamedTuple):
@@ -36,8 +37,8 @@ class Parts(NamedTuple):
 
     public: bytes
     personal: bytes
-    event: Event
-    persons: Event
+    event: Told
+    persons: Persons
 
 
 def split(message: Message, place: str) -> Parts:
@@ -47,15 +48,39 @@ def split(message: Message, place: str) -> Parts:
         message: the record; one that holds no event becomes one of action `unparsed`.
         place: of the record in its stream, which makes the id of one that holds no event.
     """
+    return split_ours(message) or _split_any(message, place)
+
+
+def split_ours(message: Message) -> Parts | None:
+    """Cut the event of a record that is told by its event alone; most are. None: it is not.
+
+    `message_of` gives such a record again, byte for byte.
+    """
+    value = message.value
+    at = value.find(_DATA)
+    cut = value.find(_CUT, at)
+    if at < 0 or cut < 0:
+        return None
+    public, personal = value[at + len(_DATA) : cut] + b"}", b"{" + value[cut + 1 : -1]
     try:
-        parts = _as_we_send_it(message)
-        if parts is not None:
-            return parts
-    except (ValueError, KeyError, TypeError, AttributeError):
+        event, persons = told_of(public), persons_of(personal)
+        start = beginning(event)
+        if (
+            start is not None
+            and value.startswith(start)
+            and value.endswith(b"}")
+            and _has_month(event)
+            and is_plain_record(message, event)
+        ):
+            return Parts(public, personal, event, persons)
+    except (ValueError, MsgspecError):
         pass
+    return None
+
+
+def _split_any(message: Message, place: str) -> Parts:
     try:
-        data = unwrap(message.value).data
-        parts = _cut(data)
+        parts = _cut(unwrap(message.value).data)
     except (ValueError, KeyError, TypeError):
         event = unparsed(message.value, "a record of the topic is no event", _now(message))
         parts = _cut(_numbered(event, place, message))
@@ -65,13 +90,6 @@ def split(message: Message, place: str) -> Parts:
 
         parts = parts._replace(personal=parts.personal + b"\t" + orjson.dumps(rest))
     return parts
-
-
-def _as_we_send_it(message: Message) -> Parts | None:
-    """Return the parts of a record that is told by its event alone; most are."""
-    at = message.value.find(_DATA)
-    data = message.value[at + len(_DATA) : -1]
-    return _cut_in_place(data) if message_of(data) == message else None
 
 
 def _now(message: Message) -> str:
@@ -90,49 +108,33 @@ def _cut(data: bytes) -> Parts:
     """Cut the JSON of an event. Raises ValueError, KeyError, TypeError."""
     import orjson
 
-    parts = _cut_in_place(data)
-    if parts is not None:
-        return parts
+    at = data.find(_CUT)
+    public, personal = data[:at] + b"}", b"{" + data[at + 1 :]
+    try:
+        return _checked(public, personal)
+    except NoEventError:
+        pass
     # By whoever: the same fields in another order, or others.
     whole = orjson.loads(data)
-    persons = {name: whole.get(name) for name in PERSONAL}
     event = {name: whole[name] for name in ALWAYS}
     event |= {name: whole[name] for name in OPTIONAL if name in whole}
-    _require(event, persons)
-    return Parts(orjson.dumps(event), orjson.dumps(persons), event, persons)
+    persons = {name: whole.get(name) for name in PERSONAL}
+    return _checked(orjson.dumps(event), orjson.dumps(persons))
 
 
-def _cut_in_place(data: bytes) -> Parts | None:
-    """Cut the JSON of an event without changing a byte; None where its fields lie otherwise."""
-    import orjson
-
-    at = data.find(_CUT)
-    if at < 0:
-        return None
-    public, personal = data[:at] + b"}", b"{" + data[at + 1 :]
-    event, persons = orjson.loads(public), orjson.loads(personal)
-    if not (event.keys() <= _KNOWN and persons.keys() <= _PERSONAL):
-        return None
-    _require(event, persons)
+def _checked(public: bytes, personal: bytes) -> Parts:
+    """Return the parts of an event, without a byte changed. Raises NoEventError."""
+    try:
+        event, persons = told_of(public), persons_of(personal)
+    except (ValueError, MsgspecError) as error:
+        raise NoEventError("its fields are not those of an event") from error
+    if not _has_month(event):
+        raise NoEventError("nobody knows when it came in")
     return Parts(public, personal, event, persons)
 
 
-def _require(event: Event, persons: Event) -> None:
-    texts = ("spool", "received", "id", "time", "action", "source")
-    good = (
-        all(isinstance(event[name], str) for name in texts)
-        and isinstance(event["seq"], int)
-        and isinstance(event["repository"], str | None)
-        and isinstance(event["digest"], str | None)
-        and isinstance(event["tag"], str | None)
-        and isinstance(persons["raw"], str)
-        and isinstance(persons["actor"], str | None)
-        and isinstance(persons["address"], str | None)
-        and event["received"][4:5] == "-"
-        and event["received"][7:8] == "-"
-    )
-    if not good:
-        raise NoEventError("its fields are not those of an event")
+def _has_month(event: Told) -> bool:
+    return event.received[4:5] == "-" and event.received[7:8] == "-"
 
 
 def _rest(parts: Parts, message: Message) -> dict[str, Any]:

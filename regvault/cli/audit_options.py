@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from regvault.cli.app import App
+from regvault.cli.group import Command, command
 from regvault.cli.options import SIZE, secret_ref
 from regvault.errors import UsageError
 
@@ -14,24 +18,115 @@ if TYPE_CHECKING:
 
     from regvault.audit.kafka.settings import KafkaSettings
     from regvault.audit.spool import Spool
-    from regvault.cli.app import App
     from regvault.policy.access import AccessRules
 
 __all__ = [
+    "AuditCommand",
+    "PathsArgument",
     "access_rules",
+    "audit_command",
     "event_time",
+    "given",
     "ignore_option",
     "kafka_options",
     "kafka_settings",
     "needs_extra",
     "open_spool",
     "spool_options",
+    "wants_kafka",
 ]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+_CLIENTS = ("auto", "kafka-python", "librdkafka")
 _MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
+
+
+class _Configured(Mapping[str, Any]):
+    """What the configuration has for the parameters of a command; it is read when asked for."""
+
+    def __init__(self, app: App, command: AuditCommand) -> None:
+        self._app = app
+        self._command = command
+
+    def __getitem__(self, name: str) -> Any:
+        flag = self._command.flags().get(name)
+        config = None if flag is None else self._app.config
+        value = None if config is None else config.audit.value(str(self._command.name), str(flag))
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._command.flags())
+
+    def __len__(self) -> int:
+        return len(self._command.flags())
+
+
+class AuditCommand(Command):
+    """A command that takes what it is not told from the section `audit` of the configuration."""
+
+    def flags(self) -> dict[str, str]:
+        """Return the names of the flags, with `_` for `-`, by those of the parameters."""
+        return {
+            str(param.name): max(param.opts, key=len).lstrip("-").replace("-", "_")
+            if isinstance(param, click.Option)
+            else str(param.name)
+            for param in self.params
+        }
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Make a context whose defaults are those of the configuration."""
+        app = None if parent is None else parent.find_object(App)
+        if app is not None and not extra.get("resilient_parsing"):
+            extra.setdefault("default_map", _Configured(app, self))
+        return super().make_context(info_name, args, parent, **extra)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help, which is the same whatever is configured."""
+        ctx.default_map = None
+        super().format_help(ctx, formatter)
+
+
+audit_command = partial(command, cls=AuditCommand)
+"""Decorator: as `command`, for the commands of `regvault audit`."""
+
+
+class PathsArgument(click.Argument):
+    """An argument of any number of paths, which may be configured too."""
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> Any:
+        """Take what is configured where none is given."""
+        if not opts.get(str(self.name)):  # older click takes none for given
+            opts = {name: value for name, value in opts.items() if name != self.name}
+        return super().consume_value(ctx, opts)
+
+
+def given(name: str) -> bool:
+    """Return whether a parameter of the command that runs is given on the command line."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
+def wants_kafka(options: dict[str, Any]) -> bool:
+    """Return whether a topic is named: by options of `kafka_options` that are not required.
+
+    Raises:
+        UsageError: only one of `--kafka` and `--topic` is.
+    """
+    if options["kafka"] and options["topic"]:
+        return True
+    if options["kafka"] or given("topic"):
+        raise UsageError("--kafka and --topic go together", hint="Give both, or neither.")
+    return False
 
 
 def spool_options(function: F) -> F:
@@ -63,8 +158,13 @@ def open_spool(directory: str, size: float) -> Spool:
     return Spool(directory, limit=int(size))
 
 
-def kafka_options(*, required: bool) -> Callable[[F], F]:
-    """Add `--kafka`, `--topic` and how Kafka is reached."""
+def kafka_options(*, required: bool, client: bool = True) -> Callable[[F], F]:
+    """Add `--kafka`, `--topic` and how Kafka is reached.
+
+    Args:
+        required: both must be given.
+        client: which library does it can be said, too.
+    """
 
     def add(function: F) -> F:
         options = [
@@ -113,6 +213,18 @@ def kafka_options(*, required: bool) -> Callable[[F], F]:
                 help="Its private key (PEM).",
             ),
         ]
+        if client:
+            options.append(
+                click.option(
+                    "--kafka-client",
+                    type=click.Choice(_CLIENTS, case_sensitive=False),
+                    default="auto",
+                    show_default=True,
+                    envvar="REGVAULT_KAFKA_CLIENT",
+                    show_envvar=True,
+                    help="The library that does it; auto: librdkafka where it is installed.",
+                )
+            )
         for option in reversed(options):
             function = option(function)
         return function
@@ -156,6 +268,7 @@ def kafka_settings(options: dict[str, Any]) -> KafkaSettings:
         ca_file=options["kafka_ca"],
         cert_file=options["kafka_cert"],
         key_file=options["kafka_key"],
+        client=options.get("kafka_client", "kafka-python"),
     )
 
 
@@ -171,12 +284,11 @@ def ignore_option(function: F) -> F:
     )(function)
 
 
-def access_rules(app: App, ignored: tuple[str, ...]) -> AccessRules:
-    """Return whose pulls count: as configured, and as options say."""
+def access_rules(ignored: tuple[str, ...]) -> AccessRules:
+    """Return whose pulls count, as `--ignore` says. Raises UsageError."""
     from regvault.policy.access import AccessRules
 
-    configured = () if app.config is None else app.config.access.ignore
-    return AccessRules([*configured, *ignored])
+    return AccessRules(ignored)
 
 
 def event_time(app: App, option: str, text: str) -> str:
@@ -198,7 +310,7 @@ def needs_extra(*modules: str) -> None:
     """Raise UsageError where the extra `audit` is not installed."""
     from importlib.util import find_spec
 
-    missing = [name for name in ("orjson", *modules) if find_spec(name) is None]
+    missing = [name for name in ("msgspec", "orjson", *modules) if find_spec(name) is None]
     if missing:
         raise UsageError(
             f"the audit commands need {', '.join(missing)}",

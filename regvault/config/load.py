@@ -88,9 +88,8 @@ def parse_config(text: str, file: str) -> Config:
     if document.value is not None or not document.problems:
         try:
             value = {} if document.value is None else document.value
-            config = Config.model_validate(value).read_from(
-                file, os.path.dirname(os.path.abspath(file))
-            )
+            base = os.path.dirname(os.path.abspath(file))
+            config = Config.model_validate(value, context={"base": base}).read_from(file, base)
         except ValidationError as error:
             for detail in error.errors(include_url=False, include_input=False):
                 _add(document, detail)
@@ -169,3 +168,5 @@ def _check_across(document: Document, config: Config) -> None:
                     f"it overlaps with the registry {other!r} at {place.location}",
                     "A vault needs a place of its own, beside the registry.",
                 )
+    for key, message, hint in config.audit.problems(config.vaults):
+        document.add(("audit", *key), message, hint, key=True)

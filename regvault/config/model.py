@@ -10,13 +10,13 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema
 
+from regvault.config.audit import Audit
 from regvault.config.places import RegistryPlace, S3Settings, VaultPlace
-from regvault.config.rules import Access, Check, RetentionRules, Settings, Span, text_of, wrong
-from regvault.config.secrets import SecretRef, parse_secret_ref
+from regvault.config.rules import Check, RetentionRules, Settings, Span, text_of, wrong
 from regvault.config.units import parse_rate
+from regvault.config.values import Glob, Secret, schema
 from regvault.errors import UsageError
 from regvault.model.location import Location, Role, endpoint_problem, parse_location
-from regvault.oci.grammar import InvalidNameError, glob_matcher
 from regvault.policy.rule321 import Declared, Rule
 from regvault.vault.keys import REGISTRY_NAME
 from regvault.vault.signing import parse_public_key
@@ -46,21 +46,6 @@ def _rate(value: Any) -> int:
         return parse_rate(str(value))
     except ValueError as error:
         raise wrong(str(error)) from None
-
-
-def _secret(value: Any) -> SecretRef:
-    try:
-        return parse_secret_ref(value if isinstance(value, str) else "")
-    except ValueError as error:
-        raise wrong(str(error)) from None
-
-
-def _glob(value: Any) -> str:
-    try:
-        glob_matcher([text_of(value)])
-    except InvalidNameError as error:
-        raise wrong(str(error), "One is written team/*, team/** or library/nginx.") from None
-    return str(value)
 
 
 def _url(value: Any) -> str:
@@ -101,20 +86,16 @@ def _zone(name: str) -> tzinfo:
         raise ValueError(str(error)) from None
 
 
-def _schema(pattern: str, *examples: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": list(examples)})
-
-
 _Name = Annotated[str, Field(pattern=f"^{REGISTRY_NAME.pattern}$"), BeforeValidator(_name)]
 _Source = Annotated[
     Location,
     BeforeValidator(_source),
-    _schema("^(fs:|s3://).+", "fs:/var/lib/registry", "s3://bucket/prefix"),
+    schema("^(fs:|s3://).+", "fs:/var/lib/registry", "s3://bucket/prefix"),
 ]
 _VaultAt = Annotated[
     Location,
     BeforeValidator(_vault),
-    _schema("^(/|\\./|\\.\\./|file:|s3://).+", "/backup/vault", "s3://bucket/prefix"),
+    schema("^(/|\\./|\\.\\./|file:|s3://).+", "/backup/vault", "s3://bucket/prefix"),
 ]
 _Rate = Annotated[
     int,
@@ -133,15 +114,9 @@ def _public_key(value: Any) -> str:
 _PublicKey = Annotated[
     str,
     BeforeValidator(_public_key),
-    _schema("^ed25519:[A-Za-z0-9+/]{43}=$", "ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="),
+    schema("^ed25519:[A-Za-z0-9+/]{43}=$", "ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="),
 ]
-_Secret = Annotated[
-    SecretRef,
-    BeforeValidator(_secret),
-    _schema("^(file:.+|env:[A-Za-z_][A-Za-z0-9_]*)$", "file:/run/secrets/key", "env:KEY"),
-]
-_Url = Annotated[str, BeforeValidator(_url), _schema("^https?://[^@]+$", "https://s3.example.com")]
-_Glob = Annotated[str, BeforeValidator(_glob)]
+_Url = Annotated[str, BeforeValidator(_url), schema("^https?://[^@]+$", "https://s3.example.com")]
 _Zone = Annotated[str, BeforeValidator(_timezone)]
 _Threads = Annotated[int, Field(ge=1, le=256)]
 
@@ -161,13 +136,13 @@ class _Place(Settings):
     addressing_style: Literal["auto", "path", "virtual"] | None = Field(
         None, description="How the bucket is put into URLs; found out where it is left out."
     )
-    access_key_id: _Secret | None = Field(
+    access_key_id: Secret | None = Field(
         None, description="Where the access key id is: file:/PATH or env:NAME."
     )
-    secret_access_key: _Secret | None = Field(
+    secret_access_key: Secret | None = Field(
         None, description="Where the secret access key is: file:/PATH or env:NAME."
     )
-    session_token: _Secret | None = Field(
+    session_token: Secret | None = Field(
         None, description="Where the session token is, if one is needed: file:/PATH or env:NAME."
     )
 
@@ -212,7 +187,7 @@ class Registry(_Place):
         description="Its storage: the root directory of its driver (the one that holds docker/) "
         "as fs:/PATH, or s3://BUCKET/PREFIX. A relative path counts from this file."
     )
-    repos: list[_Glob] = Field(
+    repos: list[Glob] = Field(
         [],
         description="Globs of the repositories to read; all where none is given. "
         "The others are inherited from the snapshot before.",
@@ -247,7 +222,7 @@ class Vault(_Place):
     retention: RetentionRules | None = Field(
         None, description="Which snapshots of each registry `regvault forget` keeps."
     )
-    sign_key: _Secret | None = Field(
+    sign_key: Secret | None = Field(
         None,
         description="Where the Ed25519 private key is that signs snapshots: file:/PATH or "
         "env:NAME. Else $REGVAULT_SIGN_KEY.",
@@ -257,7 +232,7 @@ class Vault(_Place):
         description="Public keys whose signatures count; what none of them signed is refused. "
         "Else $REGVAULT_TRUSTED_KEYS.",
     )
-    identity: _Secret | None = Field(
+    identity: Secret | None = Field(
         None,
         description="Where the age identities are that open a sealed vault: file:/PATH or "
         "env:NAME. Else $REGVAULT_IDENTITY.",
@@ -287,10 +262,9 @@ class Config(Settings):
         default_factory=lambda: Check.model_validate({}),
         description="What `regvault check` asks for: 3-2-1-1-0.",
     )
-
-    access: Access = Field(
-        default_factory=lambda: Access.model_validate({}),
-        description="What counts as access to images, for `regvault audit access`.",
+    audit: Audit = Field(
+        default_factory=lambda: Audit.model_validate({}),
+        description="What the commands of `regvault audit` take where they are not told otherwise.",
     )
 
     _file: str = PrivateAttr("")

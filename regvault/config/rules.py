@@ -9,12 +9,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic_core import PydanticCustomError
 
 from regvault.config.units import parse_duration
-from regvault.errors import UsageError
-from regvault.policy.access import AccessRules
 from regvault.policy.retention import Retention
 from regvault.policy.rule321 import Rule
 
-__all__ = ["Access", "Check", "RetentionRules", "Settings", "Span", "VerifyAge", "text_of", "wrong"]
+__all__ = ["Check", "RetentionRules", "Settings", "Span", "VerifyAge", "text_of", "wrong"]
 
 
 def wrong(message: str, hint: str | None = None) -> PydanticCustomError:
@@ -82,29 +80,6 @@ class VerifyAge(Settings):
         None,
         description="All of its data (`--read-data`, or all parts of it): 35d where it is left "
         "out.",
-    )
-
-
-def _ignored(value: Any) -> str:
-    try:
-        AccessRules([text_of(value)])
-    except UsageError as error:
-        raise wrong(error.message, error.hint) from None
-    return str(value)
-
-
-class Access(Settings):
-    """What counts as access to images. See docs/audit.md."""
-
-    ignore: list[Annotated[str, BeforeValidator(_ignored)]] = Field(
-        [],
-        description="Who is no client whose pulls count, beside scanners, replication and probes "
-        "that are known: agent=GLOB, actor=GLOB or address=NETWORK.",
-    )
-    aside: list[Annotated[str, Field(pattern=r"^[0-9a-f]{24}$")]] = Field(
-        [],
-        description="Chains of archived events that have ended, or tell nothing that others do "
-        "not: for what time it is known what happened does not depend on them.",
     )
 
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 from regvault.errors import RegvaultError, StoreAccessError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = [
     "FINDING",
     "Above",
+    "Archived",
     "Asked",
     "BucketFacts",
     "BucketTrials",
@@ -29,7 +30,10 @@ __all__ = [
     "Sample",
     "Signing",
     "Spool",
+    "SpoolFacts",
     "StoreProbe",
+    "StreamRole",
+    "TopicFacts",
     "Trials",
     "ask",
     "unasked",
@@ -300,6 +304,71 @@ class Sample(NamedTuple):
     unreadable: tuple[tuple[str, str], ...]
     failed: int
     whole: bool
+
+
+class StreamRole(enum.StrEnum):
+    """What the credentials for a topic of audit events are for."""
+
+    ANY = "any"
+    SHIP = "ship"
+    ARCHIVE = "archive"
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFacts:
+    """What a cluster says of a topic that this user may see.
+
+    Attributes:
+        partitions: how many there are.
+        leaderless: so many of them have no leader.
+        replication: replicas of the partition that has the fewest.
+        behind: so many partitions have replicas that are not in sync.
+        rights: what this user may do (`READ`, `WRITE`, ...); None of a cluster that does not say.
+        settings: by name; None: this user may not read them.
+    """
+
+    partitions: int
+    leaderless: int
+    replication: int
+    behind: int
+    rights: frozenset[str] | None
+    settings: Mapping[str, str] | None
+
+
+class Archived(NamedTuple):
+    """How much of a topic is in the archive of a vault.
+
+    Attributes:
+        begun: something of it is.
+        gone: records that the topic has no more, and the archive never had.
+        waiting: records that are in the topic alone.
+        age_s: seconds since the newest archived event came in; 0 where there is none.
+    """
+
+    begun: bool
+    gone: int
+    waiting: int
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolFacts:
+    """What there is of a spool of audit events.
+
+    Attributes:
+        nbytes, limit: of its segments, and how much they may have.
+        free_bytes: of its disk.
+        kind: of its file system, such as `ext4`; "" where that is not known.
+        consumers: (name, how many events it lacks, seconds that the oldest of these waits).
+        damage: how many places are no events.
+    """
+
+    nbytes: int
+    limit: int
+    free_bytes: int
+    kind: str
+    consumers: tuple[tuple[str, int, float], ...]
+    damage: int
 
 
 class StoreProbe(Protocol):

@@ -31,16 +31,18 @@ class RejectedError(Exception):
 
 
 class Delivery(Protocol):
-    """What becomes of one record that was sent.
+    """What becomes of one record that was sent."""
 
-    Attributes:
-        is_done: it is known.
-        exception: None where the record is durable in its topic; else why not, as the library says
-            it (see `EventSink.explain`).
-    """
+    @property
+    def is_done(self) -> bool:
+        """Whether it is known."""
 
-    is_done: bool
-    exception: BaseException | None
+    @property
+    def exception(self) -> BaseException | None:
+        """None where the record is durable in its topic; else why not, as the library says it.
+
+        See `EventSink.explain`.
+        """
 
 
 class EventSink(Protocol):

@@ -18,6 +18,8 @@ from regvault.errors import ObjectNotFoundError, VaultDamagedError
 from regvault.model.store import LockingStore
 from regvault.ops.bounded import in_order
 from regvault.vault.amendments import read_amendments
+from regvault.vault.audit.chain import chains
+from regvault.vault.audit.keys import link_key
 from regvault.vault.condemned import read_condemned
 from regvault.vault.envelope import to_time
 from regvault.vault.fetch import fetch_document
@@ -136,6 +138,8 @@ def extend_locks(vault: Vault, *, progress: Progress, threads: int) -> Extension
     state = lock_state(vault)
     if state is None:
         return None
+    if not state.slots:
+        return _extend_archive(vault, state, progress, threads)
     fresh = {key: ns for key, ns in state.known.items() if ns > state.due_before_ns}
     believed = _is_true(vault, fresh)
     if len(fresh) == len(state.slots) and believed:
@@ -158,6 +162,31 @@ def extend_locks(vault: Vault, *, progress: Progress, threads: int) -> Extension
     extension.record = record_known(
         vault.store, vault.id, run, state.policy, extension.until_ns, vouched
     )
+    return extension
+
+
+def _extend_archive(
+    vault: Vault, state: LockState, progress: Progress, threads: int
+) -> Extension | None:
+    """Lock archived events for longer where there are no snapshots, which would see to it.
+
+    All of a chain is as old as its first link, or younger.
+    """
+    store = vault.store
+    assert isinstance(store, LockingStore)
+    wanted = state.policy.from_now(state.now_ns)
+    extension = Extension(wanted.until_ns)
+    for name in chains(vault):
+        try:
+            found = store.retention(link_key(name, 1))
+        except ObjectNotFoundError:
+            continue  # `audit verify` says so
+        if found is None or found.until_ns <= state.due_before_ns:
+            progress.phase("Extending locks")
+            _extend(vault, state, _beside_objects(vault), wanted, extension, progress, threads)
+            break
+        assert extension.until_ns is not None
+        extension.until_ns = min(extension.until_ns, found.until_ns)
     return extension
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hmac
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -74,7 +75,7 @@ class Receiver:
             shipped: how shipping is going, where this process does it.
         """
         self._spool = spool
-        self._token = None if token is None else f"Bearer {token}".encode()
+        self._token = None if token is None else token.encode()
         self._cap = body_cap
         self._shipped = shipped
         self._commit = GroupCommit(spool)
@@ -127,7 +128,10 @@ class Receiver:
         if self._token is None:
             return True
         shown = headers.get("authorization", "").encode("utf-8", "surrogateescape")
-        return hmac.compare_digest(shown, self._token)
+        kind, _, value = shown.partition(b" ")
+        if kind.lower() == b"basic":
+            return hmac.compare_digest(_password(value), self._token)
+        return hmac.compare_digest(shown, b"Bearer " + self._token)
 
     # For machines that look after it
 
@@ -179,6 +183,14 @@ class _Endpoint:
         else:
             response = await self._answer(scope, receive)
         await response(scope, receive, send)
+
+
+def _password(credentials: bytes) -> bytes:
+    """Return the password of what follows `Basic`, which is all that some senders can show."""
+    try:
+        return base64.b64decode(credentials, validate=True).partition(b":")[2]
+    except ValueError:
+        return b""
 
 
 def _headers(found: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

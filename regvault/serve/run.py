@@ -98,12 +98,12 @@ def _shipper(
     dead_letters: str | None,
     warn: Callable[..., None],
 ) -> Shipper:
-    from regvault.audit.kafka.producer import KafkaProducerSink
+    from regvault.audit.kafka.clients import open_sink
     from regvault.audit.ship import Shipper
 
     return Shipper(
         spool,
-        lambda: KafkaProducerSink(kafka),
+        lambda: open_sink(kafka),
         topic,
         dead_letters=dead_letters,
         report=warn,

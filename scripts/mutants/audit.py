@@ -9,6 +9,7 @@ SERVE = "serve/test_receiver.py::"
 ARCHIVE = "ops/audit/test_archive.py::"
 ACCESS = "ops/audit/test_access.py::"
 UNKNOWN = "ops/audit/test_access_unknown.py::"
+FORGETTING = "ops/audit/test_forgetting.py::"
 
 MUTANTS = [
     Mutant(
@@ -57,8 +58,8 @@ MUTANTS = [
     Mutant(
         "audit-token",
         "serve/receiver.py",
-        "return hmac.compare_digest(shown, self._token)",
-        "return shown.startswith(self._token[:-1])",
+        'return hmac.compare_digest(shown, b"Bearer " + self._token)',
+        'return shown.startswith(b"Bearer " + self._token[:-1])',
         "Only who shows the token may put events.",
         (SERVE + "test_only_who_shows_the_token_may_put_events",),
     ),
@@ -81,16 +82,16 @@ MUTANTS = [
     Mutant(
         "archive-overlap",
         "ops/audit/archive.py",
-        "if any(positions.get(name, first) != first for name, first in self._from.items()):",
+        "if any(positions.get(name, first) != first for name, first in segment.start.items()):",
         "if False:",
         "What another archiver has is not archived again.",
         (ARCHIVE + "test_two_archivers_of_one_stream_double_nothing",),
     ),
     Mutant(
         "archive-repeats",
-        "ops/audit/archive.py",
-        "            if place in repeats:\n",
-        "            if False:\n",
+        "ops/audit/collected.py",
+        "for place, part in enumerate(parts) if place not in repeats]",
+        "for place, part in enumerate(parts)]",
         "A repeat is left out.",
         (ARCHIVE + "test_repeats_are_left_out_also_when_what_is_remembered_is_lost",),
     ),
@@ -113,10 +114,37 @@ MUTANTS = [
     Mutant(
         "archive-segment",
         "ops/audit/verify.py",
-        "if size != link.size or sha256_of(store, link.key) != link.digest:",
+        "if size != link.size or self._digest(reader, size) != link.digest:",
         "if False:",
         "A segment is proven by its link.",
         (ARCHIVE + "test_every_change_of_the_archive_is_named",),
+    ),
+    Mutant(
+        "archive-expiry",
+        "ops/audit/forgetting.py",
+        "            write_expiry(vault, chain.through, run, plan.keep_s)\n",
+        "",
+        "Before archived events are deleted, the vault says that they are not kept any more.",
+        (FORGETTING + "test_events_go_when_their_time_is_over_and_the_rest_is_proven",),
+    ),
+    Mutant(
+        "archive-expiry-signed",
+        "vault/signing.py",
+        '"audit", "audit-expiry"})',
+        '"audit"})',
+        "Nobody without the key can pass the loss of archived events off as their end.",
+        (FORGETTING + "test_what_says_that_segments_are_gone_is_believed_only_where_it_is_signed",),
+    ),
+    Mutant(
+        "archive-locks",
+        "ops/locking.py",
+        "if found is None or found.until_ns <= state.due_before_ns:",
+        "if False:",
+        "Archived events stay locked, also where nothing takes snapshots.",
+        (
+            "ops/audit/test_archive_locks.py::"
+            "test_no_lock_of_an_archive_lapses_where_there_are_no_snapshots",
+        ),
     ),
     Mutant(
         "archive-previous",
@@ -148,8 +176,8 @@ MUTANTS = [
     Mutant(
         "archive-persons",
         "audit/split.py",
-        "    return Parts(public, personal, event, persons)\n\n\ndef _require",
-        "    return Parts(data, personal, event, persons)\n\n\ndef _require",
+        "            return Parts(public, personal, event, persons)\n    except",
+        "            return Parts(value, personal, event, persons)\n    except",
         "What tells of persons is nowhere but under the key of its month.",
         (ARCHIVE + "test_a_month_that_is_erased_tells_of_nobody_and_the_chain_is_whole",),
     ),
@@ -160,6 +188,54 @@ MUTANTS = [
         "        key = month_key",
         "Nothing is added to a month that was erased.",
         (ARCHIVE + "test_a_month_that_is_erased_tells_of_nobody_and_the_chain_is_whole",),
+    ),
+    Mutant(
+        "audit-joined-id",
+        "audit/joining.py",
+        "        if source in self._sources and source not in _SEVERAL:",
+        "        if False:",
+        "A client that repeats its request id hides no pull.",
+        ("audit/test_joining.py::test_who_sends_one_request_id_with_all_requests_hides_none",),
+    ),
+    Mutant(
+        "audit-joined-twice",
+        "audit/joining.py",
+        "        return source not in self._sources and all(",
+        "        return all(",
+        "Two pulls of an image at once are two.",
+        ("audit/test_joining.py::test_a_hundred_pulls_are_a_hundred_whoever_tells_of_them",),
+    ),
+    Mutant(
+        "audit-password",
+        "serve/receiver.py",
+        "            return hmac.compare_digest(_password(value), self._token)",
+        "            return True",
+        "Only who shows the token puts events, also as a password.",
+        (SERVE + "test_only_who_shows_the_token_may_put_events",),
+    ),
+    Mutant(
+        "audit-compacted",
+        "policy/doctor/stream.py",
+        '    if "compact" in policy:',
+        "    if False:",
+        "A topic that forgets all but the newest event of a repository is an error.",
+        ("policy/test_doctor_stream.py::test_settings_that_lose_events",),
+    ),
+    Mutant(
+        "audit-gone",
+        "policy/doctor/stream.py",
+        "    if found.gone:",
+        "    if False:",
+        "Records that were gone before they were archived are an error.",
+        ("policy/test_doctor_stream.py::test_how_far_the_archive_is_behind",),
+    ),
+    Mutant(
+        "audit-no-spool",
+        "ops/doctor/stream.py",
+        '    if not os.path.isfile(os.path.join(subject.directory, "spool.json")):',
+        "    if False:",
+        "Where no spool is, doctor makes none.",
+        ("ops/test_doctor_spool.py::test_where_no_spool_is_none_is_made",),
     ),
     Mutant(
         "access-head",
@@ -319,8 +395,8 @@ MUTANTS = [
     Mutant(
         "access-signed",
         "vault/signing.py",
-        '"keys", "audit", "access"})',
-        '"keys", "audit"})',
+        '"audit-expiry", "access"})',
+        '"audit-expiry"})',
         "What is kept of statistics in a signed vault is signed.",
         (UNKNOWN + "test_a_sealed_and_signed_vault_keeps_them_sealed_and_signed",),
     ),

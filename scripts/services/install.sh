@@ -10,7 +10,11 @@ set -euo pipefail
 
 go_tools=(crane oras registry3 minio)
 maven_tools=(kafka)
-apt_tools=(age jq zstd skopeo docker-registry java)
+apt_tools=(age jq zstd skopeo docker-registry java nginx haproxy)
+# Those whose packages would start a server at once: registries on port 5000, nginx on port 80.
+apt_servers=(docker-registry nginx haproxy)
+# Debian keeps servers there, and not every user looks there.
+PATH=$PATH:/usr/sbin
 
 # Sets package, version and binary for a Go tool.
 describe_go_tool() {
@@ -32,6 +36,8 @@ apt_tool_version() {
     skopeo) skopeo --version | sed -n 's/^skopeo version \([^ ]*\).*/\1/p' ;;
     docker-registry) docker-registry --version | sed -n 's/.* v\{0,1\}\([0-9][^ ]*\)$/\1/p' ;;
     java) java -version 2>&1 | sed -n 's/.* version "\([0-9.]*\).*/\1/p' ;;
+    nginx) nginx -v 2>&1 | sed -n 's,^nginx version: nginx/\([0-9.]*\).*,\1,p' ;;
+    haproxy) haproxy -v | sed -n 's/^HAProxy version \([0-9.]*\).*/\1/p' ;;
   esac 2>/dev/null || true
 }
 
@@ -46,6 +52,8 @@ apt_tool_acceptable() {
     zstd) version_at_least "$have" "$ZSTD_MIN" ;;
     skopeo) version_at_least "$have" "$SKOPEO_MIN" ;;
     java) version_at_least "$have" "$JAVA_MIN" ;;
+    nginx) version_at_least "$have" "$NGINX_MIN" ;;
+    haproxy) version_at_least "$have" "$HAPROXY_MIN" ;;
     docker-registry)
       version_at_least "$have" "$DOCKER_REGISTRY_MIN" && [[ $have == "$DOCKER_REGISTRY_SERIES".* ]] ;;
   esac
@@ -59,6 +67,23 @@ apt_package() {
   esac
 }
 
+# Runs a command that installs packages, none of which may start a server: where no systemd is there
+# to mask one, /etc/init.d would.
+without_services() {
+  local policy=/usr/sbin/policy-rc.d
+  if [ -e "$policy" ]; then
+    "$@"
+    return
+  fi
+  printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+  as_root chmod 755 "$policy"
+  # In a shell of its own, so that the policy goes however that ends.
+  (
+    trap 'as_root rm -f "$policy"' EXIT
+    "$@"
+  )
+}
+
 install_apt_tools() {
   local tool missing=() packages=()
   for tool in "$@"; do
@@ -70,11 +95,13 @@ install_apt_tools() {
     fi
   done
   [ ${#missing[@]} -gt 0 ] || return 0
-  if [ -d /run/systemd/system ] && [[ " ${missing[*]} " == *" docker-registry "* ]]; then
-    # Else the package would at once start a registry of its own, on port 5000 of every interface.
-    as_root systemctl mask --quiet docker-registry.service
-  fi
-  apt_install "${packages[@]}" 9>&-
+  for tool in "${apt_servers[@]}"; do
+    if [[ " ${missing[*]} " == *" $tool "* ]] && [ -d /run/systemd/system ]; then
+      # Else it would be started now, and at each boot.
+      as_root systemctl mask --quiet "$tool.service"
+    fi
+  done
+  without_services apt_install "${packages[@]}" 9>&-
   for tool in "${missing[@]}"; do
     apt_tool_acceptable "$tool" ||
       die "$tool: this system offers version '$(apt_tool_version "$tool")', which versions.env does not accept"

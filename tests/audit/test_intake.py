@@ -90,6 +90,22 @@ HARBOR_CLOUD = {
     "operator": "robot$library+scanner-Trivy-51fe4548-bbe5-11ed-9217-0242ac14000d",
 }
 
+# As Falco 0.41 writes an alert with `json_output: true`, by `http_output` too.
+FALCO = {
+    "hostname": "node1",
+    "output": "03:00:00.123456789: Notice A shell was spawned in a container (user=root)",
+    "output_fields": {
+        "container.image.repository": "reg.example:5000/team/app",
+        "container.image.tag": "v1",
+        "evt.time": 1795143600123456789,
+    },
+    "priority": "Notice",
+    "rule": "Terminal shell in container",
+    "source": "syscall",
+    "tags": ["container", "shell"],
+    "time": "2026-11-20T03:00:00.123456789Z",
+}
+
 
 def one(document, headers=None):
     (event,) = events_of(json.dumps(document).encode(), headers or {}, NOW)
@@ -194,6 +210,54 @@ def test_a_pull_from_harbor_as_a_cloudevent():
     assert event["request_id"] == HARBOR_CLOUD["requestid"]
     assert event["source"] == "harbor"
     assert event["actor"].startswith("robot$library+scanner")
+
+
+def test_an_alert_of_falco_and_the_same_by_falcosidekick():
+    event = one(FALCO)
+    assert (event["action"], event["source"]) == ("alert", "falco")
+    assert event["time"] == "2026-11-20T03:00:00.123456Z"
+    assert (event["repository"], event["tag"]) == ("team/app", "v1")
+    assert (event["registry"], event["instance"]) == ("reg.example:5000", "node1")
+    assert (event["severity"], event["reason"]) == ("notice", "Terminal shell in container")
+    assert json.loads(event["raw"]) == FALCO
+    assert event["id"] == one(FALCO)["id"]
+    assert event["id"] != one({**FALCO, "time": "2026-11-20T03:00:00.123456788Z"})["id"]
+    assert ordered(event)
+    uuid = "5a5c5a0a-6d2e-4a3f-9b63-0d3f4c1f6c11"
+    sent_on = one({"uuid": uuid, **FALCO})
+    assert sent_on["id"] == uuid
+    told = ("id", "raw")
+    assert [sent_on[k] for k in event if k not in told] == [
+        event[k] for k in event if k not in told
+    ]
+    without_text = {name: value for name, value in FALCO.items() if name != "output"}
+    assert one(without_text)["action"] == "alert"
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_an_alert_that_falcosidekick_sends_as_a_cloudevent(binary):
+    headers = {"specversion": "1.0", "id": "a1", "source": "https://falco.org"}
+    headers |= {"type": "falco.rule.output.v1", "time": FALCO["time"], "rule": FALCO["rule"]}
+    if binary:
+        event = one(FALCO, {f"ce-{name}": value for name, value in headers.items()})
+    else:
+        event = one({**headers, "data": FALCO})
+    assert (event["action"], event["source"], event["tag"]) == ("alert", "falco", "v1")
+    assert json.loads(event["raw"]) == {**headers, "data": FALCO}
+    assert event["id"] == one({**headers, "data": FALCO})["id"]
+    assert ordered(event)
+
+
+def test_several_alerts_of_falco_one_a_line():
+    others = [{**FALCO, "rule": f"alert {number}"} for number in range(3)]
+    body = "".join(json.dumps(alert) + "\n" for alert in others).encode()
+    events = events_of(body, {}, NOW)
+    assert [event["reason"] for event in events] == ["alert 0", "alert 1", "alert 2"]
+    assert [json.loads(event["raw"]) for event in events] == others
+    assert len({event["id"] for event in events}) == 3
+    # All of them, or it is kept whole as what it is not.
+    (event,) = events_of(body + b"and more\n", {}, NOW)
+    assert event["action"] == "unparsed"
 
 
 @pytest.mark.parametrize("prefix", ["zotregistry", "com.example.registry"])

@@ -22,6 +22,7 @@ def test_check_says_what_it_read(capsys: Captured) -> None:
         "timezone": "Europe/Berlin",
         "registries": [],
         "vaults": ["disk"],
+        "audit": {},
     }
 
 

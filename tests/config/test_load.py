@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
+from regvault.config.audit import Audit
 from regvault.config.load import InvalidConfigurationError, load_config, parse_config
 from regvault.config.model import Config, Registry, Vault
-from regvault.config.rules import Access, Check, VerifyAge
+from regvault.config.rules import Check, VerifyAge
 from regvault.config.schema import config_schema
 from regvault.errors import ConfigurationError
 from regvault.policy.rule321 import Declared, Rule
@@ -41,9 +43,21 @@ def test_the_example_of_the_check_is_right_and_asks_for_what_is_asked_for_anyway
 
 def test_the_documentation_has_every_setting() -> None:
     text = (DOCS / "configuration.md").read_text()
-    for model in (Config, Registry, Vault, Access, Check, VerifyAge):
+    sections = [field.annotation.__args__[0] for name, field in Audit.model_fields.items()]
+    audit = [each for each in sections if isinstance(each, type) and issubclass(each, BaseModel)]
+    assert len(audit) == 12
+    for model in (Config, Registry, Vault, Check, VerifyAge, Audit, *audit):
         for name in model.model_fields:
             assert f"`{name}`" in text
+
+
+def test_the_example_of_the_audit_stream_is_right() -> None:
+    text = (DOCS / "configuration.md").read_text()
+    example = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[1]
+    audit = parse_config(example, "regvault.yaml").audit
+    assert audit.value("archive", "kafka_user") == "archiver"
+    assert audit.value("archive", "kafka_ca") == "/etc/regvault/kafka-ca.pem"
+    assert audit.value("archive", "spool") is None
 
 
 def test_every_error_is_reported_with_its_line_and_column() -> None:

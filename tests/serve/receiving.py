@@ -13,10 +13,12 @@ import time
 class Receiver:
     """`regvault audit serve` on a free port of the loopback."""
 
-    def __init__(self, spool, *options, environment=None, scheme="http"):
-        command = [sys.executable, "-m", "regvault", "audit", "serve", "--listen", "127.0.0.1:0"]
+    def __init__(self, spool=None, *options, environment=None, scheme="http"):
+        command = [sys.executable, "-m", "regvault", "audit", "serve"]
+        if spool is not None:  # else a configuration says it
+            command += ["--listen", "127.0.0.1:0", "--spool", str(spool)]
         self.process = subprocess.Popen(
-            [*command, "--spool", str(spool), *options],
+            [*command, *options],
             stderr=subprocess.PIPE,
             env={**os.environ, **(environment or {})},
         )

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+from base64 import b64encode
 
 import pytest
 from certificates import Authority
@@ -55,10 +56,21 @@ def test_only_who_shows_the_token_may_put_events(serve, tmp_path):
         assert receiver.post(event(1), token=wrong) == 401
     assert receiver.post(event(1), headers={"Authorization": "Basic sesame-1"}) == 401
     assert receiver.post(event(2), token="sesame-1") == 202
-    assert len(stored(tmp_path / "spool")) == 1
+    # Falco can show it only as the password in its URL.
+    for shown, status in (
+        ("Basic " + b64encode(b"falco:sesame-1").decode(), 202),
+        ("basic " + b64encode(b":sesame-1").decode(), 202),
+        ("Basic " + b64encode(b"falco:sesame-2").decode(), 401),
+        ("Basic " + b64encode(b"sesame-1").decode(), 401),
+        ("Basic sesame-1", 401),
+        ("Basic ", 401),
+        ("Basic Bearer sesame-1", 401),
+    ):
+        assert receiver.post(event(3), headers={"Authorization": shown}) == status, shown
+    assert len(stored(tmp_path / "spool")) == 3
     for path in ("/healthz", "/readyz", "/metrics"):
         assert receiver.request("GET", path)[0] == 200
-    assert receiver.metric('regvault_audit_requests_total{answer="unauthorized"}') == 7
+    assert receiver.metric('regvault_audit_requests_total{answer="unauthorized"}') == 12
     assert b"sesame" not in receiver.request("GET", "/metrics")[1]
     assert "sesame" not in "".join(receiver.lines)
 
@@ -251,3 +263,23 @@ def test_an_answer_comes_after_the_sync(tmp_path, monkeypatch):
         await commit.close()
 
     asyncio.run(run())
+
+
+def test_it_listens_where_a_configuration_says_and_ships_nothing_if_that_says_so(tmp_path):
+    config = tmp_path / "regvault.yaml"
+    (tmp_path / "secret").write_text("sesame")
+    serve = {
+        "listen": "127.0.0.1:0",
+        "token": f"file:{tmp_path / 'secret'}",
+        "kafka": {"servers": []},
+    }
+    kafka = {"servers": ["127.0.0.1:1"], "topic": "t"}
+    config.write_text(json.dumps({"audit": {"spool": "spool", "kafka": kafka, "serve": serve}}))
+    receiver = Receiver(environment={"REGVAULT_CONFIG": str(config)})
+    try:
+        assert receiver.post(event(1)) == 401
+        assert receiver.post(event(1), token="sesame") == 202
+        assert len(stored(tmp_path / "spool")) == 1
+    finally:
+        receiver.stop()
+    assert not any("127.0.0.1:1" in line for line in receiver.lines)

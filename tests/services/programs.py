@@ -20,8 +20,9 @@ def versions() -> dict[str, str]:
 
 def program(name: str) -> Path:
     """The program behind a name of install.sh. Missing is an error, never a reason to skip."""
-    if name in ("skopeo", "docker-registry", "jq", "zstd", "java"):
-        found = shutil.which(name)
+    if name in ("skopeo", "docker-registry", "jq", "zstd", "java", "nginx", "haproxy"):
+        # Debian keeps servers in a directory that not every user has on the path.
+        found = shutil.which(name) or shutil.which(name, path="/usr/sbin")
         if found is None:
             raise MissingProgramError(f"{name} is not installed: {_INSTALL}")
         return Path(found)

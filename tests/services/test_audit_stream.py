@@ -42,6 +42,16 @@ def receiver(kafka_broker: KafkaBroker, topic: str, tmp_path: Path) -> Iterator[
     found.stop()
 
 
+KILLS = int(os.environ.get("KILLS", "20"))
+
+
+@pytest.fixture(autouse=True, params=["kafka-python", "librdkafka"])
+def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The library that speaks to Kafka, in all commands of a test."""
+    monkeypatch.setenv("REGVAULT_KAFKA_CLIENT", request.param)
+    return str(request.param)
+
+
 def notifying(version: str, receiver: Receiver, tmp_path: Path) -> Registry:
     """A registry that tells the receiver of everything."""
     endpoint = {
@@ -158,17 +168,17 @@ def test_a_query_finds_what_is_not_archived_yet_and_each_event_once(
     assert len(csv.splitlines()) == 11
 
 
+@pytest.mark.timeout(120 + 20 * KILLS)
 def test_archivers_killed_under_load_neither_lose_nor_double_an_event(
     kafka_broker: KafkaBroker, topic: str, receiver: Receiver, cli: Cli, vault: str, tmp_path: Path
 ) -> None:
-    kills = int(os.environ.get("KILLS", "20"))
     load = subprocess.Popen(
         [sys.executable, receiving.__file__, str(receiver.port), "0", "sesame"],
         stdout=subprocess.PIPE,
         text=True,
     )
     arguments = ("--kafka", kafka_broker.address(), "--topic", topic, "--vault", vault)
-    for kill in range(kills):
+    for kill in range(KILLS):
         process = cli.start("audit", "archive", *arguments)
         time.sleep(0.5 + (kill * 37 % 100) / 100)
         process.send_signal(signal.SIGKILL)

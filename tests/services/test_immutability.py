@@ -14,6 +14,9 @@ from images import fill
 from regvault_cli import aws
 from servers import MinIO, Registry
 
+from regvault.audit.intake import body_of
+from regvault.audit.spool import Spool
+from regvault.model.event import new_event
 from regvault.model.progress import NO_PROGRESS
 from regvault.ops.prune import plan_prune, prune
 from regvault.storage.s3 import S3Store
@@ -26,8 +29,9 @@ if TYPE_CHECKING:
 
     Run = Callable[..., str]
 
+NOON = "2026-11-20T12:00:00.000000Z"
 IAM = Path(__file__).parents[2] / "docs" / "iam"
-ROLES = ("writer", "reader", "pruner")
+ROLES = ("writer", "reader", "pruner", "auditor")
 
 
 class Place:
@@ -122,7 +126,7 @@ def test_each_role_does_its_work_and_nothing_else(
     live: Path, place: Place, tmp_path: Path, mode: str
 ) -> None:
     """Rule 26: the backup role cannot delete, bypass or shorten; prune is another role."""
-    writer, reader, pruner = (place.role(name) for name in ROLES)
+    writer, reader, pruner, auditor = (place.role(name) for name in ROLES)
     writer("init", place.vault, "--lock", mode, "--lock-for", "1d")
     first = writer("snapshot", f"fs:{live}")
     assert first.document["locks"]["record"]
@@ -138,6 +142,22 @@ def test_each_role_does_its_work_and_nothing_else(
 
     assert pruner("forget", "1", "--yes").document["locked_until"]
     assert pruner("prune", "--yes").document["locks"]["until"]
+
+    spool = Spool(str(tmp_path / "spool"))
+    spool.append([body_of({**new_event(NOON, "pull", "test", "x", actor="ann"), "id": "one"})])
+    writer("audit", "archive", "--spool", tmp_path / "spool")
+    segment = next(e["Key"] for e in place.listed() if e["Key"].endswith(".jsonl.zst"))
+    month = next(e["Key"] for e in place.listed() if "/erasable/" in e["Key"])
+    assert auditor("audit", "forget", "--keep-for", "30d", "--yes").document["events"] == 0
+    opened = place.client().head_object(Bucket=place.bucket, Key=month)["VersionId"]
+    auditor("audit", "erase", month[-12:-5], "--yes")
+    events = {"Bucket": place.bucket, "Key": segment}
+    place.client("auditor").delete_object(**events)
+    place.client("auditor").delete_object(Bucket=place.bucket, Key=month, VersionId=opened)
+    sealed = place.client().list_object_versions(Bucket=place.bucket, Prefix=segment)
+    stored = sealed["Versions"][0]["VersionId"]
+    refused(place.client("auditor").delete_object, **events, VersionId=stored)
+    refused(place.client("writer").delete_object, **events)
 
     blob = next(e["Key"] for e in place.listed() if "/blobs/" in e["Key"])
     root = next(e["Key"] for e in place.listed() if "/snapshots/" in e["Key"])

@@ -22,6 +22,7 @@ from regvault.audit.formats.common import (
     text_of,
     user_of,
 )
+from regvault.audit.formats.haproxy import is_haproxy
 from regvault.audit.formats.times import clf_time, iso_time, milliseconds, unix_time
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ _SECONDS: Final = ("request_time", "request_duration", "duration")
 _AGENT: Final = ("http_user_agent", "user_agent", "useragent", "agent")
 _USER: Final = ("remote_user", "user", "auth", "username")
 _REQUEST_ID: Final = ("request_id", "http_x_request_id", "x_request_id", "x-request-id", "req_id")
-_TIME: Final = ("time_iso8601", "@timestamp", "timestamp", "time", "time_local", "msec", "ts")
+#: `msec` first: it has milliseconds.
+_TIME: Final = ("msec", "time_iso8601", "@timestamp", "timestamp", "time", "time_local", "ts")
 
 _SHORT: Final = 40
 
@@ -88,7 +90,7 @@ def from_traefik(obj: dict[str, Any], raw: str, fallback_time: str) -> Event | N
 def from_nginx(obj: dict[str, Any], raw: str, fallback_time: str) -> Event | None:
     """Return the event of an access log in JSON with the fields of nginx, or None."""
     status = obj.get("status")
-    if status is None:
+    if status is None or is_haproxy(obj):
         return None
     request = obj.get("request")
     uri = _first(obj, _URI)

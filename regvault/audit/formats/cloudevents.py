@@ -1,4 +1,4 @@
-"""CloudEvents 1.0 over HTTP, structured or binary: of Harbor, of zot, of anyone.
+"""CloudEvents 1.0 over HTTP, structured or binary: of Harbor, of zot, of falcosidekick, of anyone.
 
 Sources: the CloudEvents specification 1.0.2 with its HTTP protocol binding; for zot
 `pkg/extensions/events` of v2.1, whose prefix of types can be configured.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from regvault.audit.formats import fields, harbor
+from regvault.audit.formats import falco, fields, harbor
 from regvault.model.event import Event, new_event
 
 if TYPE_CHECKING:
@@ -66,6 +66,11 @@ def parse(document: dict[str, Any], raw: str, now: str) -> list[Event]:
             request_id=fields.text(document.get("requestid")),
         )
     data = fields.mapping(data)
+    if kind.startswith("falco."):
+        alert = falco.from_object(data, raw, time)
+        if alert is not None:
+            alert["id"] = own or fields.derived_id(SOURCE, raw)
+            return [alert]
     zot = next((action for end, action in _ZOT_TYPES.items() if kind.endswith(end)), None)
     action = zot or "other"
     reference = data.get("reference")

@@ -79,6 +79,7 @@ PARSERS: Final[dict[str, Parser]] = {
 _OBJECTS: Final[dict[str, FromObject]] = {
     "distribution": distribution_log.from_object,
     "traefik": access_json.from_traefik,
+    "haproxy": haproxy.from_object,
     "nginx": access_json.from_nginx,
     "falco": falco.from_object,
     "cloudtrail": s3_access.from_cloudtrail,

@@ -1,5 +1,7 @@
 """Falco's alerts in JSON (`json_output: true`, 0.33 to 0.41), of a file or the body of a request.
 
+falcosidekick (2.x) sends the same, with a `uuid`; as a CloudEvent that is its `data`.
+
     {"hostname":"node1","output":"...","output_fields":{"container.image.repository":"...",...},
      "priority":"Warning","rule":"...","source":"syscall","tags":[...],"time":"2026-11-20T..."}
 
@@ -59,10 +61,12 @@ def parse_body(body: str, fallback_time: str) -> Iterator[Event]:
 def from_object(obj: dict[str, Any], raw: str, fallback_time: str) -> Event | None:
     """Return the event of an alert, or None where the object is none."""
     rule, priority = obj.get("rule"), obj.get("priority")
-    if type(rule) is not str or type(priority) is not str or "output" not in obj:
+    if type(rule) is not str or type(priority) is not str:
         return None
     fields = obj.get("output_fields")
     if type(fields) is not dict:
+        if "output" not in obj:
+            return None
         fields = {}
     registry, repository, tag, digest = _image(fields)
     actor = None

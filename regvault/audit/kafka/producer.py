@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from regvault.audit.kafka.settings import KafkaSettings
     from regvault.model.stream import Delivery, Message
 
-__all__ = ["DELIVERY_TIMEOUT_S", "KafkaProducerSink"]
+__all__ = ["DELIVERY_TIMEOUT_S", "LARGEST", "KafkaProducerSink"]
 
 DELIVERY_TIMEOUT_S = 120
 """Seconds that one record may take. kafka-python (3.0.12) gets stuck for good when one expires
@@ -23,14 +23,26 @@ _BATCH = 256 << 10
 _LINGER_MS = 5
 _CONNECT_MS = 10_000
 _METADATA_MS = 5_000
-_LARGEST = 1 << 20  # of a record, as brokers take it where nobody configured another size
+LARGEST = 1 << 20
+"""Bytes of the largest record, as brokers take it where nobody configured another size."""
 
 
 class KafkaProducerSink:
     """Topics of one cluster, written to idempotently, with all in-sync replicas."""
 
-    def __init__(self, settings: KafkaSettings, *, largest: int = _LARGEST) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        largest: int = LARGEST,
+        delivery_s: int = DELIVERY_TIMEOUT_S,
+    ) -> None:
         """Connect.
+
+        Args:
+            settings: how the cluster is reached.
+            largest: bytes that a record may have.
+            delivery_s: seconds that one may take.
 
         Raises:
             CredentialError: a certificate, the user or its secret is wrong.
@@ -50,8 +62,8 @@ class KafkaProducerSink:
                     acks="all",
                     enable_idempotence=True,
                     max_in_flight_requests_per_connection=5,
-                    delivery_timeout_ms=DELIVERY_TIMEOUT_S * 1000,
-                    request_timeout_ms=30_000,
+                    delivery_timeout_ms=delivery_s * 1000,
+                    request_timeout_ms=min(30_000, delivery_s * 500),
                     max_block_ms=_METADATA_MS,
                     bootstrap_timeout_ms=_CONNECT_MS,
                     reconnect_backoff_max_ms=500,

@@ -37,6 +37,26 @@ _DENIED = {
     "SaslAuthenticationFailedError": "is not who the user claims to be",
 }
 _MISSING = {"UnknownTopicOrPartitionError", "UnknownTopicIdError", "InvalidTopicError"}
+#: What librdkafka calls these; other names are told as they are.
+_AS_KAFKA_PYTHON = {
+    "MSG_SIZE_TOO_LARGE": "MessageSizeTooLargeError",
+    "_MSG_SIZE_TOO_LARGE": "MessageSizeTooLargeError",
+    "RECORD_LIST_TOO_LARGE": "RecordListTooLargeError",
+    "INVALID_RECORD": "InvalidRecordError",
+    "INVALID_TIMESTAMP": "InvalidTimestampError",
+    "POLICY_VIOLATION": "PolicyViolationError",
+    "TOPIC_AUTHORIZATION_FAILED": "TopicAuthorizationFailedError",
+    "GROUP_AUTHORIZATION_FAILED": "GroupAuthorizationFailedError",
+    "CLUSTER_AUTHORIZATION_FAILED": "ClusterAuthorizationFailedError",
+    "TRANSACTIONAL_ID_AUTHORIZATION_FAILED": "TransactionalIdAuthorizationFailedError",
+    "SASL_AUTHENTICATION_FAILED": "SaslAuthenticationFailedError",
+    "_AUTHENTICATION": "SaslAuthenticationFailedError",
+    "UNKNOWN_TOPIC_OR_PART": "UnknownTopicOrPartitionError",
+    "UNKNOWN_TOPIC_ID": "UnknownTopicIdError",
+    "TOPIC_EXCEPTION": "InvalidTopicError",
+    "_UNKNOWN_TOPIC": "UnknownTopicOrPartitionError",
+    "_UNKNOWN_PARTITION": "UnknownTopicOrPartitionError",
+}
 #: Parts of what the loggers say, with what it means.
 _HEARD = (
     ("hostname mismatch", "the certificate of the broker is of another host"),
@@ -45,10 +65,12 @@ _HEARD = (
     ("certificate_required", "the broker wants a certificate of the client"),
     ("certificate required", "the broker wants a certificate of the client"),
     ("bad_certificate", "the broker does not take the certificate of the client"),
+    ("bad certificate", "the broker does not take the certificate of the client, or there is none"),
     ("unknown_ca", "the broker does not know who signed the certificate of the client"),
     ("unknown ca", "the broker does not know who signed the certificate of the client"),
     ("saslauthenticationfailed", "user, password or token are wrong"),
     ("authentication failed", "user, password or token are wrong"),
+    ("authentication error", "user, password or token are wrong"),
     ("unsupportedsaslmechanism", "the broker has another SASL mechanism"),
 )
 
@@ -57,7 +79,7 @@ def explain(error: BaseException, what: str) -> Exception:
     """Return what an error of a library means.
 
     Args:
-        error: of kafka-python, or of librdkafka by its name.
+        error: of kafka-python, or a KafkaException of confluent-kafka.
         what: the topic or the cluster, for messages.
 
     Returns:
@@ -65,9 +87,9 @@ def explain(error: BaseException, what: str) -> Exception:
     """
     if isinstance(error, (RegvaultError, RejectedError)):
         return error
-    name = type(error).__name__
+    name, text = _name_of(error)
     if name in _REJECTED:
-        return RejectedError(str(error) or name)
+        return RejectedError(text or name)
     if name in _DENIED:
         return CredentialError(
             f"{what}: the user {_DENIED[name]}",
@@ -75,7 +97,15 @@ def explain(error: BaseException, what: str) -> Exception:
         )
     if name in _MISSING:
         return no_topic(what)
-    return TemporaryError(f"{what}: {name}: {str(error)[:300]}", hint=_HINT)
+    return TemporaryError(f"{what}: {name}: {text[:300]}", hint=_HINT)
+
+
+def _name_of(error: BaseException) -> tuple[str, str]:
+    """Return what kafka-python calls an error, and its text."""
+    if type(error).__name__ == "KafkaException" and error.args:
+        name = error.args[0].name()
+        return _AS_KAFKA_PYTHON.get(name, name), error.args[0].str()
+    return type(error).__name__, str(error)
 
 
 def no_topic(what: str) -> NotFoundError:

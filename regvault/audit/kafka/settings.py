@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import ssl
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +34,7 @@ class KafkaSettings:
         ca_file: PEM, of who signed the brokers' certificates; None: those that the system trusts.
         cert_file, key_file: PEM, of this client (mTLS).
         check_hostname: the certificate must be of the host that is connected to.
+        client: which library speaks to it: one of `clients.CLIENTS`.
     """
 
     servers: tuple[str, ...]
@@ -42,6 +46,7 @@ class KafkaSettings:
     cert_file: str | None = None
     key_file: str | None = None
     check_hostname: bool = True
+    client: str = "auto"
 
     def __post_init__(self) -> None:
         """Check that what is set fits. Raises UsageError."""
@@ -92,6 +97,48 @@ class KafkaSettings:
                 found["sasl_plain_username"] = self.username
                 found["sasl_plain_password"] = self.password()
         return found
+
+    def for_librdkafka(self) -> dict[str, Any]:
+        """Return the settings as librdkafka takes them. Raises CredentialError."""
+        found: dict[str, Any] = {
+            "bootstrap.servers": ",".join(self.servers),
+            "security.protocol": self.protocol,
+            "client.id": "regvault",
+            "allow.auto.create.topics": False,
+            "reconnect.backoff.max.ms": 500,
+            "log_level": 3,
+        }
+        if self.tls:
+            self.ssl_context()  # says which file is of no use
+            files = {
+                "ssl.ca.location": self.ca_file,
+                "ssl.certificate.location": self.cert_file,
+                "ssl.key.location": self.key_file or self.cert_file,
+            }
+            found |= {name: value for name, value in files.items() if value is not None}
+            found["ssl.endpoint.identification.algorithm"] = (
+                "https" if self.check_hostname else "none"
+            )
+        if self.mechanism is not None:
+            assert self.password is not None
+            found["sasl.mechanism"] = self.mechanism
+            if self.mechanism == "OAUTHBEARER":
+                token = self.password
+                found["oauth_cb"] = lambda _: _token_with_expiry(token())
+            else:
+                found["sasl.username"] = self.username or ""
+                found["sasl.password"] = self.password()
+        return found
+
+
+def _token_with_expiry(token: str) -> tuple[str, float]:
+    """Return a token with when it expires, epoch seconds; in five minutes where it does not say."""
+    try:
+        part = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        return token, float(claims["exp"])
+    except (IndexError, ValueError, KeyError, TypeError):
+        return token, time.time() + 300
 
 
 def _token_provider(token: Callable[[], str]) -> Any:

@@ -45,7 +45,7 @@ class SpoolSource:
         usage = self._spool.usage()
         self._end = usage.next
         known = positions()
-        wanted = known.get(self._spool.id, 0)
+        wanted = known.get(self._spool.id, usage.first)
         self._gone = []
         if self._spool.id in known and wanted < usage.first:
             self._gone = [{"partition": self._spool.id, "first": wanted, "next": usage.first}]

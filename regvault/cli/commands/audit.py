@@ -45,6 +45,10 @@ _HERE = "regvault.cli.commands"
             f"{_HERE}.audit_status:status",
             "Show how far events are: what waits in spools for whom, how far the archive is.",
         ),
+        "forget": LazyCommand(
+            f"{_HERE}.audit_forget:forget",
+            "Delete archived events that are older than they are to be kept.",
+        ),
         "erase": LazyCommand(
             f"{_HERE}.audit_erase:erase",
             "Throw away the key of MONTH: its archived events tell of nobody any more.",

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from regvault.cli import text as fmt
-from regvault.cli.audit_options import access_rules, ignore_option, needs_extra
-from regvault.cli.group import command
+from regvault.cli.audit_options import access_rules, audit_command, ignore_option, needs_extra
 from regvault.cli.options import DURATION, repo_option, vault_option
 from regvault.errors import UsageError
 from regvault.oci.grammar import glob_matcher, is_digest
@@ -30,7 +29,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-@command(
+@audit_command(
     "access",
     examples=[
         ("What was not pulled for three months?", "regvault audit access --idle-for 90d"),
@@ -94,7 +93,7 @@ def access(
     for digest in digests:
         if not is_digest(digest):
             raise UsageError(f"{digest!r} is no digest", hint="One is sha256: and 64 hex digits.")
-    rules = access_rules(app, ignored)
+    rules = access_rules(ignored)
     opened = open_vault(app.vault(vault, endpoint_url=endpoint_url))
     for chain in set(aside) - set(known := chains(opened)):
         raise UsageError(f"--aside: there is no chain {chain!r}", hint=", ".join(known) or None)
@@ -103,8 +102,7 @@ def access(
     try:
         with app.progress() as progress:
             done = statistics.bring_up_to_date(progress=progress)
-        configured = () if app.config is None else app.config.access.aside
-        with statistics.view([*configured, *aside]) as view:
+        with statistics.view(aside) as view:
             rows = _rows(opened, view, repos, digests, idle_for)
             _show(app, view, rows, as_csv=as_csv)
     finally:

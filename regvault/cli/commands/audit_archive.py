@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,22 +11,28 @@ import click
 from regvault.cli import text as fmt
 from regvault.cli.audit_options import (
     access_rules,
+    audit_command,
+    given,
     ignore_option,
     kafka_options,
     kafka_settings,
     needs_extra,
 )
-from regvault.cli.group import command
+from regvault.cli.locking import keep_locked
 from regvault.cli.options import DURATION, vault_option
 from regvault.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from regvault.cli.app import App
     from regvault.model.stream import EventSource
     from regvault.ops.audit.archive import Archived
 
+_DAY_S = 86_400.0
 
-@command(
+
+@audit_command(
     "archive",
     examples=[
         (
@@ -93,7 +100,7 @@ def archive(
     locked: once it is deleted in all copies, that month tells of nobody any more.
     """
     needs_extra("cryptography")
-    from regvault.assemble import open_vault
+    from regvault.assemble import open_vault, threads_for
     from regvault.ops.audit.access.beside import beside_archiving
     from regvault.ops.audit.archive import Archiver
     from regvault.vault.catalog import vault_cache
@@ -101,28 +108,49 @@ def archive(
     if not 1 <= segment_s <= 3600:
         raise UsageError("--segment: between 1s and 1h", hint="One is 15m.")
     place = app.vault(vault, endpoint_url=endpoint_url)
-    rules = access_rules(app, ignored)
+    rules = access_rules(ignored)
     opened = open_vault(place)
     cache = vault_cache(app.cache_base(), opened.id)
     count = beside_archiving(opened, rules, cache=cache, say=app.console.note)
+    threads = threads_for(place)
+    locks = _Locks(lambda: keep_locked(app, opened, threads=threads))
+
+    def linked() -> None:
+        count()
+        locks.keep()
+
     archiver = Archiver(
         opened,
         _source(options, group, spool, follow=follow),
         cache=cache,
         segment_s=segment_s,
         say=app.console.note,
-        after=count,
+        linked=linked,
     )
     done = archiver.run(threading.Event(), follow=follow)
-    if done.segments:
-        count()
-    app.console.document(done.to_json())
-    return _show(app, done)
+    app.console.document({**done.to_json(), "locks": locks.found})
+    return _show(app, done) or locks.code
+
+
+class _Locks:
+    """Extends locks where that is due: asked after each link, done once a day."""
+
+    def __init__(self, extend: Callable[[], tuple[dict[str, Any] | None, int]]) -> None:
+        self.found: dict[str, Any] | None = None
+        self.code = 0
+        self._extend = extend
+        self._next = 0.0
+
+    def keep(self) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _DAY_S
+            self.found, self.code = self._extend()
 
 
 def _source(options: dict[str, Any], group: str, spool: str | None, *, follow: bool) -> EventSource:
-    if spool is not None:
-        if options["kafka"] or options["topic"]:
+    of_kafka = given("kafka") or given("topic")
+    if spool is not None and not (of_kafka and not given("spool")):
+        if of_kafka:
             raise UsageError("--spool is given, and --kafka too", hint="Archive one of them.")
         from regvault.audit.spool import Spool
         from regvault.audit.spool.source import SpoolSource
@@ -132,11 +160,9 @@ def _source(options: dict[str, Any], group: str, spool: str | None, *, follow: b
         raise UsageError(
             "nothing to archive is named", hint="Give --kafka and --topic, or --spool."
         )
-    from regvault.audit.kafka.consumer import KafkaConsumerSource
+    from regvault.audit.kafka.clients import open_source
 
-    return KafkaConsumerSource(
-        kafka_settings(options), options["topic"], group=group, shared=follow
-    )
+    return open_source(kafka_settings(options), options["topic"], group=group, shared=follow)
 
 
 def _show(app: App, done: Archived) -> int:

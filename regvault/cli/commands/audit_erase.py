@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from regvault.cli.audit_options import needs_extra
-from regvault.cli.group import command
+from regvault.cli.audit_options import audit_command, needs_extra
 from regvault.cli.options import vault_option, yes_option
 from regvault.errors import NotFoundError, UsageError
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from regvault.cli.app import App
 
 
-@command(
+@audit_command(
     "erase",
     examples=[("Whoever is in what came in last November", "regvault audit erase 2025-11")],
     exit_codes=(0, 1, 2, 4, 5, 6, 10, 12),

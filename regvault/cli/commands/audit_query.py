@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from regvault.cli.audit_options import event_time, kafka_options, kafka_settings, needs_extra
-from regvault.cli.group import command
+from regvault.cli.audit_options import (
+    audit_command,
+    event_time,
+    given,
+    kafka_options,
+    kafka_settings,
+    needs_extra,
+    wants_kafka,
+)
 from regvault.cli.options import repo_option, vault_option
 from regvault.errors import UsageError
 from regvault.oci.grammar import is_digest
@@ -27,7 +34,7 @@ if TYPE_CHECKING:
 _COLUMNS = ("time", "action", "repository", "tag", "digest", "actor", "address", "status")
 
 
-@command(
+@audit_command(
     "query",
     examples=[
         ("Who pushed this tag?", "regvault audit query --repo team/app --tag v1 --action push"),
@@ -103,8 +110,12 @@ def query(
     needs_extra("cryptography")
     from regvault.ops.audit.query import Events
 
-    if who_pulled and blast_radius:
+    if who_pulled and blast_radius and given("who_pulled") is given("blast_radius"):
         raise UsageError("--who-pulled and --blast-radius exclude each other", hint="Give one.")
+    if given("who_pulled"):  # what is configured then counts for nothing
+        blast_radius = None
+    elif given("blast_radius"):
+        who_pulled = None
     opened = _vault(app, vault, endpoint_url, needed=not (spool or options["kafka"]))
     events = Events(opened, list(_live(opened, spool, options)), cache_base=app.cache_base())
     wanted = _wanted(app, options, who_pulled or blast_radius)
@@ -125,7 +136,7 @@ def query(
 def _vault(app: App, text: str | None, endpoint_url: str | None, *, needed: bool) -> Vault | None:
     from regvault.assemble import open_vault
 
-    if text is None and app.config is None and not needed:
+    if text is None and not (app.config and app.config.vaults) and not needed:
         return None
     return open_vault(app.vault(text, endpoint_url=endpoint_url))
 
@@ -137,13 +148,11 @@ def _live(
 
     for directory in spools:
         yield partial(_in_spool, directory)
-    if options["kafka"] or options["topic"]:
-        if not (options["kafka"] and options["topic"]):
-            raise UsageError("--kafka and --topic go together", hint="Give both, or neither.")
-        from regvault.audit.kafka.consumer import KafkaConsumerSource
+    if wants_kafka(options):
+        from regvault.audit.kafka.clients import open_source
 
         settings = kafka_settings(options)
-        yield lambda: in_stream(KafkaConsumerSource(settings, options["topic"], group=None), vault)
+        yield lambda: in_stream(open_source(settings, options["topic"], group=None), vault)
 
 
 def _in_spool(directory: str) -> Iterator[Event]:
@@ -224,6 +233,10 @@ def _report(app: App, events: Events) -> int:
     archived = events.archived
     if archived is None:
         return 0
+    if archived.expired:
+        app.console.note(
+            f"What came in until {archived.expired[:19]}Z is not kept any more (audit forget)."
+        )
     if archived.erased:
         app.console.note("Some events tell of nobody any more: the key of their month was erased.")
     for key, why in archived.damaged.items():

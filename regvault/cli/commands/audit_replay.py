@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from regvault.cli import text as fmt
-from regvault.cli.audit_options import event_time, kafka_options, kafka_settings
-from regvault.cli.group import command
+from regvault.cli.audit_options import audit_command, event_time, kafka_options, kafka_settings
 from regvault.cli.options import vault_option, yes_option
 
 if TYPE_CHECKING:
     from regvault.cli.app import App
 
 
-@command(
+@audit_command(
     "replay",
     examples=[
         (
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 @vault_option
 @click.option("--since", metavar="TIME", required=True, help="The first time, such as 2026-11-20.")
 @click.option("--until", metavar="TIME", help="The time before which events happened; else now.")
-@kafka_options(required=True)
+@kafka_options(required=True, client=False)  # librdkafka cannot keep every timestamp
 @yes_option
 @click.pass_obj
 def replay(

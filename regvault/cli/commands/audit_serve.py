@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from regvault.cli.audit_options import (
+    audit_command,
     kafka_options,
     kafka_settings,
     needs_extra,
     open_spool,
     spool_options,
+    wants_kafka,
 )
-from regvault.cli.group import command
 from regvault.cli.options import SIZE, secret_ref
 from regvault.errors import UsageError
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from regvault.cli.app import App
 
 
-@command(
+@audit_command(
     "serve",
     examples=[
         (
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 @click.option(
     "--token",
     metavar="REF",
-    help="Where the bearer token is that senders show: file:/PATH or env:NAME.",
+    help="Where the token is that senders show (bearer, or a password): file:/PATH or env:NAME.",
 )
 @click.option(
     "--tls-cert", metavar="FILE", type=click.Path(dir_okay=False), help="Certificate (PEM)."
@@ -90,10 +91,11 @@ def serve(
 ) -> int:
     """Take events of registries over HTTP, and make them durable before answering.
 
-    POST /events takes notifications of CNCF distribution, webhooks of Harbor, and CloudEvents of
-    zot and others, told apart by their content. The answer is 202 once they are on the disk of this
-    host, 503 when the spool is full: nothing is dropped. What an authenticated sender sends that is
-    no event is kept as one of action `unparsed`.
+    POST /events takes notifications of CNCF distribution, webhooks of Harbor, alerts of Falco and
+    falcosidekick, and CloudEvents of zot and others, told apart by their content. The
+    answer is 202 once they are on the disk of this host, 503 when the spool is full: nothing is
+    dropped. What an authenticated sender sends that is no event is kept as one of action
+    `unparsed`.
 
     /healthz, /readyz and /metrics need no token. With --kafka and --topic what comes is sent on;
     else `regvault audit ship` does that.
@@ -112,11 +114,7 @@ def serve(
             f"whoever reaches {listen} can put events into the spool",
             hint="Give --token, or --client-ca.",
         )
-    settings = None
-    if options["kafka"] or options["topic"]:
-        if not (options["kafka"] and options["topic"]):
-            raise UsageError("--kafka and --topic go together", hint="Give both, or neither.")
-        settings = kafka_settings(options)
+    settings = kafka_settings(options) if wants_kafka(options) else None
     return run_receiver(
         Listener(host, port, tls_cert, tls_key, client_ca),
         open_spool(spool, spool_size),

@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from regvault.cli import text as fmt
-from regvault.cli.audit_options import kafka_options, kafka_settings, open_spool, spool_options
-from regvault.cli.group import command
+from regvault.cli.audit_options import (
+    audit_command,
+    kafka_options,
+    kafka_settings,
+    open_spool,
+    spool_options,
+)
 
 if TYPE_CHECKING:
     from regvault.audit.ship import Shipped
     from regvault.cli.app import App
 
 
-@command(
+@audit_command(
     "ship",
     examples=[
         (
@@ -57,14 +62,14 @@ def ship(
     With --follow it waits for a broker that is away, however long; without, it gives up soon, and
     nothing is lost: the next run goes on.
     """
-    from regvault.audit.kafka.producer import KafkaProducerSink
+    from regvault.audit.kafka.clients import open_sink
     from regvault.audit.ship import Shipper
 
     settings = kafka_settings(options)
     opened = open_spool(spool, spool_size)
     shipper = Shipper(
         opened,
-        lambda: KafkaProducerSink(settings),
+        lambda: open_sink(settings),
         options["topic"],
         dead_letters=dead_letter_topic,
         report=app.console.warn,

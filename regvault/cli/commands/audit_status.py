@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from regvault.cli import text as fmt
-from regvault.cli.audit_options import needs_extra
-from regvault.cli.group import command
+from regvault.cli.audit_options import audit_command, needs_extra
 from regvault.cli.options import vault_option
 from regvault.errors import UsageError
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from regvault.ops.audit.status import ChainStatus, SpoolStatus
 
 
-@command(
+@audit_command(
     "status",
     examples=[
         ("Of a spool, and of the archive", "regvault audit status --spool /var/spool/regvault")
@@ -47,7 +46,7 @@ def status(app: App, spools: tuple[str, ...], vault: str | None, endpoint_url: s
     found = [spool_status(Spool(directory)) for directory in spools]
     chains: list[ChainStatus] = []
     months: dict[str, str | None] = {}
-    if vault is not None or app.config is not None:
+    if vault is not None or (app.config is not None and app.config.vaults):
         chains, months = chain_statuses(open_vault(app.vault(vault, endpoint_url=endpoint_url)))
     elif not spools:
         raise UsageError("nothing to look at is named", hint="Give --spool, --vault, or both.")

@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from regvault.cli import text as fmt
-from regvault.cli.audit_options import needs_extra, open_spool, spool_options
-from regvault.cli.group import command
+from regvault.cli.audit_options import (
+    PathsArgument,
+    audit_command,
+    needs_extra,
+    open_spool,
+    spool_options,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +40,7 @@ _FORMATS = (
 )
 
 
-@command(
+@audit_command(
     "tail",
     examples=[
         (
@@ -69,7 +74,7 @@ _FORMATS = (
     type=click.Path(file_okay=False),
     help="Where is kept how far each file was read; else the directory `tail` of the spool.",
 )
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, cls=PathsArgument)
 @click.pass_obj
 def tail(
     app: App,

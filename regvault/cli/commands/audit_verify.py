@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from regvault.cli import text as fmt
-from regvault.cli.audit_options import needs_extra
-from regvault.cli.group import command
+from regvault.cli.audit_options import audit_command, needs_extra
 from regvault.cli.options import vault_at_option, vault_option
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from regvault.ops.audit.verify import AuditReport
 
 
-@command(
+@audit_command(
     "verify",
     examples=[("All that is archived", "regvault audit verify --vault offsite")],
     exit_codes=(0, 1, 2, 3, 4, 5, 6, 10, 12),

@@ -40,6 +40,8 @@ def check(app: App) -> None:
 
     Each error is printed with its line and column. Nothing is connected to.
     """
+    import json
+
     from regvault.config.search import SEARCHED
 
     found = app.config
@@ -55,12 +57,16 @@ def check(app: App) -> None:
             "timezone": found.timezone,
             "registries": sorted(found.registries),
             "vaults": sorted(found.vaults),
+            "audit": found.audit.shown(),
         }
     )
     app.console.say(f"{found.file} is right.")
     app.console.say(f"Registries: {', '.join(found.registries) or 'none'}")
     app.console.say(f"Vaults:     {', '.join(found.vaults) or 'none'}")
     app.console.say(f"Timezone:   {found.timezone}")
+    for key, value in found.audit.shown().items():
+        told = json.dumps(value, ensure_ascii=False)
+        app.console.say(f"audit.{key}: {told}")
 
 
 @command(

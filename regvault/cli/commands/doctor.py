@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from regvault.cli import text as fmt
+from regvault.cli.audit_options import kafka_options
 from regvault.cli.group import command
-from regvault.cli.options import LOCATION, vault_option
+from regvault.cli.options import DURATION, LOCATION, vault_option
 
 if TYPE_CHECKING:
     from regvault.cli.app import App
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
             "For monitoring",
             "regvault doctor --no-write --fail-on error --json | jq -r .status",
         ),
+        (
+            "The topic of audit events, and a spool",
+            "regvault doctor --kafka kafka1:9092 --topic registry --spool /var/spool/regvault",
+        ),
     ],
     exit_codes=(0, 1, 2, 3, 4, 5, 6, 10, 12),
 )
@@ -54,9 +59,36 @@ if TYPE_CHECKING:
     default="warning",
     help="What makes exit code 3.",
 )
+@kafka_options(required=False)
+@click.option(
+    "--dead-letter-topic", metavar="T", help="Of what the topic does not take; else TOPIC.dead."
+)
+@click.option(
+    "--spool",
+    "spools",
+    metavar="DIR",
+    multiple=True,
+    type=click.Path(file_okay=False),
+    help="A spool of audit events to look at; may be repeated.",
+)
+@click.option(
+    "--stream-role",
+    type=click.Choice(["any", "ship", "archive"]),
+    default="any",
+    help="What the user of Kafka is for: what such a one lacks is an error.",
+)
+@click.option(
+    "--archive-every",
+    metavar="DURATION",
+    type=DURATION,
+    default="1d",
+    show_default=True,
+    help="How often `regvault audit archive` runs: the topic has to keep records for longer.",
+)
 @click.pass_obj
 def doctor(
     app: App,
+    /,
     sources: tuple[str, ...],
     vault: str | None,
     endpoint_url: str | None,
@@ -64,27 +96,49 @@ def doctor(
     new: bool,
     no_write: bool,
     fail_on: str,
+    dead_letter_topic: str | None,
+    spools: tuple[str, ...],
+    stream_role: str,
+    archive_every: float,
+    **kafka: Any,
 ) -> int:
     """Find what would make a backup or a restore fail, before it does.
 
     Looks at the vault, and at each SOURCE. Without a SOURCE it looks at the vault; without both, at
-    all that the configuration has; with a SOURCE alone, at that.
+    all that the configuration has; with a SOURCE alone, at that. With --kafka and --topic, and with
+    --spool, it looks at these parts of the audit stream, and at what else is named.
 
     Each check is ok, a warning, an error, or skipped, which is no finding. Probes are written to
-    the vault below locks/probe-, and deleted where that is allowed; nothing is ever written to a
-    source. docs/doctor.md explains each check.
+    the vault below locks/probe-, and deleted where that is allowed, and to a spool; nothing is ever
+    written to a source or a topic. docs/doctor.md explains each check.
     """
     from regvault.assemble.subjects import source_subject, vault_subject
-    from regvault.model.doctor import Credentials
+    from regvault.cli.doctor_stream import named_stream
+    from regvault.model.doctor import Credentials, StreamRole
     from regvault.ops.doctor import DoctorOptions, diagnose
 
-    vaults, registries = _places(app, sources, vault, endpoint_url)
-    options = DoctorOptions(role=Credentials(role), write=not no_write, new=new, fail_on=fail_on)
+    asked = bool(kafka["kafka"] or kafka["topic"] or spools)
+    alone = asked and not sources and vault is None
+    vaults, registries = ([], []) if alone else _places(app, sources, vault, endpoint_url)
+    kafka["dead_letter_topic"] = dead_letter_topic
+    topics, waiting = named_stream(
+        app, kafka, spools, vaults, everything=not asked and not sources and vault is None
+    )
+    options = DoctorOptions(
+        role=Credentials(role),
+        write=not no_write,
+        new=new,
+        fail_on=fail_on,
+        stream_role=StreamRole(stream_role),
+        every_s=archive_every,
+    )
     with app.progress() as progress:
         result = diagnose(
             [vault_subject(place) for place in vaults],
             [source_subject(place, vaults, new=new) for place in registries],
             options,
+            topics=topics,
+            spools=waiting,
             progress=progress,
         )
     app.console.document(result.to_json())
@@ -109,7 +163,7 @@ def _places(
     # By name: keys of the command line, or of the environment, go with each.
     vaults = [app.vault(name, endpoint_url=endpoint_url) for name in app.config.vault_places]
     registries = list(app.config.registry_places.values())
-    if not vaults and not registries:
+    if not vaults and not registries and not app.config.audit.shown():
         app.vault(None)  # says how a vault is named
     if endpoint_url is not None:
         registries = [replace(r, s3=replace(r.s3, endpoint_url=endpoint_url)) for r in registries]

@@ -7,16 +7,15 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from regvault.audit.split import Parts, split
+from regvault.audit.split import split, split_ours
 from regvault.errors import ObjectNotFoundError, TemporaryError, VaultDamagedError
 from regvault.model.event import time_text
+from regvault.ops.audit.collected import Collected
 from regvault.ops.audit.indexing import covered, with_more
 from regvault.ops.audit.seen import DAYS, SeenIds, name_of
-from regvault.ops.audit.terms import personal_terms_of, terms_of
 from regvault.vault.audit.chain import Chain, Link, MovedError
-from regvault.vault.audit.keys import chain_id, segment_key
+from regvault.vault.audit.keys import chain_id
 from regvault.vault.audit.months import Months
-from regvault.vault.audit.segment import Line, SegmentWriter
 from regvault.vault.audit.segment_reader import SegmentReader
 from regvault.vault.envelope import to_time
 from regvault.vault.keys import new_run_id
@@ -26,17 +25,15 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
-    from regvault.model.store import Stage
+    from regvault.audit.split import Parts
     from regvault.model.stream import Arrived, EventSource
     from regvault.vault.audit.chain import Index
     from regvault.vault.vault import Vault
 
 __all__ = ["Archived", "Archiver", "chain_of"]
 
-#: A segment ends after so long, or with so much in it.
+#: A segment ends after so long.
 SEGMENT_S = 3600.0
-_SEGMENT_BYTES = 256 << 20
-_SEGMENT_EVENTS = 200_000
 _POLL_S = 0.5
 #: Whoever keeps one ahead of us so often is no other archiver, but a fault.
 _MOVED_TIMES = 20
@@ -102,7 +99,7 @@ class Archiver:
         cache: str | None = None,
         segment_s: float = SEGMENT_S,
         say: Callable[[str], None] = lambda _: None,
-        after: Callable[[], None] = lambda: None,
+        linked: Callable[[], None] = lambda: None,
     ) -> None:
         """Open the chain of a stream.
 
@@ -112,7 +109,7 @@ class Archiver:
             cache: directory of the vault's local cache; None: keep nothing.
             segment_s: seconds after which a segment ends.
             say: tells people.
-            after: called whenever a link was written.
+            linked: called after each link that was written.
 
         Raises:
             CredentialError: links are signed here, and there is no key to sign with.
@@ -123,28 +120,15 @@ class Archiver:
         self._source = source
         self._segment_s = segment_s
         self._say = say
-        self._after = after
+        self._linked = linked
         self._months = Months(vault)
         self._chain = Chain(vault, chain_of(vault, source.stream))
         self.done.chain = self._chain.id
         self._seen = SeenIds(cache, self._chain.id)
         self._head: Link | None = None
-        self._known: set[str] = set()
         self._indexes: list[Index] = []
         self._moved = False
-        self._clear()
-
-    def _clear(self) -> None:
-        self._writer: SegmentWriter | None = None
-        self._stage: Stage | None = None
-        self._run = ""
-        self._began = 0.0
-        self._from: dict[str, int] = {}
-        self._next: dict[str, int] = {}
-        self._repeats = 0
-        self._received: list[str] = []
-        self._times: list[str] = []
-        self._in_months: set[str] = set()
+        self._open: Collected | None = None
 
     def run(self, stop: threading.Event, *, follow: bool) -> Archived:
         """Archive what is there, and with `follow` what comes, until told to stop.
@@ -162,7 +146,7 @@ class Archiver:
                     continue
                 if arrived:
                     self._take(arrived)
-                if self._is_due():
+                if self._open is not None and self._open.is_due(self._segment_s):
                     self._close()
             self._close()
         finally:
@@ -183,19 +167,22 @@ class Archiver:
 
     def _positions(self) -> dict[str, int]:
         """Return the next offset that is wanted of each partition, as it is now."""
-        if self._writer is None:
+        if self._open is None:
             for link in self._chain.follow(self._head):
                 self._head = link
             self._catch_up()
+        return self._wanted()
+
+    def _wanted(self) -> dict[str, int]:
         known = {} if self._head is None else self._head.positions
-        return {**known, **self._next}
+        return known if self._open is None else {**known, **self._open.next}
 
     def _catch_up(self) -> None:
         """Learn the ids of what the chain has, as far back as repeats may come."""
         head = 0 if self._head is None else self._head.number
         if self._seen.link > head:  # of another chain of the same name, or the tail was cut off
             self._seen.clear()
-        oldest = _day_before(time_text(time.time_ns())[:10], DAYS)
+        oldest = _oldest(self._head)
         wanted: list[Link] = []
         for number in range(head, self._seen.link, -1):
             link = self._chain.read(number)
@@ -209,124 +196,62 @@ class Archiver:
 
     def _take(self, arrived: list[Arrived]) -> None:
         """Put records into the open segment, but for repeats."""
-        known = self._next if self._head is None else {**self._head.positions, **self._next}
-        arrived = [each for each in arrived if each.offset >= known.get(each.partition, 0)]
-        parts = [
-            split(each.message, f"{self._chain.id} {each.partition} {each.offset}")
-            for each in arrived
-        ]
-        days = [(name_of(part.event["id"]), part.event["received"][:10]) for part in parts]
-        repeats = self._seen.add(days)
-        if self._writer is None:
-            self._open()
-        for place, (each, part) in enumerate(zip(arrived, parts, strict=True)):
-            self._from.setdefault(each.partition, self._position(each.partition, each.offset))
-            self._next[each.partition] = each.offset + 1
-            if place in repeats:
-                self._repeats += 1
-            else:
-                self._add(part)
-
-    def _position(self, partition: str, offset: int) -> int:
-        known = {} if self._head is None else self._head.positions
-        return known.get(partition, offset)
-
-    def _add(self, part: Parts) -> None:
-        assert self._writer is not None
-        received, happened = part.event["received"], part.event["time"]
-        month = self._month(received[:7])
-        self._received = _spread(self._received, received)
-        self._times = _spread(self._times, happened)
-        self._in_months.add(month)
-        self._writer.add(
-            Line(part.public, part.personal),
-            time=happened,
-            month=month,
-            terms=terms_of(part.event),
-            personal_terms=personal_terms_of(part.persons),
+        wanted = self._wanted()
+        arrived = [each for each in arrived if each.offset >= wanted.get(each.partition, 0)]
+        if not arrived:
+            return
+        parts = [split_ours(each.message) or self._split(each) for each in arrived]
+        repeats = self._seen.add(
+            [(name_of(part.event.id), part.event.received[:10]) for part in parts]
         )
+        if self._open is None:
+            self._open = Collected(self._vault, self._months)
+        known = {} if self._head is None else self._head.positions
+        for each in arrived:
+            if each.partition not in self._open.start:
+                self._open.start[each.partition] = known.get(each.partition, each.offset)
+        self._open.take(arrived, parts, repeats)
 
-    def _month(self, month: str) -> str:
-        """Return the month whose key an event gets: its own, unless that cannot be true.
-
-        Nobody can so make keys of months without end, or write into one that is erased.
-        """
-        return month if month in self._months_known else _this_month()
-
-    @property
-    def _months_known(self) -> set[str]:
-        """The months of the last year, but for those that were erased."""
-        if not self._known:
-            year, month = map(int, _this_month().split("-"))
-            months = {
-                f"{year + (month - 1 - back) // 12:04d}-{(month - 1 - back) % 12 + 1:02d}"
-                for back in range(13)
-            }
-            erased = {name for name, when in self._months.known().items() if when is not None}
-            self._known = months - erased
-        return self._known
+    def _split(self, each: Arrived) -> Parts:
+        return split(each.message, f"{self._chain.id} {each.partition} {each.offset}")
 
     # Writing
-
-    def _open(self) -> None:
-        self._run = new_run_id()
-        self._stage = self._vault.store.stage()
-        self._writer = SegmentWriter(self._stage, self._months, self._run, self._vault.seal)
-        self._began = time.monotonic()
-        self._known = set()
-
-    def _is_due(self) -> bool:
-        if self._writer is None:
-            return False
-        return (
-            time.monotonic() - self._began >= self._segment_s
-            or self._writer.nbytes >= _SEGMENT_BYTES
-            or self._writer.events >= _SEGMENT_EVENTS
-        )
 
     def _close(self) -> None:
         """End the open segment, and make it a link of the chain."""
         gaps = self._source.gone()
-        if self._writer is None or self._stage is None or not self._next:
+        segment = self._open
+        if segment is None:
             return
-        size, table = self._writer.finish({"stream": self._source.stream})
-        digest = self._stage.sha256()
-        sealed = self._vault.seal.sealed
-        key = segment_key(self._chain.id, self._run, digest, sealed=sealed)
-        self._vault.store.barrier()
-        self._stage.commit(key)
-        self._vault.store.barrier()
-        self._stage = None
-        now = time_text(time.time_ns())
+        stored = segment.store(self._source.stream, self._chain.id)
         link = Link(
             chain=self._chain.id,
             number=0,
             previous=None,
-            run=self._run,
+            run=segment.run,
             closed=to_time(time.time_ns()),
-            key=key,
-            size=size,
-            digest=digest,
-            table=table,
-            events=self._writer.events,
-            repeats=self._repeats,
-            received=_pair(self._received, now),
-            times=_pair(self._times, now),
-            months=tuple(sorted(self._in_months)),
+            key=stored.key,
+            size=stored.size,
+            digest=stored.digest,
+            table=stored.table,
+            events=segment.events,
+            repeats=segment.repeats,
+            received=segment.received,
+            times=segment.times,
+            months=tuple(sorted(segment.in_months)),
             positions={},
             gaps=gaps,
             stream=self._source.stream,
         )
         if self._head is not None:
             self._index(self._head)
-        made = self._append(link)
+        made = self._append(link, segment)
         if made is None:
             self._abort()
             self._moved = True
             return
         self._head = made
-        oldest = _day_before(now[:10], DAYS)
-        self._seen.keep(made.number, oldest)
+        self._seen.keep(made.number, _oldest(made))
         self.done.events += made.events
         self.done.repeats += made.repeats
         self.done.segments += 1
@@ -334,23 +259,23 @@ class Archiver:
         self.done.gaps += made.gaps
         self.done.head = made.number
         gaps.clear()
-        self._clear()
+        self._open = None
         self._source.settle(made.positions)
-        self._after()
+        self._linked()
 
-    def _append(self, link: Link) -> Link | None:
+    def _append(self, link: Link, segment: Collected) -> Link | None:
         """Put a link at the end of the chain; None where another run has archived the same."""
         head = self._head
         for _ in range(_MOVED_TIMES):
             positions = {} if head is None else head.positions
-            if any(positions.get(name, first) != first for name, first in self._from.items()):
+            if any(positions.get(name, first) != first for name, first in segment.start.items()):
                 return None
             filled = Link(
                 **{
                     **link.__dict__,
                     "number": 1 if head is None else head.number + 1,
                     "previous": None if head is None else head.sha256,
-                    "positions": {**positions, **self._next},
+                    "positions": {**positions, **segment.next},
                     "indexes": self._known_indexes(head),
                 }
             )
@@ -386,10 +311,10 @@ class Archiver:
         self._seen.add(list(_ids(reader)))
 
     def _abort(self) -> None:
-        if self._stage is not None:
-            self._stage.abort()
+        if self._open is not None:
+            self._open.abort()
+            self._open = None
         self._seen.drop()
-        self._clear()
 
 
 def _ids(reader: SegmentReader) -> Any:
@@ -406,16 +331,11 @@ def _ids(reader: SegmentReader) -> Any:
         return
 
 
-def _spread(known: list[str], value: str) -> list[str]:
-    return [min(known[0], value), max(known[1], value)] if known else [value, value]
-
-
-def _pair(known: list[str], otherwise: str) -> tuple[str, str]:
-    return (known[0], known[1]) if known else (otherwise, otherwise)
-
-
-def _this_month() -> str:
-    return time_text(time.time_ns())[:7]
+def _oldest(head: Link | None) -> str:
+    """Return the first day of which ids are remembered: a clock that runs ahead forgets nothing."""
+    today = time_text(time.time_ns())[:10]
+    day = today if head is None else min(today, head.received[1][:10])
+    return _day_before(day, DAYS)
 
 
 def _day_before(day: str, days: int) -> str:

@@ -12,6 +12,7 @@ from regvault.ops.audit.indexing import covered
 from regvault.ops.audit.select import Wanted
 from regvault.ops.audit.terms import term
 from regvault.vault.audit.chain import Chain, chains
+from regvault.vault.audit.expiry import expired
 from regvault.vault.audit.index import IndexReader, Summary, summary_of
 from regvault.vault.audit.months import Months
 from regvault.vault.audit.segment_reader import SegmentReader
@@ -35,6 +36,7 @@ class ArchivedEvents:
     Attributes:
         read_bytes: how many bytes of links and segments were read.
         erased: an event was met whose month tells of nobody any more.
+        expired: what came in until then, and is not kept any more, may have been asked for; or "".
         damaged: what cannot be read, and was passed over: key -> why.
     """
 
@@ -43,6 +45,7 @@ class ArchivedEvents:
         self._months = Months(vault)
         self.read_bytes = 0
         self.erased = False
+        self.expired = ""
         self.damaged: dict[str, str] = {}
 
     def links(self, since: str = "", until: str = "9999") -> list[Summary]:
@@ -101,12 +104,23 @@ class ArchivedEvents:
         for name in chains(self._vault):
             chain = Chain(self._vault, name)
             head = self._head(chain)
+            here: list[tuple[Summary, set[int] | None]] = []
             for index in [] if head is None else head.indexes:
-                found += self._in_index(chain, index, groups)
-            found += [(summary, None) for summary in self._not_indexed(chain, head)]
+                here += self._in_index(chain, index, groups)
+            here += [(summary, None) for summary in self._not_indexed(chain, head)]
+            found += self._kept(name, here, wanted)
         kept = _of_time([summary for summary, _ in found], wanted.since, wanted.until)
         frames = dict(found)
         return [(summary, frames[summary]) for summary in kept]
+
+    def _kept(
+        self, chain: str, links: list[tuple[Summary, set[int] | None]], wanted: Wanted
+    ) -> list[tuple[Summary, set[int] | None]]:
+        """Return the links whose segments are kept."""
+        gone = expired(self._vault, chain)
+        if gone.through and gone.received >= wanted.since:
+            self.expired = max(self.expired, gone.received)
+        return [each for each in links if each[0].number > gone.through]
 
     def _in_index(
         self, chain: Chain, index: Index, groups: list[list[str]]

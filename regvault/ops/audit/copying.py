@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from regvault.errors import (
     VaultDamagedError,
 )
 from regvault.vault.audit.chain import Chain, chains
+from regvault.vault.audit.expiry import expired
 from regvault.vault.audit.keys import link_key
 from regvault.vault.audit.months import Months
 from regvault.vault.copied import copied_document
@@ -126,27 +128,43 @@ class _Copier:
             )
         first = 1 if newest is None else newest.number + 1
         numbers = [number for number in self._theirs.numbers() if number >= first]
+        gone = expired(self._source, self._name)
+        if first <= gone.through and not self._dry_run:
+            self._say_what_is_gone(gone.key)
         for number in numbers:
             link = self._theirs.read(number)
+            is_kept = number > gone.through
             if not self._dry_run:
-                self._copy(link, last=number == numbers[-1])
+                self._copy(link, kept=is_kept, last=number == numbers[-1])
             self._done.links += 1
-            self._done.events += link.events
-            self._done.nbytes += link.size
+            if is_kept:
+                self._done.events += link.events
+                self._done.nbytes += link.size
             self._progress.advance(1)
 
-    def _copy(self, link: Link, *, last: bool) -> None:
-        self._object(link.key, link.size, link.digest)
+    def _say_what_is_gone(self, key: str) -> None:
+        """Copy what says which segments cannot be, since the source does not keep them."""
+        store = self._target.store
+        document = self._document(key)
+        with contextlib.suppress(PreconditionError):
+            store.put(key, document, if_none_match=True)
+        store.barrier()
+
+    def _document(self, key: str) -> bytes:
+        data = fetch_document(self._source.store, key)
+        return copied_document(data, vault=self._target.id, slot=key, run=self._run, changes={})
+
+    def _copy(self, link: Link, *, kept: bool, last: bool) -> None:
+        if kept:
+            self._object(link.key, link.size, link.digest)
         # Only those of the newest link are asked.
         for index in link.indexes if last else ():
             self._object(index.key, index.size, index.sha256)
         store = self._target.store
         store.barrier()
         key = link_key(self._name, link.number)
-        data = fetch_document(self._source.store, key)
-        document = copied_document(data, vault=self._target.id, slot=key, run=self._run, changes={})
         try:
-            store.put(key, document, if_none_match=True)
+            store.put(key, self._document(key), if_none_match=True)
         except PreconditionError:
             if self._ours.read(link.number).sha256 != link.sha256:
                 raise VaultDamagedError(

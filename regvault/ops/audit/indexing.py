@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from regvault.vault.audit.expiry import expired
 from regvault.vault.audit.index import (
     IndexReader,
     merged_terms,
@@ -49,10 +50,15 @@ def with_more(
         VaultDamagedError: a link, a segment or an index cannot be read.
     """
     found = list(indexes)
+    gone = expired(vault, chain.id).through if head - covered(found) >= LINKS else 0
     while head - covered(found) >= LINKS:
         first = covered(found) + 1
         links = [chain.read(number) for number in range(first, first + LINKS)]
-        terms = [_numbered(SegmentReader.of(vault, link, months), link.number) for link in links]
+        terms = [
+            _numbered(SegmentReader.of(vault, link, months), link.number)
+            for link in links
+            if link.number > gone
+        ]
         summaries = map(summary_of, links)
         found.append(write_index(vault, chain.id, run, summaries, merged_terms(terms)))
         while _due(found):

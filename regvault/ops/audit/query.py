@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from regvault.audit.joining import joined
 from regvault.ops.audit.archived import ArchivedEvents
 from regvault.ops.audit.contained import with_containers
+from regvault.ops.audit.tagged import Tags, spans_in_events, spans_in_snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -73,8 +75,28 @@ class Events:
         yield from live[at:]
 
     def requests(self, wanted: Wanted) -> Iterator[Event]:
-        """Yield what `find` does, with the records of one request put together."""
-        return joined(self.find(wanted))
+        """Yield what `find` does, with the records of one request put together.
+
+        Where digests are asked for, records that know only a tag count too, by what it was then.
+        """
+        tags = self._tags(wanted)
+        if not tags.pairs:
+            yield from joined(self.find(wanted))
+            return
+        some = heapq.merge(
+            self.find(wanted), self.find(tags.wanted(wanted)), key=lambda event: event["time"]
+        )
+        for event in joined(some):
+            if event["digest"] is not None or tags.has(event):
+                yield event
+
+    def _tags(self, wanted: Wanted) -> Tags:
+        if not wanted.digests:
+            return Tags(())
+        spans = spans_in_events(wanted.digests, self.find)
+        if self._vault is not None:
+            spans += spans_in_snapshots(self._vault, wanted.digests, self._cache_base)
+        return Tags(spans)
 
     def with_containers(self, wanted: Wanted) -> Wanted:
         """Return what is asked for with all that contains one of its digests asked for too."""

@@ -75,6 +75,24 @@ class SeenIds:
         Args:
             ids: each by `name_of`, with the day when it came in (`2026-11-20`).
         """
+        self._db.execute("SAVEPOINT batch")
+        before = self._db.total_changes
+        self._insert(ids)
+        repeats: set[int] = set()
+        if self._db.total_changes - before != len(ids):
+            self._db.execute("ROLLBACK TO batch")
+            fresh, repeats = self._told_apart(ids)
+            self._insert(fresh)
+        self._db.execute("RELEASE batch")
+        return repeats
+
+    def _insert(self, ids: Sequence[tuple[bytes, str]]) -> None:
+        self._db.executemany("INSERT OR IGNORE INTO ids VALUES (?, ?)", ids)
+
+    def _told_apart(
+        self, ids: Sequence[tuple[bytes, str]]
+    ) -> tuple[list[tuple[bytes, str]], set[int]]:
+        """Return the ids that are new, and the places of the others."""
         known: set[bytes] = set()
         for part in _parts(ids):
             marks = ",".join("?" * len(part))
@@ -91,8 +109,7 @@ class SeenIds:
             else:
                 known.add(pair[0])
                 fresh.append(pair)
-        self._db.executemany("INSERT INTO ids VALUES (?, ?)", fresh)
-        return repeats
+        return fresh, repeats
 
     def keep(self, link: int, since: str) -> None:
         """Make what was added last.

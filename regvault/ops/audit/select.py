@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
     from regvault.model.event import Event
 
-__all__ = ["Wanted"]
+__all__ = ["BARE", "MOVED", "Wanted"]
+
+#: Kinds of terms: a record that has a tag and no digest; a tag that was pushed, or deleted.
+BARE, MOVED = "bare", "moved"
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,9 @@ class Wanted:
         succeeded: its status, if it has one, is below 400.
         read: it is a pull that brought content: no HEAD.
         referring: see `digests`.
+        tagged: (repository, tag), of which it has one: with `bare`, and no digest; else of an event
+            that moves or deletes a tag.
+        bare: see `tagged`.
     """
 
     repos: tuple[str, ...] = ()
@@ -42,6 +48,8 @@ class Wanted:
     succeeded: bool = False
     read: bool = False
     referring: bool = False
+    tagged: frozenset[tuple[str, str]] = frozenset()
+    bare: bool = False
     _matches: Callable[[str], bool] | None = field(default=None, compare=False, repr=False)
 
     def has(self, event: Event) -> bool:
@@ -51,6 +59,8 @@ class Wanted:
         if self.actions and event["action"] not in self.actions:
             return False
         if self.digests and not self._is_about(event):
+            return False
+        if self.tagged and not self._is_tagged(event):
             return False
         if self.repos and not self._in_repos(event["repository"]):
             return False
@@ -72,6 +82,11 @@ class Wanted:
             return True
         return self.referring and not self.digests.isdisjoint(event.get("references") or ())
 
+    def _is_tagged(self, event: Event) -> bool:
+        if self.bare and event["digest"] is not None:
+            return False
+        return (event["repository"], event["tag"]) in self.tagged
+
     def _in_repos(self, repository: str | None) -> bool:
         if repository is None:
             return False
@@ -89,6 +104,9 @@ class Wanted:
         found: list[list[tuple[str, str]]] = []
         if self.digests:
             found.append([("digest", digest) for digest in sorted(self.digests)])
+        if self.tagged:
+            kind = BARE if self.bare else MOVED
+            found.append([(kind, f"{repo}:{tag}") for repo, tag in sorted(self.tagged)])
         plain = [repo for repo in self.repos if not any(sign in repo for sign in "*?[")]
         if self.repos and len(plain) == len(self.repos):
             found.append([("repository", repo) for repo in plain])

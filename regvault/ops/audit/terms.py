@@ -5,35 +5,48 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from regvault.ops.audit.select import BARE, MOVED
 from regvault.vault.audit.segment import term_of
 
 if TYPE_CHECKING:
-    from regvault.model.event import Event
+    from regvault.audit.told import Persons, Told
 
 __all__ = ["personal_terms_of", "term", "terms_of"]
+
+_MOVING = {"push", "delete"}
+_ACTIONS = {"delete", "gap", "signal", "unparsed", "alert"}
 
 term = lru_cache(20_000)(term_of)
 """`term_of`, remembered: of many events the fields are the same."""
 
 
-def terms_of(event: Event) -> list[str]:
-    """Return the terms of what an event does not tell of persons."""
+def terms_of(event: Told) -> list[tuple[str, str]]:
+    """Return what an event is found by that does not tell of persons: (kind, value)."""
     found = []
-    repository = event["repository"]
+    repository = event.repository
     if repository is not None:
-        found.append(term("repository", repository))
-        if event["tag"] is not None:
-            found.append(term("tag", f"{repository}:{event['tag']}"))
-    if event["digest"] is not None:
-        found.append(term("digest", event["digest"]))
-    references = event.get("references")
-    if isinstance(references, list):
-        found += [term("digest", name) for name in references if isinstance(name, str)]
-    if event["action"] in {"delete", "gap", "signal", "unparsed", "alert"}:
-        found.append(term("action", event["action"]))
+        found.append(("repository", repository))
+        if event.tag is not None:
+            name = f"{repository}:{event.tag}"
+            found.append(("tag", name))
+            if event.digest is None:
+                found.append((BARE, name))
+            if event.action in _MOVING:
+                found.append((MOVED, name))
+    if event.digest is not None:
+        found.append(("digest", event.digest))
+    if isinstance(event.references, list):
+        found += [("digest", name) for name in event.references if isinstance(name, str)]
+    if event.action in _ACTIONS:
+        found.append(("action", event.action))
     return found
 
 
-def personal_terms_of(persons: Event) -> list[tuple[str, str]]:
-    """Return what is known of persons: field and value."""
-    return [(name, persons[name]) for name in ("actor", "address") if persons[name] is not None]
+def personal_terms_of(persons: Persons) -> list[tuple[str, str]]:
+    """Return what is known of persons: (field, value)."""
+    found = []
+    if persons.actor is not None:
+        found.append(("actor", persons.actor))
+    if persons.address is not None:
+        found.append(("address", persons.address))
+    return found

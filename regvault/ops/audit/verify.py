@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regvault.errors import ObjectNotFoundError, RegvaultError, VaultDamagedError
 from regvault.storage.read_only import is_past
 from regvault.vault.audit.chain import Chain, chains, heads
+from regvault.vault.audit.expiry import NOTHING, expired
 from regvault.vault.audit.keys import link_key
 from regvault.vault.audit.months import Months
 from regvault.vault.audit.segment_reader import SegmentReader
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from regvault.vault.vault import Vault
 
 __all__ = ["AuditReport", "Finding", "verify_audit"]
+
+_AT_ONCE = 128 << 20
 
 RECORDS = "audits"
 """The kind of the records in which a verification says how far chains were."""
@@ -50,6 +54,7 @@ class AuditReport:
     Attributes:
         chains: ids, each with the number of its newest link.
         links, events, nbytes: that were read.
+        expired: links whose segments are not kept any more, as the vault says.
         erased: months that tell of nobody any more.
         problems: what is wrong.
         gaps: what is known to be missing: records that were gone before they were archived.
@@ -60,6 +65,7 @@ class AuditReport:
     links: int = 0
     events: int = 0
     nbytes: int = 0
+    expired: int = 0
     erased: list[str] = field(default_factory=list)
     problems: list[Finding] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)
@@ -76,6 +82,7 @@ class AuditReport:
             "links": self.links,
             "events": self.events,
             "bytes": self.nbytes,
+            "expired_links": self.expired,
             "erased_months": self.erased,
             "problems": [found._asdict() for found in self.problems],
             "gaps": self.gaps,
@@ -140,8 +147,7 @@ class _Verifier:
         self._months = months
         self._report = report
         self._progress = progress
-        self._spools: dict[str, tuple[int, int]] = {}
-        self._numbers: dict[str, int] = {}
+        self._expired = NOTHING
 
     def _problem(self, key: str, what: str, detail: str) -> None:
         self._report.problems.append(Finding(key, what, detail))
@@ -167,6 +173,7 @@ class _Verifier:
             self._problem(
                 key, "cut-off", f"links {head + 1} to {newest} are gone: {who} knew of {newest}"
             )
+        self._expired = expired(self._vault, name)
         digests: dict[int, str] = {}
         before: Link | None = None
         newest_link: Link | None = None
@@ -177,6 +184,10 @@ class _Verifier:
                 continue
             digests[number] = link.sha256
             newest_link = link
+            if number == self._expired.through and link.sha256 != self._expired.sha256:
+                self._problem(
+                    self._expired.key, "forked", f"it knew another link {number} than there is"
+                )
             if before is not None:
                 self._follows(before, link)
             elif number == 1 and link.previous is not None:
@@ -205,7 +216,10 @@ class _Verifier:
             "were gone before they were archived"
             for gap in link.gaps
         ]
-        self._segment(link)
+        if number > self._expired.through:
+            self._segment(link)
+        else:
+            self._report.expired += 1
         return link
 
     def _follows(self, before: Link, link: Link) -> None:
@@ -230,20 +244,26 @@ class _Verifier:
         store = self._vault.store
         try:
             size = store.head(link.key).size
-            if size != link.size or sha256_of(store, link.key) != link.digest:
+            reader = SegmentReader.of(self._vault, link, self._months)
+            if size != link.size or self._digest(reader, size) != link.digest:
                 self._problem(link.key, "damaged", "its bytes are not what its link says")
                 return
             self._report.nbytes += size
             if self._vault.seal.opens_names:
-                self._lines(link)
+                self._lines(reader, link)
         except ObjectNotFoundError:
             self._problem(link.key, "missing", f"link {link.number} says that it is there")
         except VaultDamagedError as error:
             self._problem(link.key, "damaged", error.message)
         self._progress.advance(1)
 
-    def _lines(self, link: Link) -> None:
-        reader = SegmentReader.of(self._vault, link, self._months)
+    def _digest(self, reader: SegmentReader, size: int) -> str:
+        """Return the SHA-256 of a segment, which is read once where it is not a large one."""
+        if size > _AT_ONCE:
+            return sha256_of(self._vault.store, reader.key)
+        return hashlib.sha256(reader.read_whole()).hexdigest()
+
+    def _lines(self, reader: SegmentReader, link: Link) -> None:
         count = 0
         for number in range(len(reader.table().frames)):
             lines = reader.lines(number)

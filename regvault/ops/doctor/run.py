@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regvault.model.doctor import FINDING
 from regvault.ops.doctor.source import examine_source
+from regvault.ops.doctor.stream import examine_spool, examine_topic
 from regvault.ops.doctor.vault import examine_vault
 from regvault.policy.doctor.check import CHECKS, State, worst
 
@@ -14,7 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from regvault.model.progress import Progress
-    from regvault.ops.doctor.subjects import DoctorOptions, SourceSubject, VaultSubject
+    from regvault.ops.doctor.subjects import (
+        DoctorOptions,
+        SourceSubject,
+        SpoolSubject,
+        TopicSubject,
+        VaultSubject,
+    )
     from regvault.policy.doctor.check import Check
 
 __all__ = ["Diagnosis", "Examined", "diagnose"]
@@ -27,7 +34,7 @@ class Examined(NamedTuple):
     """One place that was looked at.
 
     Attributes:
-        subject: `vault` or `source`.
+        subject: `vault`, `source`, `topic` or `spool`.
         location: where it is.
         checks: what was found.
     """
@@ -68,8 +75,9 @@ class Diagnosis:
     def to_json(self) -> dict[str, Any]:
         """Return `status`, `role`, `counts`, and `checks`: one object for each check.
 
-        A check has `subject` (`vault` or `source`), `location`, `id`, `state` (`ok`, `warning`,
-        `error` or `skipped`), `found` and `hint` (null where there is nothing to do).
+        A check has `subject` (`vault`, `source`, `topic` or `spool`), `location`, `id`, `state`
+        (`ok`, `warning`, `error` or `skipped`), `found` and `hint` (null where there is nothing to
+        do).
         """
         return {
             "status": str(worst(self.checks)),
@@ -95,6 +103,8 @@ def diagnose(
     sources: Sequence[SourceSubject],
     options: DoctorOptions,
     *,
+    topics: Sequence[TopicSubject] = (),
+    spools: Sequence[SpoolSubject] = (),
     progress: Progress,
 ) -> Diagnosis:
     """Look at every place; what one of them lacks does not stop the look at the others."""
@@ -105,6 +115,12 @@ def diagnose(
     for source in sources:
         progress.phase(f"Probing {source.location}")
         places.append(Examined("source", source.location, _sorted(examine_source(source))))
+    for topic in topics:
+        progress.phase(f"Probing {topic.location}")
+        places.append(Examined("topic", topic.location, _sorted(examine_topic(topic, options))))
+    for spool in spools:
+        progress.phase(f"Probing {spool.directory}")
+        places.append(Examined("spool", spool.directory, _sorted(examine_spool(spool, options))))
     return Diagnosis(options, places)
 
 

@@ -5,18 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from regvault.model.doctor import Credentials
+from regvault.model.doctor import Credentials, StreamRole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from regvault.audit.kafka.topics import Topics
     from regvault.model.doctor import Above, Asked, StoreProbe
     from regvault.model.registry import RegistrySource
     from regvault.model.store import ObjectStore
     from regvault.vault.age import Identity
     from regvault.vault.signing import Keys
+    from regvault.vault.vault import Vault
 
-__all__ = ["DoctorOptions", "SourceSubject", "VaultSubject"]
+__all__ = [
+    "DoctorOptions",
+    "SourceSubject",
+    "SpoolSubject",
+    "TopicSubject",
+    "VaultSubject",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +36,16 @@ class DoctorOptions:
         write: whether probes may be written to vaults.
         new: there is no vault yet; one is to be made there.
         fail_on: `warning` or `error`: what makes the exit code 3.
+        stream_role: what the credentials for a topic are for.
+        every_s: seconds between two runs of `audit archive`.
     """
 
     role: Credentials = Credentials.ANY
     write: bool = True
     new: bool = False
     fail_on: str = "warning"
+    stream_role: StreamRole = StreamRole.ANY
+    every_s: float = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +86,37 @@ class SourceSubject:
     vaults: tuple[str, ...] = ()
     overlapping: tuple[str, ...] = ()
     shared: tuple[tuple[str, Asked[str]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSubject:
+    """A topic of audit events.
+
+    Attributes:
+        location: brokers and topic, for people.
+        topic: its name.
+        dead_letters: name of the topic that takes what this one does not.
+        open: connects to the cluster; raises RegvaultError.
+        vault: opens the vault of the archive; None: none is named.
+    """
+
+    location: str
+    topic: str
+    dead_letters: str
+    open: Callable[[], Topics]
+    vault: Callable[[], Vault] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolSubject:
+    """A spool of audit events.
+
+    Attributes:
+        directory: where.
+        limit: bytes that it may have; None: as regvault has it.
+        look: what its disk says; raises StoreError.
+    """
+
+    directory: str
+    limit: int | None
+    look: Callable[[], Above]

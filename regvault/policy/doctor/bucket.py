@@ -94,7 +94,8 @@ def _judge_lock(asked: Asked[Lock]) -> Check:
     return ok(
         check,
         f"on, {lock.mode} for {lock.period} by default: what is written cannot be deleted for "
-        "good until then, not even by prune",
+        "good until then, not even by prune; and no month of archived events can be erased "
+        "(audit erase) before",
     )
 
 

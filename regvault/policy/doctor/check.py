@@ -90,6 +90,23 @@ CHECKS = (
     "source-readable",
     "source-overlap",
     "second-copy",
+    "brokers",
+    "topic",
+    "topic-rights",
+    "topic-replication",
+    "topic-in-sync",
+    "topic-unclean-election",
+    "topic-cleanup",
+    "topic-retention",
+    "topic-record-size",
+    "dead-letter-topic",
+    "archive-lag",
+    "spool",
+    "spool-durable",
+    "spool-space",
+    "spool-file-system",
+    "spool-consumers",
+    "spool-damage",
 )
 
 

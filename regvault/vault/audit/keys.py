@@ -14,7 +14,9 @@ __all__ = [
     "access_object_key",
     "chain_id",
     "chain_prefix",
+    "expiry_key",
     "is_chain",
+    "is_derived",
     "is_month",
     "link_key",
     "month_key",
@@ -28,6 +30,11 @@ MONTHS: Final = "erasable/"
 """Below it lie the keys of months: never locked, in no root and on no tape, so that one can go."""
 
 _CHAIN = re.compile("[0-9a-f]{24}", re.ASCII)
+_DERIVED = re.compile(
+    r"audit/[0-9a-f]{24}/(?:[0-9a-f]+-[0-9a-f]{64}\.(?:jsonl\.zst|age)"
+    r"|index-[0-9]+-[0-9]+-[0-9a-f]+-[0-9a-f]{64}\.zst)",
+    re.ASCII,
+)
 _MONTH = re.compile("[0-9]{4}-(?:0[1-9]|1[0-2])", re.ASCII)
 
 
@@ -64,6 +71,16 @@ def link_key(chain: str, number: int) -> str:
 def segment_key(chain: str, run: str, sha256: str, *, sealed: bool) -> str:
     """Return the key of a segment with these stored bytes."""
     return f"{AUDIT}{chain}/{run}-{sha256}.{'age' if sealed else 'jsonl.zst'}"
+
+
+def expiry_key(chain: str, run: str) -> str:
+    """Return the key of what says which segments of a chain are not kept any more."""
+    return f"{AUDIT}{chain}/expired-{run}.json"
+
+
+def is_derived(key: str) -> bool:
+    """Return whether this is a segment or an index: of use only while a link names it."""
+    return _DERIVED.fullmatch(key) is not None
 
 
 def month_key(month: str) -> str:

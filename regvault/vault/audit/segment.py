@@ -127,6 +127,23 @@ def term_of(kind: str, value: str) -> str:
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
+class _Month:
+    """The personal parts of a frame's events that one key encrypts.
+
+    Attributes:
+        name: of the month.
+        numbers: of the lines in the frame that these are of.
+        lines: the parts.
+        found: what is found by them.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.numbers: list[int] = []
+        self.lines: list[bytes] = []
+        self.found: set[tuple[str, str]] = set()
+
+
 class SegmentWriter:
     """Writes one segment, frame by frame.
 
@@ -152,15 +169,17 @@ class SegmentWriter:
         self._seal = seal
         self._at = 0
         self._frames: list[dict[str, Any]] = []
-        self._terms: dict[str, list[int]] = {}
+        self._terms: dict[tuple[str, str], list[int]] = {}
         self._personal: dict[str, dict[tuple[str, str], list[int]]] = {}
         self._clear()
 
     def _clear(self) -> None:
         self._lines: list[bytes] = []
         self._size = 0
-        self._times: tuple[str, str] | None = None
-        self._by_month: dict[str, tuple[list[int], list[bytes]]] = {}
+        self._times: list[str] = []
+        self._found: set[tuple[str, str]] = set()
+        self._by_month: dict[str, _Month] = {}
+        self._month: _Month | None = None
 
     def add(
         self,
@@ -168,7 +187,7 @@ class SegmentWriter:
         *,
         time: str,
         month: str,
-        terms: Iterable[str],
+        terms: Iterable[tuple[str, str]],
         personal_terms: Iterable[tuple[str, str]],
     ) -> None:
         """Append one event.
@@ -177,51 +196,47 @@ class SegmentWriter:
             line: the event; neither part has a newline.
             time: when it happened.
             month: whose key its personal part is encrypted with.
-            terms: to find it by: see `term_of`.
+            terms: (kind, value) to find it by: see `term_of`.
             personal_terms: (field, value) to find it by, which are kept with the personal part.
         """
-        frame = len(self._frames)
-        assert line.personal is not None
-        numbers, lines = self._by_month.setdefault(month, ([], []))
-        numbers.append(len(self._lines))
-        lines.append(line.personal)
-        self._lines.append(line.public)
-        self._size += len(line.public) + len(line.personal)
-        if self._times is None:
-            self._times = (time, time)
-        else:
-            self._times = min(self._times[0], time), max(self._times[1], time)
-        for term in terms:
-            found = self._terms.setdefault(term, [])
-            if not found or found[-1] != frame:
-                found.append(frame)
-        if personal_terms:
-            known = self._personal.setdefault(month, {})
-            for pair in personal_terms:
-                found = known.setdefault(pair, [])
-                if not found or found[-1] != frame:
-                    found.append(frame)
+        public, personal = line
+        assert personal is not None
+        now = self._month
+        if now is None or now.name != month:
+            now = self._month = self._by_month.setdefault(month, _Month(month))
+        now.numbers.append(len(self._lines))
+        now.lines.append(personal)
+        now.found.update(personal_terms)
+        self._lines.append(public)
+        self._times.append(time)
+        self._found.update(terms)
         self.events += 1
+        self._size += len(public) + len(personal)
         if self._size >= FRAME_BYTES:
             self._close_frame()
 
     def _close_frame(self) -> None:
         if not self._lines:
             return
+        number = len(self._frames)
         public = b"\n".join(self._lines) + b"\n"
         place = self._write(self._seal.close_index(compress(public)), shown=True)
+        for pair in self._found:
+            self._terms.setdefault(pair, []).append(number)
         personal = []
-        for month, (numbers, lines) in self._by_month.items():
-            head = b"" if len(numbers) == len(self._lines) else _numbers(numbers)
-            data = compress(head + b"\n" + b"\n".join(lines) + b"\n")
-            closed = self._months.close(month, data, self._bound(len(self._frames)))
-            personal.append([month, self._write(closed)])
-        assert self._times is not None
+        for month in self._by_month.values():
+            head = b"" if len(month.numbers) == len(self._lines) else _numbers(month.numbers)
+            data = compress(head + b"\n" + b"\n".join(month.lines) + b"\n")
+            closed = self._months.close(month.name, data, self._bound(number))
+            personal.append([month.name, self._write(closed)])
+            for pair in month.found:
+                known = self._personal.setdefault(month.name, {})
+                known.setdefault(pair, []).append(number)
         self._frames.append(
             {
                 "at": place,
                 "lines": len(self._lines),
-                "times": list(self._times),
+                "times": [min(self._times), max(self._times)],
                 "personal": personal,
             }
         )
@@ -253,7 +268,8 @@ class SegmentWriter:
         index = Place(0, 0, "")
         if self._terms:
             lines = [
-                f"{term} {','.join(map(str, frames))}\n" for term, frames in self._terms.items()
+                f"{term_of(*pair)} {','.join(map(str, frames))}\n"
+                for pair, frames in self._terms.items()
             ]
             data = compress("".join(sorted(lines)).encode())
             index = self._write(self._seal.close_index(data))

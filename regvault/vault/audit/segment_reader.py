@@ -52,6 +52,7 @@ class SegmentReader:
         self._store = vault.store
         self._months = months
         self._seal = vault.seal
+        self._whole: bytes | None = None
         self._run = ""
         self._table: Table | None = None
 
@@ -60,14 +61,26 @@ class SegmentReader:
         """Return a reader of the segment of a link."""
         return cls(vault, link.key, link.table, months)
 
-    def _get(self, start: int) -> bytes:
-        data = self._store.get(self.key, start=start)
+    def read_whole(self) -> bytes:
+        """Read all of the object at once, for all that is asked afterwards; return its bytes.
+
+        Raises:
+            ObjectNotFoundError: it is gone.
+        """
+        self._whole = self._store.get(self.key)
+        self.read_bytes += len(self._whole)
+        return self._whole
+
+    def _get(self, start: int, length: int | None = None) -> bytes:
+        if self._whole is not None:
+            end = None if length is None else start + length
+            return self._whole[start:end]
+        data = self._store.get(self.key, start=start, length=length)
         self.read_bytes += len(data)
         return data
 
     def _part(self, place: Place) -> bytes:
-        data = self._store.get(self.key, start=place.offset, length=place.length)
-        self.read_bytes += len(data)
+        data = self._get(place.offset, place.length)
         if hashlib.sha256(data).hexdigest() != place.sha256:
             raise self._damaged(f"what lies at {place.offset} is not what its table says")
         return data

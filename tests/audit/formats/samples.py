@@ -1,7 +1,10 @@
 """Lines as the producers write them, with their source; what each becomes is in the tests.
 
 The files in `samples/` are real: distribution 2.8.2 (Debian 2.8.2+ds1), with htpasswd and without
-Redis, on a day in November 2026; `curl` pushed, mounted, pulled, listed and deleted.
+Redis, on a day in November 2026; `curl` pushed, mounted, pulled, listed and deleted. nginx 1.22.1
+(combined, and the JSON of docs/audit.md) and HAProxy 2.6.12 (`option httplog`, and that JSON) were
+before distribution 3.1.2 in `tests/services/test_audit_parts.py`, where `crane` asked: the first
+line of each kind.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -361,6 +362,81 @@ def test_a_real_access_log_of_distribution_says_the_same() -> None:
     assert found == [("login", None, None, None, 401)] * 2 + DONE
     assert events[0]["time"] == "2026-11-27T17:15:42.000000Z"
     assert events[7]["from_repository"] == "team/app"
+
+
+PROXIED = [
+    ("upload", "POST", "team/app", None, 202),
+    ("upload", "PATCH", "team/app", None, 202),
+    ("push", "PUT", "team/app", "digest", 201),
+    ("push", "PUT", "team/app", "v0", 201),
+    ("pull", "HEAD", "team/app", "v0", 200),
+    ("pull", "GET", "team/app", "v0", 200),
+    ("pull", "GET", "team/app", "digest", 200),
+    ("pull", "GET", "team/app", "missing", 404),
+    ("pull", "HEAD", "team/app", "v1", 401),
+    ("pull", "GET", "team/app", "v1", 401),
+    ("delete", "DELETE", "team/app", "digest", 202),
+]
+"""What crane did through proxies, after it had looked for what it pushed."""
+
+
+@pytest.mark.parametrize("how", ["named", "auto"])
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("nginx-1.22.1.combined.log", "nginx"),
+        ("nginx-1.22.1.json.log", "nginx"),
+        ("haproxy-2.6.12.http.log", "haproxy"),
+        ("haproxy-2.6.12.json.log", "haproxy"),
+    ],
+)
+def test_a_real_log_of_a_proxy_tells_what_was_asked(file: str, name: str, how: str) -> None:
+    stream = FORMATS[name if how == "named" else "auto"]()
+    events = [event for line in s.lines(file) for event in stream.feed(line, s.NOW)]
+    assert [event["raw"] for event in events] == s.lines(file)
+    said = [
+        (e["action"], e["method"], e["repository"], e["tag"] or (e["digest"] and "digest"))
+        for e in events
+    ]
+    found = [(*what, event["status"]) for what, event in zip(said, events, strict=True)]
+    assert found[-len(PROXIED) :] == PROXIED
+    assert found[-len(PROXIED) - 2 : -len(PROXIED)] == [
+        ("pull", "HEAD", "team/app", "v0", 404),
+        ("pull", "HEAD", "team/app", "digest", 404),
+    ]
+    is_text = file.endswith("combined.log")
+    assert {event["source"] for event in events} == {
+        "combined" if is_text and how == "auto" else name
+    }
+    missing = events[-4]
+    assert missing["address"] == "127.0.0.2"
+    assert missing["time"][:17] == "2026-11-27T20:45:"
+    assert (missing["duration_ms"] is None) == is_text
+    if ".json" in file:
+        assert missing["request_id"]
+        assert missing["useragent"].startswith("crane/")
+    if name == "nginx":
+        assert [event["actor"] for event in events[-4:]] == ["bob", None, None, "alice"]
+
+
+def test_json_of_haproxy_is_none_of_nginx_whichever_was_read_before() -> None:
+    stream = FORMATS["auto"]()
+    lines = [s.lines(f"{name}.json.log")[-1] for name in ("nginx-1.22.1", "haproxy-2.6.12")]
+    sources = [event["source"] for line in lines * 2 for event in stream.feed(line, s.NOW)]
+    assert sources == ["nginx", "haproxy"] * 2
+
+
+def test_the_time_of_a_line_of_haproxy_in_json_is_when_the_request_began() -> None:
+    line = {"frontend": "f", "backend": "b", "status": 200, "request": "GET /v2/ HTTP/1.1"}
+    for told, expected in (
+        ({"time_ms": 1_795_812_345_500, "Ta": 1500}, "2026-11-27T20:45:44.000000Z"),
+        ({"time": "27/Nov/2026:20:45:44.250"}, "2026-11-27T20:45:44.250000Z"),
+        ({"date": "27/Nov/2026:21:45:44 +0100"}, "2026-11-27T20:45:44.000000Z"),
+        ({"Ts": 1_795_812_344}, "2026-11-27T20:45:44.000000Z"),
+        ({"time_ms": "soon"}, s.NOW),
+    ):
+        (event,) = FORMATS["haproxy"]().feed(json.dumps({**line, **told}), s.NOW)
+        assert event["time"] == expected, told
 
 
 def test_distribution_3_tells_the_name_where_its_router_knew_it() -> None:

@@ -155,10 +155,10 @@ def beside_rules():
 def test_the_configuration_says_who_is_no_client(site, tmp_path, capsys, monkeypatch):
     put(tmp_path, {"digest": digest(1), "status": 200})
     config = tmp_path / "regvault.yaml"
-    config.write_text("vaults: {vault: {location: ./vault}}\naccess: {ignore: [agent=secret-*]}\n")
+    config.write_text("vaults: {vault: {location: ./vault}}\naudit: {ignore: [agent=secret-*]}\n")
     archived(tmp_path)
     assert not shown(capsys)[1]
-    config.write_text("access: {ignore: [who=secret]}\n")
+    config.write_text("audit: {ignore: [who=secret]}\n")
     assert run(["audit", "access", "--vault", "./vault"]) == 2
     assert "who is to be ignored" in capsys.readouterr().err
 

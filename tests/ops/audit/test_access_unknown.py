@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import pytest
 from events import digest, new_vault
-from streams import DAY, HOUR, SECOND, Feed, answers, by_target, statistics, text
+from streams import DAY, HOUR, SECOND, START, Feed, answers, by_target, statistics, text
 
 from regvault.model.progress import NO_PROGRESS
 from regvault.ops.audit.access.tables import LATE_US
 from regvault.ops.audit.copying import copy_audit
+from regvault.ops.audit.forgetting import forget_events, plan_forgetting
 from regvault.ops.audit.verify import verify_audit
 from regvault.policy.access import AccessRules
 from regvault.vault.age import Identity
 from regvault.vault.audit.chain import Chain, chains
+from regvault.vault.audit.expiry import expired
 from regvault.vault.audit.months import Months
 from regvault.vault.create import Sealing
 from regvault.vault.keys import is_locked_kind
@@ -173,6 +175,28 @@ def test_a_link_that_is_gone_is_unknown_time(vault, feed, tmp_path):
     assert gaps(answers(vault, tmp_path)) == [[text(0), text(29 * HOUR)]]
     vault.store.put(key, was)
     assert answers(vault, tmp_path) == right
+
+
+def test_what_is_not_kept_any_more_is_counted_or_unknown_and_no_damage(vault, feed, tmp_path):
+    for n in range(12):
+        steady(feed, n * 8 * DAY, n * 8 * DAY + 6 * HOUR, number=n * 100)
+        feed.archive()
+    right = answers(vault, tmp_path / "all")
+    with feed._patch.context() as patch:
+        ns = (START + 95 * DAY) * 1000
+        patch.setattr("time.time_ns", lambda: ns)
+        vault.store.clock_ns = ns
+        plan = plan_forgetting(vault, 40 * 86_400, progress=NO_PROGRESS)
+        forget_events(vault, plan, progress=NO_PROGRESS)
+    (name,) = chains(vault)
+    gone = expired(vault, name).through
+    assert gone > 3
+    assert answers(vault, tmp_path / "all") == right
+    assert answers(vault)["coverage"]["since"] == text(gone * 8 * DAY)
+    for _ in range(2):
+        made = statistics(vault, tmp_path / "other")
+        assert not made.bring_up_to_date().damaged
+        made.close()
 
 
 def test_all_streams_have_to_tell_of_a_time_but_for_those_that_are_set_aside(vault, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import threading
+import time
 
 import pytest
 from events import archive, archived, body, digest, ids, new_vault, spooled
@@ -48,6 +49,14 @@ def test_what_is_archived_comes_back_as_it_was(tmp_path):
     assert [event["seq"] for event in found] == list(range(1, 101))
     assert not problems(vault)
     assert archive(place, vault).segments == 0
+
+
+def test_a_spool_that_has_nothing_yet_is_archived_at_once(tmp_path):
+    place = tmp_path / "spool"
+    source = SpoolSource(Spool(str(place)))
+    source.start(dict, lambda: None)
+    assert source.caught_up()
+    source.close()
 
 
 def test_repeats_are_left_out_also_when_what_is_remembered_is_lost(tmp_path):
@@ -105,7 +114,7 @@ def test_two_archivers_of_one_stream_double_nothing(tmp_path):
 
 def test_a_segment_ends_after_its_time_and_at_its_size(tmp_path, monkeypatch):
     place = spooled(tmp_path / "spool", *range(50))
-    monkeypatch.setattr("regvault.ops.audit.archive._SEGMENT_EVENTS", 10)
+    monkeypatch.setattr("regvault.ops.audit.collected._MOST_EVENTS", 10)
     monkeypatch.setattr("regvault.audit.spool.source._AT_ONCE", 7)
     vault = new_vault()
     assert archive(place, vault).segments == 4
@@ -266,7 +275,7 @@ def test_events_that_come_late_for_an_erased_month_get_the_key_of_this_one(tmp_p
     archive(place, vault)
     months = Months(vault)
     (month,) = months.known()
-    monkeypatch.setattr("regvault.ops.audit.archive._this_month", lambda: "2031-01")
+    monkeypatch.setattr("regvault.ops.audit.collected._this_month", lambda: "2031-01")
     months.erase(month)
     spooled(place, 2)
     archive(place, vault)
@@ -432,10 +441,10 @@ def test_events_of_one_time_come_by_their_times_whatever_segment_has_them(tmp_pa
 )
 def test_records_that_are_none_of_ours_are_kept_byte_for_byte(message):
     parts = split(message, "0 17")
-    assert parts.event["action"] == "unparsed"
+    assert parts.event.action == "unparsed"
     assert message_from(parts.public, parts.personal) == message
-    assert split(message, "0 17").event["id"] == parts.event["id"]
-    assert split(message, "0 18").event["id"] != parts.event["id"]
+    assert split(message, "0 17").event.id == parts.event.id
+    assert split(message, "0 18").event.id != parts.event.id
 
 
 def test_records_of_ours_are_kept_without_being_kept_twice(tmp_path):
@@ -537,3 +546,21 @@ def test_a_tail_that_is_cut_off_is_named_where_a_verification_knew_of_it(tmp_pat
     archive(place, vault)  # goes on from what is there, under a number that was taken before
     assert {found.what for found in problems(vault)} <= {"cut-off", "forked"}
     assert problems(vault)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize(
+    "steps", [(0, -86_400, 0), (0, 20 * 86_400, 5), (0, 400 * 86_400, 0), (0, -400 * 86_400, 5)]
+)
+def test_a_clock_that_is_set_back_loses_and_doubles_nothing(tmp_path, monkeypatch, steps, cached):
+    real = time.time_ns
+    vault = new_vault()
+    cache = str(tmp_path / "cache") if cached else None
+    for place, step in enumerate(steps):
+        monkeypatch.setattr("time.time_ns", lambda step=step: real() + step * 10**9)
+        some = range(place * 10 + 10)  # new ones, and all that there were
+        spooled(tmp_path / "spool", *some)
+        archive(spooled(tmp_path / "spool", *some), vault, cache=cache)
+    monkeypatch.undo()
+    assert sorted(ids(archived(vault))) == sorted(f"e{number}" for number in range(30))
+    assert not verify_audit(vault, progress=NO_PROGRESS).problems

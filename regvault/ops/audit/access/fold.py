@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from regvault.audit.joining import WINDOW_S, Joiner
+from regvault.audit.joining import WINDOW_S, Waiting
 from regvault.ops.audit.access.tables import Record
 from regvault.policy.access_counts import DAY_US, HASH_BYTES, bucket_of, merged
 
@@ -190,11 +190,11 @@ def settle(tables: Tables, before: int | None) -> None:
     names = ", ".join(_FIELDS)
     rows = db.execute(f"SELECT {names} FROM pending{where} ORDER BY time, id", told)  # noqa: S608
     counter = _Counter(tables, learns=True)
-    joiner = Joiner()
+    waiting = Waiting()
     for record in map(Record._make, rows):
-        for group in _taken(joiner, counter, record):
+        for group in _taken(waiting, counter, record):
             counter.pull(_records(group))
-    rest = list(joiner.rest())
+    rest = list(waiting.until(float("inf")))
     if before is None:
         for group in rest:
             counter.pull(_records(group))
@@ -212,28 +212,30 @@ def count_alone(tables: Tables, records: list[Record]) -> None:
     What tags were is not known of that time any more: what only tells a tag stays open.
     """
     counter = _Counter(tables, learns=False)
-    joiner = Joiner()
+    waiting = Waiting()
     for record in sorted(records):
-        for group in _taken(joiner, counter, record):
+        for group in _taken(waiting, counter, record):
             counter.pull(_records(group))
-    for group in joiner.rest():
+    for group in waiting.until(float("inf")):
         counter.pull(_records(group))
     counter.flush()
 
 
-def _taken(joiner: Joiner, counter: _Counter, record: Record) -> Iterator[Group]:
+def _taken(waiting: Waiting, counter: _Counter, record: Record) -> Iterator[Group]:
     """Take one record; yield the requests that are complete."""
     moment = record.time / 1e6
+    yield from waiting.until(moment - WINDOW_S)
     if record.push:
-        yield from joiner.until(moment - WINDOW_S)
         counter.push(record)
     else:
-        yield from joiner.take(_event(record), moment)
+        waiting.take(_event(record), moment)
 
 
 def _event(record: Record) -> dict[str, Any]:
     """Return what is looked at of a record to put it together with others."""
+    month = record.month  # with another one's key the same client has another hash
     return {
+        "action": "pull",
         "method": "GET",
         "repository": record.repository,
         "tag": record.tag,
@@ -241,8 +243,10 @@ def _event(record: Record) -> dict[str, Any]:
         "status": record.status,
         "source": record.source,
         "request_id": record.request_id,
-        # Of another month's key the same client has another hash.
-        "address": None if record.address is None else (record.month, record.address),
+        "raw": None,
+        "actor": None if record.actor is None else (month, record.actor),
+        "address": None if record.address is None else (month, record.address),
+        "useragent": None if record.agent is None else (month, record.agent),
         "record": record,
     }
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from regvault.audit.joining import ended_ms, source_of
 from regvault.errors import VaultDamagedError
 from regvault.ops.audit.access.tables import Record
 from regvault.ops.audit.seen import name_of
@@ -39,7 +40,7 @@ _LENGTH = len("2026-11-20T03:00:00.000000Z")
 _KINDS = {"manifest": 1, "blob": 2}
 _SOURCE = "from "
 _PURPOSE = "access statistics"
-_NOBODY: dict[str, Any] = {"actor": None, "address": None, "useragent": None}
+_NOBODY: dict[str, Any] = {"actor": None, "address": None, "useragent": None, "raw": None}
 
 
 def time_us(text: str) -> int:
@@ -217,11 +218,12 @@ class LinkReader:
             event["repository"],
             event["tag"],
             event["digest"],
-            event["source"],
+            source_of({"source": event["source"], "raw": who.get("raw")}),
             status if isinstance(status, int) else None,
             event.get("request_id"),
             self._hash(month, actor),
             self._hash(month, address),
+            self._hash(month, who["useragent"]),
             month,
             int(self._rules.ignores(who["useragent"], actor, address)),
         )
@@ -229,7 +231,7 @@ class LinkReader:
 
     def _time(self, event: Event) -> int:
         """Return when it happened; a time that cannot be true is when it came in."""
-        time = _us(event["time"], self._now)
+        time = _us(event["time"], self._now) + int(ended_ms(event) * 1000)
         return time if time <= self._now + DAY_US else self._now
 
     def _month(self, month: str) -> str:

@@ -21,6 +21,7 @@ from regvault.ops.audit.access.link import LinkReader, span_of
 from regvault.ops.audit.access.tables import LATE_US, Tables
 from regvault.ops.audit.access.view import AccessView
 from regvault.vault.audit.chain import Chain, chains
+from regvault.vault.audit.expiry import expired
 from regvault.vault.audit.months import Months
 from regvault.vault.audit.segment_reader import SegmentReader
 
@@ -93,6 +94,7 @@ class AccessStatistics:
         self._say = say
         self._tables = Tables(cache, rules.id, wait_s=wait_s)
         self._unknown: set[str] = set()
+        self._gone: dict[str, int] = {}
 
     def close(self) -> None:
         """Close what is in the local cache."""
@@ -132,13 +134,15 @@ class AccessStatistics:
 
     def _go_on(self, done: Counted, limit: int | None, progress: Progress) -> None:
         found = {name: Chain(self._vault, name) for name in chains(self._vault)}
+        # What is not kept any more is not read: without it, it is unknown what happened then.
+        self._gone = {name: expired(self._vault, name).through for name in found}
         numbers = {name: chain.numbers() for name, chain in found.items()}
         if not self._fits(found, numbers):
             self._say("the access statistics are of another archive, or of less: made anew")
             self._begin_anew()
         self._load(found, numbers, done)
         states = self._tables.chains()
-        left = {name: deque(_after(numbers[name], states.get(name))) for name in found}
+        left = {name: deque(self._after(name, numbers, states)) for name in found}
         ahead: dict[str, Link] = {}
         for name, chain in found.items():
             self._look_ahead(ahead, chain, left[name], done)
@@ -171,6 +175,14 @@ class AccessStatistics:
             else:
                 return
 
+    def _after(
+        self, name: str, numbers: dict[str, list[int]], states: dict[str, ChainState]
+    ) -> list[int]:
+        """Return the links of a chain that are not counted, and whose segments are kept."""
+        state = states.get(name)
+        known = max(self._gone[name], 0 if state is None else state.number)
+        return [number for number in numbers[name] if number > known]
+
     # What there is
 
     def _fits(self, found: dict[str, Chain], numbers: dict[str, list[int]]) -> bool:
@@ -186,6 +198,8 @@ class AccessStatistics:
         """Return whether something can be read that could not be, and was passed over."""
         for name, number in self._tables.db.execute("SELECT chain, number FROM unread").fetchall():
             with contextlib.suppress(RegvaultError, KeyError):
+                if number <= self._gone[name]:
+                    continue
                 link = found[name].read(number)
                 reader = SegmentReader.of(self._vault, link, self._months)
                 for frame in range(len(reader.table().frames)):
@@ -199,7 +213,7 @@ class AccessStatistics:
             return
         states = self._tables.chains()
         known = {name: state.number for name, state in states.items()}
-        behind = sum(len(_after(numbers[name], states.get(name))) for name in found)
+        behind = sum(len(self._after(name, numbers, states)) for name in found)
         if states and behind < _KEPT_BEHIND:
             return
         try:
@@ -246,7 +260,7 @@ class AccessStatistics:
             spools={spool: (seq, last) for spool, seq, last in rows},
         )
         passed = range(1 if state is None else state.number + 1, link.number)
-        for number in passed:
+        for number in passed if state is not None else ():  # before the first they may have gone
             tables.db.execute("INSERT OR IGNORE INTO unread VALUES (?, ?)", (chain, number))
         if passed and state is not None:
             reader.miss()
@@ -333,7 +347,3 @@ def _unusable(why: object) -> TemporaryError:
 def _key(link: Link, state: ChainState | None) -> int:
     """Return what links are ordered by: records before it came too late to be joined."""
     return max(span_of(link).first, 0 if state is None else state.last)
-
-
-def _after(numbers: list[int], state: ChainState | None) -> list[int]:
-    return [number for number in numbers if state is None or number > state.number]

@@ -60,7 +60,7 @@ CREATE INDEX IF NOT EXISTS tags_by_before ON tags (before) WHERE before <> '';
 CREATE TABLE IF NOT EXISTS pending (
     time INTEGER, id BLOB, push INTEGER NOT NULL, kind INTEGER NOT NULL, repository TEXT, tag TEXT,
     digest TEXT, source TEXT NOT NULL, status INTEGER, request_id TEXT, actor BLOB, address BLOB,
-    month TEXT NOT NULL, ignored INTEGER NOT NULL, PRIMARY KEY (time, id)
+    agent BLOB, month TEXT NOT NULL, ignored INTEGER NOT NULL, PRIMARY KEY (time, id)
 ) WITHOUT ROWID;
 """
 COLUMNS = {
@@ -73,7 +73,7 @@ COLUMNS = {
     "days": "iii",
     "clients": "itb",
     "tags": "tttit",
-    "pending": "ibiiTTTtITBBti",
+    "pending": "ibiiTTTtITBBBti",
 }
 """Of each table what its columns hold: `i` whole numbers, `t` text, `b` bytes; capital: or NULL."""
 
@@ -82,13 +82,14 @@ class Record(NamedTuple):
     """What counts of one archived event: a row of `pending`.
 
     Attributes:
-        time: when it happened, microseconds since the epoch.
+        time: when its answer ended, microseconds since the epoch.
         id: 12 bytes, of the event's.
         push: 1: it brought content; 0: it is a pull.
         kind: 1 of a manifest, 2 of a blob, 0 where that is not known.
         repository, tag, digest: of what.
-        source, status, request_id: as the event has them.
-        actor, address: who it was: keyed hashes of 8 bytes, or None.
+        source: whose record it is, as they are put together.
+        status, request_id: as the event has them.
+        actor, address, agent: who it was: keyed hashes of 8 bytes, or None.
         month: whose key the hashes are made with.
         ignored: 1: it was no real client.
     """
@@ -105,6 +106,7 @@ class Record(NamedTuple):
     request_id: str | None
     actor: bytes | None
     address: bytes | None
+    agent: bytes | None
     month: str
     ignored: int
 
