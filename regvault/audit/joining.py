@@ -6,6 +6,9 @@ same moment stay two, and a client that sends one `X-Request-Id` with all its re
 
 An event that was `reconstructed` from a record of a log is put together with that record. Where the
 notification came after all, nothing is marked.
+
+The log of a bucket or a CDN, where a registry redirects downloads to, knows neither the repository
+nor the client as the registry sees it: its record joins one of the same digest.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
     from regvault.model.event import Event
 
-__all__ = ["NOTIFIED", "WINDOW_S", "joined"]
+__all__ = ["NOTIFIED", "WINDOW_S", "Group", "Waiting", "ended_ms", "joined", "source_of"]
 
 WINDOW_S = 2.0
 """Seconds that records of one request may lie apart."""
@@ -52,18 +55,20 @@ _OF_BEGINNING = ("haproxy", "traefik")
 _ONE_REGISTRY = ("distribution", "distribution-log")
 #: Of a request whose end is waited for: what a log pretends is not held for years.
 _LONGEST_MS = 6 * 3_600_000
+#: Who sees the download that a registry redirected.
+_REDIRECTED = frozenset({"s3", "cloudtrail", "cloudfront"})
 #: A request that failed in several ways has as many lines; no client chooses their id.
 _SEVERAL = ("distribution-log",)
 _KEPT = ("source", "id", "spool", "seq", "time", "raw", "raw_base64")
 
 
-class _Group:
+class Group:
     """Records that are taken for one request."""
 
     def __init__(self, event: Event, moment: float) -> None:
         self.events = [event]
         self.moment = moment
-        self._sources = {_source(event)}
+        self._sources = {source_of(event)}
 
     def is_named(self, event: Event, source: str) -> bool:
         """Return whether a record that has the id of this request may be of it."""
@@ -79,16 +84,25 @@ class _Group:
         """Return whether nothing tells another user or user agent."""
         return not any(_differ(each, event, "actor", "useragent") for each in self.events)
 
+    @property
+    def is_redirected(self) -> bool:
+        """Whether somebody saw the download that the registry redirected."""
+        return not self._sources.isdisjoint(_REDIRECTED)
+
     def add(self, event: Event, source: str) -> None:
         """Take a record."""
         self.events.append(event)
         self._sources.add(source)
 
+    def by_rank(self) -> list[Event]:
+        """Return the records, that of who knows most of the request first."""
+        return self.events if len(self.events) == 1 else sorted(self.events, key=_rank)
+
     def event(self) -> Event:
         """Return the one event of the request."""
         if len(self.events) == 1:
             return self.events[0]
-        first, *others = sorted(self.events, key=_rank)
+        first, *others = self.by_rank()
         found = dict(first)
         marked = any(each.get("reconstructed") for each in others)
         if marked and not any(each["source"] in NOTIFIED for each in self.events):
@@ -111,23 +125,26 @@ def joined(events: Iterable[Event]) -> Iterator[Event]:
     Returns:
         In the order of when the answers ended.
     """
-    waiting = _Waiting()
+    waiting = Waiting()
     for moment, event in _by_end(events):
-        yield from waiting.until(moment - WINDOW_S)
+        for group in waiting.until(moment - WINDOW_S):
+            yield group.event()
         waiting.take(event, moment)
-    yield from waiting.until(float("inf"))
+    for group in waiting.until(float("inf")):
+        yield group.event()
 
 
-class _Waiting:
+class Waiting:
     """Requests of which more records may come, by what their records have in common."""
 
     def __init__(self) -> None:
-        self._groups: deque[_Group] = deque()
-        self._alike: defaultdict[tuple[str | None, ...], deque[_Group]] = defaultdict(deque)
-        self._named: defaultdict[tuple[str | None, ...], list[_Group]] = defaultdict(list)
+        self._groups: deque[Group] = deque()
+        self._alike: defaultdict[tuple[str | None, ...], deque[Group]] = defaultdict(deque)
+        self._named: defaultdict[tuple[str | None, ...], list[Group]] = defaultdict(list)
+        self._downloads: defaultdict[tuple[str, str], list[Group]] = defaultdict(list)
 
-    def until(self, moment: float) -> Iterator[Event]:
-        """Yield the events of requests before a moment: nothing more comes of them."""
+    def until(self, moment: float) -> Iterator[Group]:
+        """Yield the requests before a moment: nothing more comes of them."""
         while self._groups and self._groups[0].moment < moment:
             group = self._groups.popleft()
             about = _about(group.events[0])
@@ -139,21 +156,37 @@ class _Waiting:
                 self._named[name].remove(group)
                 if not self._named[name]:
                     del self._named[name]
-            yield group.event()
+            for download in {found for each in group.events if (found := _download(each))}:
+                self._downloads[download].remove(group)
+                if not self._downloads[download]:
+                    del self._downloads[download]
+            yield group
 
     def take(self, event: Event, moment: float) -> None:
         """Put a record to those of its request."""
-        about, name, source = _about(event), _name(event), _source(event)
+        about, name, source = _about(event), _name(event), source_of(event)
+        download = _download(event)
         group = None if about is None else self._group_of(event, about, name, source)
+        if group is None and download is not None:
+            group = self._download_of(event, download, source)
         if group is not None:
             group.add(event, source)
         else:
-            group = _Group(event, moment)
+            group = Group(event, moment)
             self._groups.append(group)
             if about is not None:
                 self._alike[about].append(group)
         if name is not None and group not in self._named[name]:
             self._named[name].append(group)
+        if download is not None and group not in self._downloads[download]:
+            self._downloads[download].append(group)
+
+    def _download_of(self, event: Event, download: tuple[str, str], source: str) -> Group | None:
+        """Return the request whose download this is, or the download of this request."""
+        for each in self._downloads.get(download, ()):
+            if (source in _REDIRECTED or each.is_redirected) and each.is_like(event, source):
+                return each
+        return None
 
     def _group_of(
         self,
@@ -161,7 +194,7 @@ class _Waiting:
         about: tuple[str | None, ...],
         name: tuple[str | None, ...] | None,
         source: str,
-    ) -> _Group | None:
+    ) -> Group | None:
         """Return the request of a record: by its id, else by who asked, else any like it."""
         for each in self._named.get(name, ()) if name is not None else ():
             if each.is_named(event, source):
@@ -184,6 +217,13 @@ def _name(event: Event) -> tuple[str | None, ...] | None:
     return (*about, event["request_id"])
 
 
+def _download(event: Event) -> tuple[str, str] | None:
+    """Return what is the same of a download and of the request that was redirected to it."""
+    if event["action"] != "pull" or event["method"] is None or event["digest"] is None:
+        return None
+    return event["method"], event["digest"]
+
+
 def _by_end(events: Iterable[Event]) -> Iterator[tuple[float, Event]]:
     """Yield events by when the answer ended, in seconds since 1970, which comes with each."""
     under_way: list[tuple[float, int, Event]] = []
@@ -193,14 +233,20 @@ def _by_end(events: Iterable[Event]) -> Iterator[tuple[float, Event]]:
         while under_way and under_way[0][0] <= moment:
             ended, _, other = heapq.heappop(under_way)
             yield ended, other
-        if event["source"] in _OF_BEGINNING and 0 < (event["duration_ms"] or 0) <= _LONGEST_MS:
-            ended = moment + event["duration_ms"] / 1000
+        if (after := ended_ms(event)) > 0:
+            ended = moment + after / 1000
             heapq.heappush(under_way, (ended, next(numbers), event))
         else:
             yield moment, event
     while under_way:
         ended, _, other = heapq.heappop(under_way)
         yield ended, other
+
+
+def ended_ms(event: Event) -> float:
+    """Return how long after the time that a record tells its answer ended, milliseconds."""
+    duration: float = event["duration_ms"] or 0
+    return duration if event["source"] in _OF_BEGINNING and 0 < duration <= _LONGEST_MS else 0
 
 
 def _about(event: Event) -> tuple[str | None, ...] | None:
@@ -221,9 +267,16 @@ def _differ(one: Event, other: Event, *names: str) -> bool:
 
 
 def _alike(one: Event, other: Event) -> bool:
-    """Return whether two records of one method and repository may be of one request."""
+    """Return whether two records of one method may be of one request.
+
+    They are of one repository too, unless one is of a download.
+    """
+    if one["source"] in _REDIRECTED or other["source"] in _REDIRECTED:
+        # The one is answered with a redirect, the other with content; each sees another client.
+        same = one["digest"] is not None and one["digest"] == other["digest"]
+        return same and (one["status"] or 200) < 400 and (other["status"] or 200) < 400
     # The access log of a registry behind a proxy has the proxy's address.
-    behind = _OF_REGISTRY in (_source(one), _source(other))
+    behind = _OF_REGISTRY in (source_of(one), source_of(other))
     if _differ(one, other, "tag", "digest", *(() if behind else ("address",))):
         return False
     if one["source"] in _ONE_REGISTRY and other["source"] in _ONE_REGISTRY:
@@ -247,7 +300,7 @@ def _same_address(one: Event, other: Event) -> bool:
     return one["address"] is not None and one["address"] == other["address"]
 
 
-def _source(event: Event) -> str:
+def source_of(event: Event) -> str:
     """Return whose record this is: the combined format is that of proxies, and of registries."""
     source: str = event["source"]
     if source == "combined" and event["raw"] and _OF_GO.search(event["raw"]):

@@ -18,14 +18,17 @@ if TYPE_CHECKING:
 
     from regvault.audit.kafka.settings import KafkaSettings
     from regvault.audit.spool import Spool
+    from regvault.policy.access import AccessRules
 
 __all__ = [
     "AuditCommand",
     "PathsArgument",
+    "access_rules",
     "address_of",
     "audit_command",
     "event_time",
     "given",
+    "ignore_option",
     "kafka_options",
     "kafka_settings",
     "needs_extra",
@@ -276,6 +279,25 @@ def kafka_settings(options: dict[str, Any]) -> KafkaSettings:
         key_file=options["kafka_key"],
         client=options.get("kafka_client", "kafka-python"),
     )
+
+
+def ignore_option(function: F) -> F:
+    """Add `--ignore` as `ignored`; see `access_rules`."""
+    return click.option(
+        "--ignore",
+        "ignored",
+        metavar="WHO",
+        multiple=True,
+        help="Who is no client whose pulls count, beside scanners, replication and probes that are "
+        "known: agent=GLOB, actor=GLOB or address=NETWORK; may be repeated.",
+    )(function)
+
+
+def access_rules(ignored: tuple[str, ...]) -> AccessRules:
+    """Return whose pulls count, as `--ignore` says. Raises UsageError."""
+    from regvault.policy.access import AccessRules
+
+    return AccessRules(ignored)
 
 
 def event_time(app: App, option: str, text: str) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from regvault.config.rules import Settings, Span
+from regvault.config.rules import Settings, Span, text_of, wrong
 from regvault.config.secrets import SecretRef
 from regvault.config.values import (
     DigestText,
@@ -23,7 +23,9 @@ from regvault.config.values import (
     Size,
     VaultText,
 )
+from regvault.errors import UsageError
 from regvault.model.location import is_location
+from regvault.policy.access import AccessRules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -68,6 +70,22 @@ class Kafka(Settings):
 class _Spooled(Settings):
     spool: File | None = Field(None, description="The directory of the spool.")
     spool_size: _Spool | None = Field(None, description="Bytes that it may have: 8GiB.")
+
+
+def _ignored(value: Any) -> str:
+    try:
+        AccessRules([text_of(value)])
+    except UsageError as error:
+        raise wrong(error.message, error.hint) from None
+    return str(value)
+
+
+class _Counting(Settings):
+    ignore: list[Annotated[str, BeforeValidator(_ignored)]] | None = Field(
+        None,
+        description="Who is no client whose pulls count, beside scanners, replication and probes "
+        "that are known: agent=GLOB, actor=GLOB or address=NETWORK.",
+    )
 
 
 class _Streamed(Settings):
@@ -155,7 +173,7 @@ class Ship(_Spooled, _Streamed):
     follow: bool | None = Field(None, description=_FOLLOW)
 
 
-class Archive(_OfVault, _Streamed):
+class Archive(_OfVault, _Streamed, _Counting):
     """Of `regvault audit archive`."""
 
     group: _Text | None = Field(None, description="The consumer group: regvault-archive.")
@@ -191,6 +209,19 @@ class Query(_OfVault, _Streamed):
     separate: bool | None = Field(None, description="Each record of a request by itself.")
     csv: bool | None = Field(None, description="Print CSV.")
     limit: Annotated[int, Field(ge=1)] | None = Field(None, description="Print so many.")
+
+
+class Access(_OfVault, _Counting):
+    """Of `regvault audit access`."""
+
+    repo: list[Glob] | None = Field(None, description="Globs of repositories.")
+    digest: list[DigestText] | None = Field(None, description="Digests.")
+    idle_for: Span | None = Field(None, description="What was not used for so long: 90d.")
+    aside: list[Annotated[str, Field(pattern=r"^[0-9a-f]{24}$")]] | None = Field(
+        None,
+        description="Chains of events that have ended, or tell nothing that others do not.",
+    )
+    csv: bool | None = Field(None, description="Print CSV.")
 
 
 class Verify(_OfVault):
@@ -229,6 +260,7 @@ _SECTIONS: Final[dict[str, type[Settings]]] = {
     "archive": Archive,
     "replay": Replay,
     "query": Query,
+    "access": Access,
     "verify": Verify,
     "status": Status,
     "signals": Signals,
@@ -244,7 +276,7 @@ _OF_KAFKA: Final = {
 }
 
 
-class Audit(_Spooled, _Streamed, _OfVault):
+class Audit(_Spooled, _Streamed, _OfVault, _Counting):
     """Of the audit stream: sections of commands, and what they share. See docs/configuration.md."""
 
     kafka: Kafka | None = Field(
@@ -263,6 +295,7 @@ class Audit(_Spooled, _Streamed, _OfVault):
     archive: Archive | None = Field(None, description="Of `regvault audit archive`.")
     replay: Replay | None = Field(None, description="Of `regvault audit replay`.")
     query: Query | None = Field(None, description="Of `regvault audit query`.")
+    access: Access | None = Field(None, description="Of `regvault audit access`.")
     verify: Verify | None = Field(None, description="Of `regvault audit verify`.")
     status: Status | None = Field(None, description="Of `regvault audit status`.")
     signals: Signals | None = Field(None, description="Of `regvault audit signals`.")
@@ -315,7 +348,7 @@ class Audit(_Spooled, _Streamed, _OfVault):
     def _is_shared(self, command: str, flag: str) -> bool:
         """Return whether what is beside the sections is for this command too."""
         if flag != "spool":
-            return flag in ("spool_size", "vault") or _key_in_kafka(flag) is not None
+            return flag in ("spool_size", "vault", "ignore") or _key_in_kafka(flag) is not None
         if command == "archive":
             # Where events go through Kafka they are archived from there.
             return not self.value(command, _KAFKA)

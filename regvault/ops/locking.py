@@ -23,7 +23,14 @@ from regvault.vault.audit.keys import link_key
 from regvault.vault.condemned import read_condemned
 from regvault.vault.envelope import to_time
 from regvault.vault.fetch import fetch_document
-from regvault.vault.keys import CATALOG, LOCKED_BESIDE, RETENTIONS, new_run_id, root_key
+from regvault.vault.keys import (
+    CATALOG,
+    LOCKED_BESIDE,
+    NOT_LOCKED,
+    RETENTIONS,
+    new_run_id,
+    root_key,
+)
 from regvault.vault.locks import read_known, record_known
 from regvault.vault.presence import list_objects
 from regvault.vault.reach import needed_keys
@@ -296,7 +303,7 @@ def _beside_objects(vault: Vault) -> Iterator[str]:
     condemned = _condemned(vault)
     for prefix in LOCKED_BESIDE:
         for entry in vault.store.list(prefix):
-            if entry.key not in condemned and not entry.key.startswith(RETENTIONS):
+            if entry.key not in condemned and not entry.key.startswith((RETENTIONS, *NOT_LOCKED)):
                 yield entry.key
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "LOCKED_BESIDE",
     "LOCKS",
     "LOCK_POLICY",
+    "NOT_LOCKED",
     "OBJECT_PREFIXES",
     "PROBES",
     "PRUNE_LOCK",
@@ -92,6 +93,9 @@ LOCKED_BESIDE = (
     "audit/",
     "evidence/",
 )
+
+#: Below these nothing is locked all the same: it is derived, and overwritten.
+NOT_LOCKED = ("audit/access/",)
 
 #: A blob of this size or more is stored raw, byte for byte, under its own digest.
 RAW_BLOB_BYTES = 1 << 20
@@ -258,7 +262,7 @@ def retention_key(run: str) -> str:
 
 def is_locked_kind(key: str) -> bool:
     """Return whether what lies under a key is locked where a vault is; leases are not."""
-    return key.startswith((*OBJECT_PREFIXES, *LOCKED_BESIDE))
+    return key.startswith((*OBJECT_PREFIXES, *LOCKED_BESIDE)) and not key.startswith(NOT_LOCKED)
 
 
 def sequence_of(key: str) -> int | None:

@@ -40,7 +40,9 @@ __all__ = [
 ]
 
 #: Types of documents that are signed. (Condemned lists are too.)
-SIGNED_TYPES = frozenset({"vault", "root", "stub", "amendment", "keys", "audit", "audit-expiry"})
+SIGNED_TYPES = frozenset(
+    {"vault", "root", "stub", "amendment", "keys", "audit", "audit-expiry", "access"}
+)
 
 _NAME_IT = (
     "Name it by sign_key in the configuration, or $REGVAULT_SIGN_KEY: file:/PATH or env:NAME."

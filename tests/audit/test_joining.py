@@ -199,6 +199,30 @@ def test_a_request_that_failed_in_several_ways_is_one():
     assert len(list(joined(lines))) == 1
 
 
+def test_a_download_that_was_redirected_is_of_the_request_of_its_digest():
+    blob = {"repository": None, "digest": DIGEST, "address": "192.0.2.7"}
+    events = [
+        record("distribution", 0, 1, digest=DIGEST),
+        record("distribution-log", 20, 2, digest=DIGEST, status=307),
+        record("s3", 400, 3, status=200, **blob),
+        record("cloudtrail", 500, 4, status=200, **blob),
+        record("distribution", 600, 5, digest=DIGEST, address="10.0.0.9"),
+        record("s3", 900, 6, status=206, **blob),
+    ]
+    found = list(joined(events))
+    assert [len(event["joined"]) for event in found] == [3, 1]
+    assert [event["repository"] for event in found] == ["team/app", "team/app"]
+    others = (
+        record("s3", 100, 7, status=200, **{**blob, "digest": "sha256:" + "cd" * 32}),
+        record("s3", 100, 7, status=403, **blob),
+        record("s3", 2100, 7, status=200, **blob),
+        record("s3", 100, 7, status=200, method="HEAD", **blob),
+        record("nginx", 100, 7, status=200, **blob),
+    )
+    for other in others:
+        assert len(list(joined([events[0], other]))) == 2, other
+
+
 @given(
     st.lists(
         st.tuples(

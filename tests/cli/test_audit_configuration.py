@@ -67,6 +67,9 @@ audit:
           actor: [ci], address: [10.0.0.7], action: [pull], status: [4xx], since: 7 days ago,
           until: "2026-11-20", who_pulled: sha256:HEX, blast_radius: sha256:HEX, timeline: true,
           separate: true, csv: true, limit: 3}
+  access: {repo: ["team/*"], digest: [sha256:HEX], idle_for: 90d, aside: [0123456789abcdef01234567],
+           csv: true}
+  ignore: [agent=mirror/*]
   verify: {vault_at: 3 days ago}
   status: {spool: [spool], registry_metrics: ["http://127.0.0.1:5001"], registry_endpoint: r}
   signals: {follow: true, listen: "127.0.0.1:9099", auth_failures: 0.5, pull_p95: 900,

@@ -33,6 +33,10 @@ _HERE = "regvault.cli.commands"
             f"{_HERE}.audit_query:query",
             "Find events: archived ones, and those that are not archived yet.",
         ),
+        "access": LazyCommand(
+            f"{_HERE}.audit_access:access",
+            "Show when manifests and blobs were last pulled, how often, and what is idle.",
+        ),
         "verify": LazyCommand(
             f"{_HERE}.audit_verify:verify",
             "Prove that nothing was taken out of archived events, put in, changed or moved since.",

@@ -10,8 +10,10 @@ import click
 
 from regvault.cli import text as fmt
 from regvault.cli.audit_options import (
+    access_rules,
     audit_command,
     given,
+    ignore_option,
     kafka_options,
     kafka_settings,
     needs_extra,
@@ -68,6 +70,7 @@ _DAY_S = 86_400.0
     show_default=True,
     help="How long one segment is kept open, an hour at most.",
 )
+@ignore_option
 @click.option("--follow", is_flag=True, help="Stay and archive what comes; else end when all is.")
 @click.pass_obj
 def archive(
@@ -78,6 +81,7 @@ def archive(
     vault: str | None,
     endpoint_url: str | None,
     segment_s: float,
+    ignored: tuple[str, ...],
     follow: bool,
     **options: Any,
 ) -> int:
@@ -89,27 +93,39 @@ def archive(
     loses nor doubles an event. Repeats, which carry the same id, are left out for 8 days. Several
     that follow share the partitions of a topic.
 
+    Access statistics, which `audit access` shows, are kept up to date on the way; what goes wrong
+    with them is said, and holds nothing up.
+
     What tells of persons is encrypted with a key of its month, which lies apart from all that is
     locked: once it is deleted in all copies, that month tells of nobody any more.
     """
     needs_extra("cryptography")
     from regvault.assemble import open_vault, threads_for
+    from regvault.ops.audit.access.beside import beside_archiving
     from regvault.ops.audit.archive import Archiver
     from regvault.vault.catalog import vault_cache
 
     if not 1 <= segment_s <= 3600:
         raise UsageError("--segment: between 1s and 1h", hint="One is 15m.")
     place = app.vault(vault, endpoint_url=endpoint_url)
+    rules = access_rules(ignored)
     opened = open_vault(place)
+    cache = vault_cache(app.cache_base(), opened.id)
+    count = beside_archiving(opened, rules, cache=cache, say=app.console.note)
     threads = threads_for(place)
     locks = _Locks(lambda: keep_locked(app, opened, threads=threads))
+
+    def linked() -> None:
+        count()
+        locks.keep()
+
     archiver = Archiver(
         opened,
         _source(options, group, spool, follow=follow),
-        cache=vault_cache(app.cache_base(), opened.id),
+        cache=cache,
         segment_s=segment_s,
         say=app.console.note,
-        linked=locks.keep,
+        linked=linked,
     )
     done = archiver.run(threading.Event(), follow=follow)
     app.console.document({**done.to_json(), "locks": locks.found})

@@ -31,6 +31,7 @@ from regvault.vault.keys import (
     LEASES,
     LOCK_POLICY,
     LOCKED_BESIDE,
+    NOT_LOCKED,
     PRUNE_LOCK,
     RECORDS,
     RETENTIONS,
@@ -200,7 +201,7 @@ def _lost(
     lost = set()
     for entry in past.list(prefix):
         key, now = entry.key, there.get(entry.key)
-        if now is None and not missing:
+        if (now is None and not missing) or key.startswith(NOT_LOCKED):
             continue
         if now is not None and (now.etag, now.size) == (entry.etag, entry.size):
             continue

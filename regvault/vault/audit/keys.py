@@ -7,8 +7,11 @@ import re
 from typing import Final
 
 __all__ = [
+    "ACCESS",
     "AUDIT",
     "MONTHS",
+    "access_key",
+    "access_object_key",
     "chain_id",
     "chain_prefix",
     "expiry_key",
@@ -21,6 +24,8 @@ __all__ = [
 ]
 
 AUDIT: Final = "audit/"
+ACCESS: Final = "audit/access/"
+"""Below it lie access statistics: derived, overwritten, never locked."""
 MONTHS: Final = "erasable/"
 """Below it lie the keys of months: never locked, in no root and on no tape, so that one can go."""
 
@@ -81,3 +86,13 @@ def is_derived(key: str) -> bool:
 def month_key(month: str) -> str:
     """Return the key of the key of a month."""
     return f"{MONTHS}{month}.json"
+
+
+def access_key(rules: str) -> str:
+    """Return the key of what says which access statistics there are, by rules of this id."""
+    return f"{ACCESS}{rules}.json"
+
+
+def access_object_key(rules: str, number: int, *, sealed: bool) -> str:
+    """Return the key of one of the two objects of access statistics."""
+    return f"{ACCESS}{rules}-{number}.{'age' if sealed else 'zst'}"

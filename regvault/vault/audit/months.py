@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import hmac
 import secrets
 import time
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ class Months:
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
         self._ciphers: dict[str, Any] = {}
+        self._raw: dict[str, bytes] = {}
 
     def close(self, month: str, data: bytes, bound: bytes) -> bytes:
         """Encrypt what tells of persons in a month: a nonce, then AES-256-GCM's output.
@@ -79,6 +81,19 @@ class Months:
                 key=key,
             ) from None
 
+    def derived(self, month: str, purpose: str) -> bytes | None:
+        """Return 32 bytes that follow from the key of a month; None where that is not here.
+
+        Who has no key of the month can neither compute them, nor tell what was made with them.
+
+        Args:
+            month: such as `2026-11`.
+            purpose: what they are for; of another one they are others.
+        """
+        if self._cipher(month, make=False) is None:
+            return None
+        return hmac.digest(self._raw[month], f"regvault {purpose}".encode(), "sha256")
+
     def known(self) -> dict[str, str | None]:
         """Return all months that have, or had, a key: month -> when it was erased, or None."""
         found: dict[str, str | None] = {}
@@ -104,6 +119,7 @@ class Months:
         self._vault.store.put(month_key(month), write_document(body)[0])
         self._vault.store.barrier()
         self._ciphers.pop(month, None)
+        self._raw.pop(month, None)
         return found
 
     def take(self, month: str, other: Months) -> None:
@@ -167,4 +183,5 @@ class Months:
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
         except ImportError:
             raise not_installed("archived audit events", "audit") from None
+        self._raw[month] = raw
         return AESGCM(raw)

@@ -28,7 +28,7 @@ def body(number, **more):
     made = new_event(
         more.pop("time", f"2026-11-20T{hour:02d}:{rest // 60:02d}:{rest % 60:02d}.000000Z"),
         more.pop("action", "pull"),
-        "test",
+        more.pop("source", "test"),
         more.pop("raw", f"secret line {number}"),
         **{
             "method": "GET",
