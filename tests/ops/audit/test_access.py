@@ -81,6 +81,18 @@ def test_a_hundred_pulls_are_a_hundred_whoever_tells_of_them(vault, feed):
     assert counted(answers(vault)) == {digest(1): 100}
 
 
+def test_what_stands_in_for_a_lost_notification_is_counted_once(vault, feed):
+    more = {"tag": None, "digest": digest(1), "address": "10.0.0.7"}
+    for n in range(10):
+        us = n * 10 * SECOND
+        feed.put(us, 3 * n, source="distribution-log", status=200, **more)
+        feed.put(us, 3 * n + 1, source="distribution-log", status=200, reconstructed=True, **more)
+        if n % 2:  # it came after all
+            feed.put(us, 3 * n + 2, source="distribution", **more)
+    feed.archive()
+    assert pulls(vault) == {digest(1): 10}
+
+
 def test_a_hundred_pulls_of_real_records_are_a_hundred_of_each_thing(vault, feed):
     """As distribution notifies and logs them, and nginx in front of it, which counts seconds."""
     now = "2026-11-05T05:00:00.000000Z"

@@ -199,11 +199,18 @@ class LinkReader:
         number, heard = self.spools.get(spool, (seq - 1, self._now))
         if not self._is_whole and seq > number + 1:
             self.gaps.append(Span(min(heard, self._now), self._now))
-        if event["action"] == "gap":  # found when it was read, some time after it came to be
-            self.gaps.append(Span(self._before, self._now))
+        if event["action"] == "gap":
+            self.gaps.append(self._gap(event))
         if spool:
             self.spools[spool] = (max(seq, number), max(heard, self._now))
         self.last = max(self.last, self._now)
+
+    def _gap(self, event: Event) -> Span:
+        """Return the time that an event says is not known: what it tells, and when it was found."""
+        since, until = event.get("from"), event.get("to")
+        first = _us(since, self._before) if isinstance(since, str) else self._before
+        last = _us(until, self._now) if isinstance(until, str) else self._now
+        return Span(min(first, self._before), max(min(last, self._now), self._before))
 
     def _of(self, event: Event, personal: bytes | None) -> Record:
         who = _NOBODY if personal is None else orjson.loads(personal.partition(b"\t")[0])
@@ -218,7 +225,13 @@ class LinkReader:
             event["repository"],
             event["tag"],
             event["digest"],
-            source_of({"source": event["source"], "raw": who.get("raw")}),
+            source_of(
+                {
+                    "source": event["source"],
+                    "raw": who.get("raw"),
+                    "reconstructed": event.get("reconstructed"),
+                }
+            ),
             status if isinstance(status, int) else None,
             event.get("request_id"),
             self._hash(month, actor),
