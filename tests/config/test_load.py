@@ -45,7 +45,7 @@ def test_the_documentation_has_every_setting() -> None:
     text = (DOCS / "configuration.md").read_text()
     sections = [field.annotation.__args__[0] for name, field in Audit.model_fields.items()]
     audit = [each for each in sections if isinstance(each, type) and issubclass(each, BaseModel)]
-    assert len(audit) == 12
+    assert len(audit) == 13
     for model in (Config, Registry, Vault, Check, VerifyAge, Audit, *audit):
         for name in model.model_fields:
             assert f"`{name}`" in text
