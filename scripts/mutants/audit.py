@@ -558,4 +558,20 @@ MUTANTS = [
         "A log that told of pulls and is silent is waited for (rule 22).",
         (UNKNOWN + "test_a_log_that_told_of_pulls_and_is_silent_is_waited_for",),
     ),
+    Mutant(
+        "access-reconstructed",
+        "ops/audit/access/link.py",
+        'if event.get("reconstructed"):',
+        "if False:",
+        "What stands in for a record of a log is no pull of its own.",
+        (ACCESS + "test_what_stands_in_for_a_record_of_a_log_is_no_pull_of_its_own",),
+    ),
+    Mutant(
+        "access-told-gap",
+        "ops/audit/access/link.py",
+        "return Span(min(since, self._now), max(since, min(_us(last, self._now), self._now)))",
+        "return Span(since, since)",
+        "A gap of which the time is known is that time (rule 22).",
+        (UNKNOWN + "test_a_gap_of_which_the_time_is_known_is_that_time",),
+    ),
 ]

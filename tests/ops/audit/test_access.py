@@ -198,6 +198,13 @@ def test_a_site_names_others_that_are_no_clients(vault, feed):
     assert [each["digest"] for each in answers(vault, rules=rules)["targets"]] == [digest(5)]
 
 
+def test_what_stands_in_for_a_record_of_a_log_is_no_pull_of_its_own(vault, feed):
+    feed.put(0, 1, source="nginx", digest=digest(1), status=200)
+    feed.put(0, 2, source="nginx", digest=digest(1), status=200, reconstructed=True)
+    feed.archive()
+    assert counted(answers(vault)) == {digest(1): 1}
+
+
 def test_a_tag_is_what_it_was_at_that_time(vault, feed):
     feed.put(0, 1, action="push", method="PUT", tag="v1", digest=digest(1))
     feed.put(HOUR, 2, source="nginx", tag="v1", digest=None, status=200)

@@ -138,6 +138,20 @@ def test_an_event_that_says_that_events_are_missing_is_believed(vault, feed):
     assert gaps(answers(vault)) == [[text(0), text(22 * HOUR)]]
 
 
+def test_a_gap_of_which_the_time_is_known_is_that_time(vault, feed):
+    more = {"action": "gap", "method": None, "repository": None, "digest": None}
+    feed.put(0, 1, digest=digest(1))
+    steady(feed, HOUR, 20 * HOUR)
+    feed.put(21 * HOUR, 5, **more, **{"from": text(3 * HOUR), "to": text(5 * HOUR), "missing": 2})
+    feed.put(22 * HOUR, 6, **more, **{"from": text(7 * HOUR), "to": text(900 * HOUR)})
+    feed.put(30 * HOUR, 8, digest=digest(99))
+    feed.archive()
+    assert gaps(answers(vault)) == [
+        [text(3 * HOUR), text(5 * HOUR)],
+        [text(7 * HOUR), text(22 * HOUR)],
+    ]
+
+
 def test_a_segment_that_cannot_be_read_is_unknown_time_until_it_can_be(vault, feed, tmp_path):
     steady(feed, 0, 10 * HOUR)
     feed.archive()

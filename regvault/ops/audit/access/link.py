@@ -180,6 +180,8 @@ class LinkReader:
         source = f"{_SOURCE}{event['source']}"
         if source in self.spools:
             self.spools[source] = (0, max(self.spools[source][1], self._now))
+        if event.get("reconstructed"):
+            return None  # the record that it stands in for is an event, too
         if is_pull(event):
             self.spools.setdefault(source, (0, self._now))
             return self._of(event, line.personal)
@@ -200,17 +202,19 @@ class LinkReader:
         if not self._is_whole and seq > number + 1:
             self.gaps.append(Span(min(heard, self._now), self._now))
         if event["action"] == "gap":
-            self.gaps.append(self._gap(event))
+            self.gaps.append(self._told(event))
         if spool:
             self.spools[spool] = (max(seq, number), max(heard, self._now))
         self.last = max(self.last, self._now)
 
-    def _gap(self, event: Event) -> Span:
-        """Return the time that an event says is not known: what it tells, and when it was found."""
-        since, until = event.get("from"), event.get("to")
-        first = _us(since, self._before) if isinstance(since, str) else self._before
-        last = _us(until, self._now) if isinstance(until, str) else self._now
-        return Span(min(first, self._before), max(min(last, self._now), self._before))
+    def _told(self, event: Event) -> Span:
+        """Return the time in which events are missing, as an event says it."""
+        first, last = event.get("from"), event.get("to")
+        if not (isinstance(first, str) and isinstance(last, str)):
+            # It was found when it was read, some time after it came to be.
+            return Span(self._before, self._now)
+        since = _us(first, self._before)
+        return Span(min(since, self._now), max(since, min(_us(last, self._now), self._now)))
 
     def _of(self, event: Event, personal: bytes | None) -> Record:
         who = _NOBODY if personal is None else orjson.loads(personal.partition(b"\t")[0])
@@ -225,13 +229,7 @@ class LinkReader:
             event["repository"],
             event["tag"],
             event["digest"],
-            source_of(
-                {
-                    "source": event["source"],
-                    "raw": who.get("raw"),
-                    "reconstructed": event.get("reconstructed"),
-                }
-            ),
+            source_of({"source": event["source"], "raw": who.get("raw")}),
             status if isinstance(status, int) else None,
             event.get("request_id"),
             self._hash(month, actor),
