@@ -16,7 +16,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import re
-from collections import defaultdict, deque
+from collections import deque
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -65,20 +65,20 @@ _KEPT = ("source", "id", "spool", "seq", "time", "raw", "raw_base64")
 class Group:
     """Records that are taken for one request."""
 
-    def __init__(self, event: Event, moment: float) -> None:
+    def __init__(self, event: Event, moment: float, number: int) -> None:
         self.events = [event]
         self.moment = moment
-        self._sources = {source_of(event)}
+        self.number = number
+        self.sources = frozenset({source_of(event)})
+        self.places: list[tuple[_Index, tuple[str | None, ...]]] = []
 
-    def is_named(self, event: Event, source: str) -> bool:
+    def is_named(self, event: Event) -> bool:
         """Return whether a record that has the id of this request may be of it."""
-        if source in self._sources and source not in _SEVERAL:
-            return False
         return not any(_differ(each, event, "tag", "digest") for each in self.events)
 
-    def is_like(self, event: Event, source: str) -> bool:
+    def is_like(self, event: Event) -> bool:
         """Return whether a record is of this request, as far as one can tell without ids."""
-        return source not in self._sources and all(_alike(each, event) for each in self.events)
+        return all(_alike(each, event) for each in self.events)
 
     def is_of(self, event: Event) -> bool:
         """Return whether nothing tells another user or user agent."""
@@ -87,12 +87,14 @@ class Group:
     @property
     def is_redirected(self) -> bool:
         """Whether somebody saw the download that the registry redirected."""
-        return not self._sources.isdisjoint(_REDIRECTED)
+        return not self.sources.isdisjoint(_REDIRECTED)
 
     def add(self, event: Event, source: str) -> None:
         """Take a record."""
         self.events.append(event)
-        self._sources.add(source)
+        before, self.sources = self.sources, self.sources | {source}
+        for index, key in self.places:
+            index.move(key, self, before)
 
     def by_rank(self) -> list[Event]:
         """Return the records, that of who knows most of the request first."""
@@ -134,32 +136,61 @@ def joined(events: Iterable[Event]) -> Iterator[Event]:
         yield group.event()
 
 
+class _Index:
+    """Requests by a key, and by the sources that have told of them.
+
+    So a stream of one source is not searched for what cannot be there.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[tuple[str | None, ...], dict[frozenset[str], dict[int, Group]]] = {}
+
+    def put(self, key: tuple[str | None, ...], group: Group) -> None:
+        """Add a request, unless it is there."""
+        if (self, key) not in group.places:
+            group.places.append((self, key))
+            self._of.setdefault(key, {}).setdefault(group.sources, {})[group.number] = group
+
+    def move(self, key: tuple[str | None, ...], group: Group, before: frozenset[str]) -> None:
+        """Note that more sources have told of a request."""
+        self._take(key, group, before)
+        self._of.setdefault(key, {}).setdefault(group.sources, {})[group.number] = group
+
+    def drop(self, key: tuple[str | None, ...], group: Group) -> None:
+        """Forget a request."""
+        self._take(key, group, group.sources)
+
+    def _take(self, key: tuple[str | None, ...], group: Group, sources: frozenset[str]) -> None:
+        buckets = self._of[key]
+        del buckets[sources][group.number]
+        if not buckets[sources]:
+            del buckets[sources]
+            if not buckets:
+                del self._of[key]
+
+    def without(self, key: tuple[str | None, ...], source: str | None) -> Iterator[Group]:
+        """Yield the requests of a key of which a source has not told; None: all."""
+        for sources, groups in self._of.get(key, {}).items():
+            if source not in sources:
+                yield from groups.values()
+
+
 class Waiting:
     """Requests of which more records may come, by what their records have in common."""
 
     def __init__(self) -> None:
         self._groups: deque[Group] = deque()
-        self._alike: defaultdict[tuple[str | None, ...], deque[Group]] = defaultdict(deque)
-        self._named: defaultdict[tuple[str | None, ...], list[Group]] = defaultdict(list)
-        self._downloads: defaultdict[tuple[str, str], list[Group]] = defaultdict(list)
+        self._count = itertools.count()
+        self._alike = _Index()
+        self._named = _Index()
+        self._downloads = _Index()
 
     def until(self, moment: float) -> Iterator[Group]:
         """Yield the requests before a moment: nothing more comes of them."""
         while self._groups and self._groups[0].moment < moment:
             group = self._groups.popleft()
-            about = _about(group.events[0])
-            if about is not None:
-                self._alike[about].popleft()
-                if not self._alike[about]:
-                    del self._alike[about]
-            for name in {found for each in group.events if (found := _name(each)) is not None}:
-                self._named[name].remove(group)
-                if not self._named[name]:
-                    del self._named[name]
-            for download in {found for each in group.events if (found := _download(each))}:
-                self._downloads[download].remove(group)
-                if not self._downloads[download]:
-                    del self._downloads[download]
+            for index, key in group.places:
+                index.drop(key, group)
             yield group
 
     def take(self, event: Event, moment: float) -> None:
@@ -172,19 +203,21 @@ class Waiting:
         if group is not None:
             group.add(event, source)
         else:
-            group = Group(event, moment)
+            group = Group(event, moment, next(self._count))
             self._groups.append(group)
             if about is not None:
-                self._alike[about].append(group)
-        if name is not None and group not in self._named[name]:
-            self._named[name].append(group)
-        if download is not None and group not in self._downloads[download]:
-            self._downloads[download].append(group)
+                self._alike.put(about, group)
+        if name is not None:
+            self._named.put(name, group)
+        if download is not None:
+            self._downloads.put(download, group)
 
-    def _download_of(self, event: Event, download: tuple[str, str], source: str) -> Group | None:
+    def _download_of(
+        self, event: Event, download: tuple[str | None, ...], source: str
+    ) -> Group | None:
         """Return the request whose download this is, or the download of this request."""
-        for each in self._downloads.get(download, ()):
-            if (source in _REDIRECTED or each.is_redirected) and each.is_like(event, source):
+        for each in self._downloads.without(download, source):
+            if (source in _REDIRECTED or each.is_redirected) and each.is_like(event):
                 return each
         return None
 
@@ -196,12 +229,14 @@ class Waiting:
         source: str,
     ) -> Group | None:
         """Return the request of a record: by its id, else by who asked, else any like it."""
-        for each in self._named.get(name, ()) if name is not None else ():
-            if each.is_named(event, source):
-                return each
+        if name is not None:
+            other = None if source in _SEVERAL else source
+            for each in self._named.without(name, other):
+                if each.is_named(event):
+                    return each
         first = None
-        for each in self._alike.get(about, ()):
-            if each.is_like(event, source):
+        for each in self._alike.without(about, source):
+            if each.is_like(event):
                 if each.is_of(event):
                     return each
                 # A proxy may log in at the registry as somebody else, or call itself so.
@@ -217,7 +252,7 @@ def _name(event: Event) -> tuple[str | None, ...] | None:
     return (*about, event["request_id"])
 
 
-def _download(event: Event) -> tuple[str, str] | None:
+def _download(event: Event) -> tuple[str | None, ...] | None:
     """Return what is the same of a download and of the request that was redirected to it."""
     if event["action"] != "pull" or event["method"] is None or event["digest"] is None:
         return None
