@@ -15,7 +15,7 @@ from msgspec import MsgspecError
 from regvault.audit.envelope import beginning, is_plain_record, message_of, unwrap
 from regvault.audit.formats.fields import NoEventError, derived_id
 from regvault.audit.intake import unparsed
-from regvault.audit.told import Persons, Told, persons_of, told_of
+from regvault.audit.told import Persons, Told, has_times, persons_of, told_of
 from regvault.model.event import ALWAYS, OPTIONAL, PERSONAL, Event, time_text
 from regvault.model.stream import Message
 
@@ -23,6 +23,7 @@ __all__ = ["Parts", "event_of", "join", "message_from", "split", "split_ours"]
 
 _CUT = b',"%b":' % PERSONAL[0].encode()
 _DATA = b',"data":'
+_LAST_MS = 253_402_300_799_999  # of the year 9999
 
 
 class Parts(NamedTuple):
@@ -69,7 +70,7 @@ def split_ours(message: Message) -> Parts | None:
             start is not None
             and value.startswith(start)
             and value.endswith(b"}")
-            and _has_month(event)
+            and has_times(event)
             and is_plain_record(message, event)
         ):
             return Parts(public, personal, event, persons)
@@ -93,7 +94,7 @@ def _split_any(message: Message, place: str) -> Parts:
 
 
 def _now(message: Message) -> str:
-    return time_text(max(0, message.timestamp_ms) * 1_000_000)
+    return time_text(min(max(0, message.timestamp_ms), _LAST_MS) * 1_000_000)
 
 
 def _numbered(event: Event, place: str, message: Message) -> bytes:
@@ -128,13 +129,9 @@ def _checked(public: bytes, personal: bytes) -> Parts:
         event, persons = told_of(public), persons_of(personal)
     except (ValueError, MsgspecError) as error:
         raise NoEventError("its fields are not those of an event") from error
-    if not _has_month(event):
-        raise NoEventError("nobody knows when it came in")
+    if not has_times(event):
+        raise NoEventError("its times are none")
     return Parts(public, personal, event, persons)
-
-
-def _has_month(event: Told) -> bool:
-    return event.received[4:5] == "-" and event.received[7:8] == "-"
 
 
 def _rest(parts: Parts, message: Message) -> dict[str, Any]:

@@ -39,10 +39,9 @@ __all__ = [
     "signatures_of",
 ]
 
+_SIGNED_OF_AUDIT = {"audit", "audit-expiry", "access", "month-erased"}
 #: Types of documents that are signed. (Condemned lists are too.)
-SIGNED_TYPES = frozenset(
-    {"vault", "root", "stub", "amendment", "keys", "audit", "audit-expiry", "access"}
-)
+SIGNED_TYPES = frozenset({"vault", "root", "stub", "amendment", "keys", *_SIGNED_OF_AUDIT})
 
 _NAME_IT = (
     "Name it by sign_key in the configuration, or $REGVAULT_SIGN_KEY: file:/PATH or env:NAME."

@@ -9,6 +9,7 @@ SERVE = "serve/test_receiver.py::"
 ARCHIVE = "ops/audit/test_archive.py::"
 ACCESS = "ops/audit/test_access.py::"
 UNKNOWN = "ops/audit/test_access_unknown.py::"
+COPYING = "ops/audit/test_copying.py::"
 FORGETTING = "ops/audit/test_forgetting.py::"
 NOTICED = "audit/signals/test_signals_noticed.py::"
 FOLLOWER = "audit/signals/test_signals_follower.py::"
@@ -101,7 +102,7 @@ MUTANTS = [
     Mutant(
         "archive-catch-up",
         "ops/audit/archive.py",
-        "            self._seen.add(list(_ids(reader)))\n            self._seen.keep(link.number, oldest)\n",
+        "            self._seen.add(list(_ids(reader, max(link.closed[:10], oldest))))\n            self._seen.keep(link.number, oldest)\n",
         "            self._seen.keep(link.number, oldest)\n",
         "What is remembered of ids is made anew from the archive.",
         (ARCHIVE + "test_repeats_are_left_out_also_when_what_is_remembered_is_lost",),
@@ -125,7 +126,7 @@ MUTANTS = [
     Mutant(
         "archive-expiry",
         "ops/audit/forgetting.py",
-        "            write_expiry(vault, chain.through, run, plan.keep_s)\n",
+        "            write_expiry(vault, through, run, plan.keep_s)\n",
         "",
         "Before archived events are deleted, the vault says that they are not kept any more.",
         (FORGETTING + "test_events_go_when_their_time_is_over_and_the_rest_is_proven",),
@@ -133,10 +134,58 @@ MUTANTS = [
     Mutant(
         "archive-expiry-signed",
         "vault/signing.py",
-        '"audit", "audit-expiry", "access"}',
-        '"audit", "access"}',
+        '{"audit", "audit-expiry", "access", "month-erased"}',
+        '{"audit", "access", "month-erased"}',
         "Nobody without the key can pass the loss of archived events off as their end.",
         (FORGETTING + "test_what_says_that_segments_are_gone_is_believed_only_where_it_is_signed",),
+    ),
+    Mutant(
+        "archive-erased-signed",
+        "vault/signing.py",
+        '"access", "month-erased"}',
+        '"access"}',
+        "Nobody without the key can make a signed vault, or its copies, forget a month.",
+        (COPYING + "test_a_month_that_a_stranger_erased_is_erased_nowhere_else",),
+    ),
+    Mutant(
+        "archive-times",
+        "audit/split.py",
+        "    if not has_times(event):\n        raise",
+        "    if False:\n        raise",
+        "A record of a stranger ends no archiving.",
+        ("audit/test_split.py::test_what_is_no_event_for_who_reads_it_is_none",),
+    ),
+    Mutant(
+        "archive-remembered",
+        "ops/audit/archive.py",
+        "        today = _today(self._head)\n        repeats",
+        "        today = parts[0].event.received[:10]\n        repeats",
+        "Repeats are told from when events were archived, however late they came.",
+        (ARCHIVE + "test_events_that_came_in_long_ago_are_archived_once",),
+    ),
+    Mutant(
+        "archive-forget-again",
+        "vault/audit/expiry.py",
+        "if _read(vault, chain, key).through < through:",
+        "if True:",
+        "A plan that is older than another one takes nothing back.",
+        (FORGETTING + "test_a_plan_that_others_overtook_takes_nothing_back",),
+    ),
+    Mutant(
+        "archive-forget-named",
+        "ops/audit/forgetting.py",
+        "        named = _named_since(vault, chain)\n",
+        "        named = set()\n",
+        "What is named since the plan was made stays.",
+        (FORGETTING + "test_what_is_named_since_it_was_planned_stays",),
+    ),
+    Mutant(
+        "archive-query-cut-off",
+        "ops/audit/archived.py",
+        "        if last < known:\n",
+        "        if False:\n",
+        "A query says that events are gone that a snapshot or a verification knew of.",
+        (ARCHIVE + "test_a_query_says_that_a_tail_or_a_chain_is_gone",),
     ),
     Mutant(
         "archive-locks",
@@ -537,8 +586,8 @@ MUTANTS = [
     Mutant(
         "access-signed",
         "vault/signing.py",
-        '"audit-expiry", "access"}',
-        '"audit-expiry"}',
+        '"audit-expiry", "access", "month-erased"}',
+        '"audit-expiry", "month-erased"}',
         "What is kept of statistics in a signed vault is signed.",
         (UNKNOWN + "test_a_sealed_and_signed_vault_keeps_them_sealed_and_signed",),
     ),

@@ -94,8 +94,8 @@ MUTANTS = [
     Mutant(
         "sealed-signed",
         "vault/signing.py",
-        '"amendment", "keys", "audit", "audit-expiry", "access"}',
-        '"amendment", "audit", "audit-expiry", "access"}',
+        '"amendment", "keys", *_SIGNED_OF_AUDIT}',
+        '"amendment", *_SIGNED_OF_AUDIT}',
         "Key records of a signed vault are signed.",
         (SEALED + "test_the_key_records_of_a_signed_vault_are_signed",),
     ),

@@ -128,3 +128,40 @@ def test_a_record_with_a_changed_byte_is_kept_byte_for_byte(at, byte):
     value[at % len(value)] = byte
     changed = message._replace(value=bytes(value))
     assert message_from(*split(changed, "x")[:2]) == changed
+
+
+#: What readers of the archive could not bear.
+NONE_OF_OURS = [
+    {"time": "~"},
+    {"time": ""},
+    {"time": "2026-11-27Tgarbage"},
+    {"time": "2026-02-30T00:00:00.000000Z"},
+    {"method": ["GET"]},
+    {"status": "200"},
+    {"status": 1000},
+    {"duration_ms": "long"},
+    {"request_id": ["x"]},
+    {"kind": ["x"]},
+    {"references": [1]},
+    {"size": -1},
+    {"useragent": 1},
+    {"joined": [{"raw": "x"}]},
+]
+RECEIVED = ["0001-01-01T00:00:00.000000Z", "1999-99-99T00:00:00.000000Z", "    -  -  ", "2026-11"]
+
+
+def test_what_is_no_event_for_who_reads_it_is_none():
+    for changes in NONE_OF_OURS:
+        message = ours(**changes)
+        parts = split(message, "x")
+        assert parts.event.action == "unparsed", changes
+        assert message_from(*parts[:2]) == message
+    for received in RECEIVED:
+        value = ours().value.replace(b"2026-11-20T03:00:01.000000Z", received.encode())
+        parts = split(ours()._replace(value=value), "x")
+        assert parts.event.action == "unparsed", received
+    for seq in (b"9223372036854775808", b"-1", b"1e3"):
+        value = ours().value.replace(b'"seq":7,', b'"seq":%b,' % seq)
+        assert split(ours()._replace(value=value), "x").event.action == "unparsed", seq
+    for stamp in (-(2**63), 2**63 - 1):
+        assert split(Message(None, b"none", stamp), "x").event.action == "unparsed"

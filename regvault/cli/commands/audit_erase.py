@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import click
 
 from regvault.cli.audit_options import audit_command, needs_extra
 from regvault.cli.options import vault_option, yes_option
-from regvault.errors import NotFoundError, UsageError
+from regvault.errors import NotFoundError, RefusedError, UsageError
 
 if TYPE_CHECKING:
     from regvault.cli.app import App
@@ -33,6 +34,7 @@ def erase(app: App, month: str, vault: str | None, endpoint_url: str | None, yes
     """
     needs_extra("cryptography")
     from regvault.assemble import open_vault
+    from regvault.model.event import time_text
     from regvault.model.store import VersionedStore
     from regvault.vault.audit.keys import is_month, month_key
     from regvault.vault.audit.months import Months
@@ -40,6 +42,11 @@ def erase(app: App, month: str, vault: str | None, endpoint_url: str | None, yes
     if not is_month(month):
         raise UsageError(f"{month!r} is no month", hint="One is 2026-11.")
     opened = open_vault(app.vault(vault, endpoint_url=endpoint_url))
+    if month >= time_text(time.time_ns())[:7]:
+        raise RefusedError(
+            f"{month} is not over: events that come in still need its key",
+            hint="Erase it once it is over. To keep less: regvault audit forget.",
+        )
     months = Months(opened)
     known = months.known()
     if month not in known:

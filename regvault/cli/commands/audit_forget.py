@@ -71,7 +71,9 @@ def forget(
         count, nbytes = plan.deleted
         app.console.say(f"{fmt.count(count, 'object')} deleted, {fmt.size(nbytes)}.")
     app.console.document({**plan.to_json(), "dry_run": dry_run})
-    return 0
+    for chain, why in plan.problems.items():
+        app.console.warn(f"nothing of chain {chain} goes: {why}", hint="See: regvault audit verify")
+    return 4 if plan.problems else 0
 
 
 def _show(app: App, plan: Plan) -> None:

@@ -23,7 +23,7 @@ from regvault.vault.signing import require_key
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from regvault.audit.split import Parts
     from regvault.model.stream import Arrived, EventSource
@@ -37,6 +37,8 @@ SEGMENT_S = 3600.0
 _POLL_S = 0.5
 #: Whoever keeps one ahead of us so often is no other archiver, but a fault.
 _MOVED_TIMES = 20
+#: So many links in a row that are old end the search for ids.
+_OLD_LINKS = 8
 
 
 @dataclass
@@ -184,14 +186,17 @@ class Archiver:
             self._seen.clear()
         oldest = _oldest(self._head)
         wanted: list[Link] = []
+        old = 0
         for number in range(head, self._seen.link, -1):
             link = self._chain.read(number)
-            if link.received[1][:10] < oldest:
+            # Some in a row: the clock of one run may have been wrong.
+            old = old + 1 if link.closed[:10] < oldest else 0
+            if old > _OLD_LINKS:
                 break
             wanted.append(link)
         for link in reversed(wanted):
             reader = SegmentReader.of(self._vault, link, self._months)
-            self._seen.add(list(_ids(reader)))
+            self._seen.add(list(_ids(reader, max(link.closed[:10], oldest))))
             self._seen.keep(link.number, oldest)
 
     def _take(self, arrived: list[Arrived]) -> None:
@@ -201,9 +206,9 @@ class Archiver:
         if not arrived:
             return
         parts = [split_ours(each.message) or self._split(each) for each in arrived]
-        repeats = self._seen.add(
-            [(name_of(part.event.id), part.event.received[:10]) for part in parts]
-        )
+        # From when they are archived they are remembered, however late they came.
+        today = _today(self._head)
+        repeats = self._seen.add([(name_of(part.event.id), today) for part in parts])
         if self._open is None:
             self._open = Collected(self._vault, self._months)
         known = {} if self._head is None else self._head.positions
@@ -308,7 +313,7 @@ class Archiver:
     def _learn(self, link: Link) -> None:
         """Remember the ids of what another archiver has put into the chain."""
         reader = SegmentReader.of(self._vault, link, self._months)
-        self._seen.add(list(_ids(reader)))
+        self._seen.add(list(_ids(reader, _today(link))))
 
     def _abort(self) -> None:
         if self._open is not None:
@@ -317,8 +322,8 @@ class Archiver:
         self._seen.drop()
 
 
-def _ids(reader: SegmentReader) -> Any:
-    """Yield the ids of a segment's events, each with its day. A segment that is gone has none."""
+def _ids(reader: SegmentReader, day: str) -> Iterator[tuple[bytes, str]]:
+    """Yield the ids of a segment's events, each with a day. A segment that is gone has none."""
     import orjson
 
     try:
@@ -326,16 +331,21 @@ def _ids(reader: SegmentReader) -> Any:
         for number in range(frames):
             for line in reader.lines(number, personal=False):
                 event = orjson.loads(line.public)
-                yield name_of(event["id"]), event["received"][:10]
+                yield name_of(event["id"]), day
     except (ObjectNotFoundError, VaultDamagedError):
         return
 
 
 def _oldest(head: Link | None) -> str:
     """Return the first day of which ids are remembered: a clock that runs ahead forgets nothing."""
-    today = time_text(time.time_ns())[:10]
-    day = today if head is None else min(today, head.received[1][:10])
-    return _day_before(day, DAYS)
+    now = time_text(time.time_ns())[:10]
+    return _day_before(now if head is None else min(now, head.closed[:10]), DAYS)
+
+
+def _today(head: Link | None) -> str:
+    """Return the day of what is archived now: a clock that runs behind forgets nothing."""
+    now = time_text(time.time_ns())[:10]
+    return now if head is None else max(now, head.closed[:10])
 
 
 def _day_before(day: str, days: int) -> str:

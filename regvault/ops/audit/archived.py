@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from regvault.audit.split import event_of
 from regvault.errors import ObjectNotFoundError, VaultDamagedError
 from regvault.ops.audit.indexing import covered
+from regvault.ops.audit.known import known_heads
 from regvault.ops.audit.select import Wanted
 from regvault.ops.audit.terms import term
 from regvault.vault.audit.chain import Chain, chains
@@ -57,9 +58,19 @@ class ArchivedEvents:
         """
         return [link for link, _ in self._candidates(Wanted(since=since, until=until))]
 
-    def _head(self, chain: Chain) -> Link | None:
+    def _head(self, chain: Chain, known: int) -> Link | None:
+        """Return the newest link that can be read; one that is gone, or cannot be, is noted."""
         numbers = chain.numbers()
-        return self._read(chain, numbers[-1]) if numbers else None
+        last = numbers[-1] if numbers else 0
+        if last < known:
+            self.damaged[f"audit/{chain.id}/"] = (
+                f"links {last + 1} to {known} are gone, which a snapshot or a verification knew"
+            )
+        for number in reversed(numbers):
+            link = self._read(chain, number)
+            if link is not None:
+                return link
+        return None
 
     def _read(self, chain: Chain, number: int) -> Link | None:
         try:
@@ -101,9 +112,10 @@ class ArchivedEvents:
         """Return links that may have what is asked for, with the frames that may; None: any."""
         groups = [[term(*each) for each in group] for group in wanted.terms()]
         found: list[tuple[Summary, set[int] | None]] = []
-        for name in chains(self._vault):
+        known = known_heads(self._vault)
+        for name in sorted({*chains(self._vault), *known}):
             chain = Chain(self._vault, name)
-            head = self._head(chain)
+            head = self._head(chain, known.get(name, 0))
             here: list[tuple[Summary, set[int] | None]] = []
             for index in [] if head is None else head.indexes:
                 here += self._in_index(chain, index, groups)

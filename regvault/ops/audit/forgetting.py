@@ -10,16 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from regvault.errors import UsageError
+from regvault.errors import ObjectNotFoundError, UsageError, VaultDamagedError
 from regvault.model.event import time_text
 from regvault.ops.audit.seen import DAYS
 from regvault.vault.audit.chain import Chain, chains
-from regvault.vault.audit.expiry import expired, expiry_keys, write_expiry
+from regvault.vault.audit.expiry import expired, superseded, write_expiry
 from regvault.vault.audit.keys import chain_prefix, is_derived
 from regvault.vault.keys import new_run_id
 
 if TYPE_CHECKING:
     from regvault.model.progress import Progress
+    from regvault.model.store import Entry
     from regvault.vault.audit.chain import Link
     from regvault.vault.vault import Vault
 
@@ -39,10 +40,12 @@ class Doomed(NamedTuple):
     Attributes:
         key: of it.
         size: bytes.
+        modified_ns: when it was written: one that is another by now stays.
     """
 
     key: str
     size: int
+    modified_ns: int
 
 
 @dataclass
@@ -55,6 +58,7 @@ class Forgetting:
         events: in those segments.
         segments: of links.
         garbage: what no link names.
+        links: how many the chain had.
     """
 
     chain: str
@@ -62,6 +66,7 @@ class Forgetting:
     events: int = 0
     segments: list[Doomed] = field(default_factory=list)
     garbage: list[Doomed] = field(default_factory=list)
+    links: int = 0
 
 
 @dataclass
@@ -71,12 +76,14 @@ class Plan:
     Attributes:
         keep_s: seconds for which events are kept, from when they came in.
         before: what came in before it goes, as events have times.
+        problems: chains that cannot be read, of which nothing goes: id -> why.
         chains: those of which something is to go.
         deleted: how many objects were, and their bytes.
     """
 
     keep_s: float
     before: str
+    problems: dict[str, str] = field(default_factory=dict)
     chains: list[Forgetting] = field(default_factory=list)
     deleted: tuple[int, int] = (0, 0)
 
@@ -107,6 +114,7 @@ class Plan:
                 }
                 for chain in self.chains
             ],
+            "problems": self.problems,
             "deleted": {"objects": self.deleted[0], "bytes": self.deleted[1]},
         }
 
@@ -121,7 +129,6 @@ def plan_forgetting(vault: Vault, keep_s: float, *, progress: Progress) -> Plan:
 
     Raises:
         UsageError: that is too short.
-        VaultDamagedError: a link cannot be read, so it is not known what is needed.
     """
     if keep_s < LEAST_S:
         raise UsageError(
@@ -132,8 +139,12 @@ def plan_forgetting(vault: Vault, keep_s: float, *, progress: Progress) -> Plan:
     plan = Plan(keep_s, time_text(max(0, now_ns - int(keep_s * 1e9))))
     progress.phase("Reading chains")
     for name in chains(vault):
-        found = _of_chain(vault, Chain(vault, name), plan.before, now_ns)
         progress.advance(1)
+        try:
+            found = _of_chain(vault, Chain(vault, name), plan.before, now_ns)
+        except (VaultDamagedError, ObjectNotFoundError) as error:
+            plan.problems[name] = error.message  # so it is not known what is needed
+            continue
         if found.segments or found.garbage:
             plan.chains.append(found)
     return plan
@@ -149,7 +160,9 @@ def _of_chain(vault: Vault, chain: Chain, before: str, now_ns: int) -> Forgettin
     for number in numbers:
         link = chain.read(number)
         # The newest link keeps its segment: how far the chain is should be more than a number.
-        is_over = is_over and number != numbers[-1] and link.received[1] < before
+        # What claims to have come in after it was archived has not.
+        came = min(link.received[1], link.closed)
+        is_over = is_over and number != numbers[-1] and came < before
         if number > since and not is_over:
             needed.add(link.key)
             continue
@@ -157,7 +170,7 @@ def _of_chain(vault: Vault, chain: Chain, before: str, now_ns: int) -> Forgettin
             found.through = link
             found.events += link.events
         if link.key in entries:
-            found.segments.append(Doomed(link.key, entries[link.key].size))
+            found.segments.append(_doomed(entries[link.key]))
     if numbers:
         newest = chain.read(numbers[-1])
         needed |= {newest.key, *(index.key for index in newest.indexes)}
@@ -165,8 +178,13 @@ def _of_chain(vault: Vault, chain: Chain, before: str, now_ns: int) -> Forgettin
     for key, entry in entries.items():
         is_old = now_ns - entry.modified_ns > _YOUNG_S * 1e9
         if is_old and is_derived(key) and key not in needed and key not in doomed:
-            found.garbage.append(Doomed(key, entry.size))
+            found.garbage.append(_doomed(entry))
+    found.links = numbers[-1] if numbers else 0
     return found
+
+
+def _doomed(entry: Entry) -> Doomed:
+    return Doomed(entry.key, entry.size, entry.modified_ns)
 
 
 def forget_events(vault: Vault, plan: Plan, *, progress: Progress) -> None:
@@ -177,13 +195,34 @@ def forget_events(vault: Vault, plan: Plan, *, progress: Progress) -> None:
     """
     run = new_run_id()
     for chain in plan.chains:
-        if chain.through is not None:
-            before = expiry_keys(vault, chain.chain)
-            write_expiry(vault, chain.through, run, plan.keep_s)
-            for key in before:
+        through = chain.through
+        if through is not None:
+            write_expiry(vault, through, run, plan.keep_s)
+            for key in superseded(vault, chain.chain, through.number):
                 vault.store.delete(key)
     progress.phase("Deleting")
-    for each in plan.doomed:
-        vault.store.delete(each.key)
-        progress.advance(1)
-        plan.deleted = plan.deleted[0] + 1, plan.deleted[1] + each.size
+    for chain in plan.chains:
+        named = _named_since(vault, chain)
+        for each in (*chain.segments, *(one for one in chain.garbage if one.key not in named)):
+            progress.advance(1)
+            if _is_as_planned(vault, each):
+                vault.store.delete(each.key)
+                plan.deleted = plan.deleted[0] + 1, plan.deleted[1] + each.size
+
+
+def _named_since(vault: Vault, chain: Forgetting) -> set[str]:
+    """Return what the links name that came after the plan was made."""
+    found: set[str] = set()
+    following = Chain(vault, chain.chain)
+    for number in following.numbers():
+        if number > chain.links:
+            link = following.read(number)
+            found |= {link.key, *(index.key for index in link.indexes)}
+    return found
+
+
+def _is_as_planned(vault: Vault, each: Doomed) -> bool:
+    try:
+        return vault.store.head(each.key).modified_ns == each.modified_ns
+    except ObjectNotFoundError:
+        return False

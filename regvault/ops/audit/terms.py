@@ -35,8 +35,8 @@ def terms_of(event: Told) -> list[tuple[str, str]]:
                 found.append((MOVED, name))
     if event.digest is not None:
         found.append(("digest", event.digest))
-    if isinstance(event.references, list):
-        found += [("digest", name) for name in event.references if isinstance(name, str)]
+    if event.references is not None:
+        found += [("digest", name) for name in event.references]
     if event.action in _ACTIONS:
         found.append(("action", event.action))
     return found

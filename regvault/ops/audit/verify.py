@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regvault.errors import ObjectNotFoundError, RegvaultError, VaultDamagedError
+from regvault.ops.audit.known import RECORDS
 from regvault.storage.read_only import is_past
 from regvault.vault.audit.chain import Chain, chains, heads
-from regvault.vault.audit.expiry import NOTHING, expired
-from regvault.vault.audit.keys import link_key
+from regvault.vault.audit.expiry import NOTHING, expired, not_believed
+from regvault.vault.audit.keys import MONTHS, link_key
 from regvault.vault.audit.months import Months
 from regvault.vault.audit.segment_reader import SegmentReader
 from regvault.vault.fetch import sha256_of
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["AuditReport", "Finding", "verify_audit"]
 
 _AT_ONCE = 128 << 20
-
-RECORDS = "audits"
-"""The kind of the records in which a verification says how far chains were."""
 
 
 class Finding(NamedTuple):
@@ -97,7 +95,10 @@ def verify_audit(vault: Vault, *, progress: Progress) -> AuditReport:
     """
     report = AuditReport()
     months = Months(vault)
-    report.erased = sorted(name for name, when in months.known().items() if when is not None)
+    try:
+        report.erased = sorted(name for name, when in months.known().items() if when is not None)
+    except VaultDamagedError as error:
+        report.problems.append(Finding(error.key or MONTHS, "damaged", error.message))
     said = list(_said(vault))
     for chain in sorted({*chains(vault), *(name for name, _, _, _ in said)}):
         progress.phase(f"Proving chain {chain}")
@@ -174,6 +175,8 @@ class _Verifier:
                 key, "cut-off", f"links {head + 1} to {newest} are gone: {who} knew of {newest}"
             )
         self._expired = expired(self._vault, name)
+        for forged in not_believed(self._vault, name):
+            self._problem(*forged)
         digests: dict[int, str] = {}
         before: Link | None = None
         newest_link: Link | None = None

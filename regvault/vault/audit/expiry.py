@@ -15,10 +15,12 @@ from regvault.vault.fields import time as time_of
 from regvault.vault.keys import FORMAT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from regvault.vault.audit.chain import Link
     from regvault.vault.vault import Vault
 
-__all__ = ["EXPIRY", "NOTHING", "Expiry", "expired", "expiry_keys", "write_expiry"]
+__all__ = ["EXPIRY", "NOTHING", "Expiry", "expired", "not_believed", "superseded", "write_expiry"]
 
 EXPIRY = "audit-expiry"
 """The type of such a document."""
@@ -58,14 +60,35 @@ def expired(vault: Vault, chain: str) -> Expiry:
         chain: its id.
     """
     found = NOTHING
-    for key in expiry_keys(vault, chain):
+    for key in _keys(vault, chain):
         with contextlib.suppress(ObjectNotFoundError, VaultDamagedError, UnknownFormatError):
             found = max(found, _read(vault, chain, key))
     return found
 
 
-def expiry_keys(vault: Vault, chain: str) -> list[str]:
-    """Return the keys of all such documents of a chain: only what the last one says counts."""
+def not_believed(vault: Vault, chain: str) -> Iterator[tuple[str, str, str]]:
+    """Yield such documents that say nothing: the key, `damaged`, and why."""
+    for key in _keys(vault, chain):
+        try:
+            _read(vault, chain, key)
+        except ObjectNotFoundError:
+            continue
+        except (VaultDamagedError, UnknownFormatError) as error:
+            yield key, "damaged", error.message
+
+
+def superseded(vault: Vault, chain: str, through: int) -> list[str]:
+    """Return the keys of those that say less than that segments up to a link are gone."""
+    found = []
+    for key in _keys(vault, chain):
+        with contextlib.suppress(ObjectNotFoundError, VaultDamagedError, UnknownFormatError):
+            if _read(vault, chain, key).through < through:
+                found.append(key)
+    return found
+
+
+def _keys(vault: Vault, chain: str) -> list[str]:
+    """Return the keys of all such documents of a chain: only what says most counts."""
     return [entry.key for entry in vault.store.list(chain_prefix(chain) + _NAME)]
 
 

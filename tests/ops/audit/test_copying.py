@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from events import archive, archived, ids, new_vault, spooled
 
+from regvault.errors import VaultDamagedError
 from regvault.model.progress import NO_PROGRESS
 from regvault.ops.audit.copying import copy_audit
 from regvault.ops.audit.verify import verify_audit
@@ -131,3 +132,18 @@ def test_a_sealed_and_signed_archive_is_copied_without_an_identity(tmp_path):
     assert len(archived(as_alice)) == 20
     assert archived(as_alice)[1]["actor"] == "person-1"
     assert not problems(as_alice)
+
+
+def test_a_month_that_a_stranger_erased_is_erased_nowhere_else(tmp_path):
+    key, other = SigningKey.generate(), SigningKey.generate()
+    vault = new_vault(Keys(key, (key.public,)))
+    target = new_vault(Keys(key, (key.public,)))
+    archive(spooled(tmp_path / "spool", *range(10)), vault)
+    copied(vault, target)
+    (month,) = Months(vault).known()
+    Months(Vault(vault.store, Keys(other, (key.public, other.public)))).erase(month)
+    with pytest.raises(VaultDamagedError, match="signed"):
+        copied(vault, target)
+    assert {event["actor"] for event in archived(target)} > {None} - {None}
+    assert None not in {event["actor"] for event in archived(target)}
+    assert any("signed" in found.detail for found in problems(vault))

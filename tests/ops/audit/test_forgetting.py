@@ -163,7 +163,7 @@ def test_what_says_that_segments_are_gone_is_believed_only_where_it_is_signed(
     (name,) = chains(vault)
     assert expired(forger, name).through == 3
     assert expired(vault, name).through == 0
-    assert len(problems(vault)) == 3
+    assert [each.what for each in problems(vault)] == ["damaged", *["missing"] * 3]
     assert not problems(forger)
 
 
@@ -191,3 +191,68 @@ def test_what_is_gone_is_said(made, monkeypatch):
     events = ArchivedEvents(made)
     list(events.find(Wanted(since="2099-01-01")))
     assert not events.expired
+
+
+def test_a_plan_that_others_overtook_takes_nothing_back(made, monkeypatch):
+    at(monkeypatch, 500, made)
+    early = plan_forgetting(made, 460 * DAY_S, progress=NO_PROGRESS)
+    assert early.chains[0].through.number == 5
+    forgotten(made)
+    forget_events(made, early, progress=NO_PROGRESS)
+    (name,) = chains(made)
+    assert expired(made, name).through == 9
+    assert not problems(made)
+
+
+def test_what_is_named_since_it_was_planned_stays(made, monkeypatch, tmp_path):
+    """A copy that was interrupted weeks ago goes on at this moment."""
+    other = new_vault()
+    copy_audit(made, other, progress=NO_PROGRESS)
+    at(monkeypatch, 51, made)
+    fill(made, tmp_path, [10])
+    (name,) = chains(made)
+    link = Chain(made, name).head()
+    at(monkeypatch, 51, other)
+    other.store.put(link.key, made.store.get(link.key))
+    at(monkeypatch, 70, other)
+    plan = plan_forgetting(other, 400 * DAY_S, progress=NO_PROGRESS)
+    assert link.key in {each.key for each in plan.doomed}
+    monkeypatch.setattr("regvault.ops.audit.copying._YOUNG_NS", 1 << 62)
+    copy_audit(made, other, progress=NO_PROGRESS)
+    forget_events(other, plan, progress=NO_PROGRESS)
+    assert not problems(other)
+
+
+def test_what_lies_there_for_long_is_copied_anew(made, monkeypatch, tmp_path):
+    other = new_vault()
+    (name,) = chains(made)
+    link = Chain(made, name).read(1)
+    at(monkeypatch, 0, other)
+    other.store.put(link.key, made.store.get(link.key))
+    at(monkeypatch, 20, other)
+    plan = plan_forgetting(other, 400 * DAY_S, progress=NO_PROGRESS)
+    copy_audit(made, other, progress=NO_PROGRESS)
+    monkeypatch.setattr("regvault.ops.audit.forgetting._named_since", lambda *_: set())
+    forget_events(other, plan, progress=NO_PROGRESS)
+    assert not problems(other)
+
+
+def test_what_claims_to_come_from_the_future_is_no_reason_to_keep(tmp_path, monkeypatch):
+    vault = new_vault()
+    at(monkeypatch, 0, vault)
+    fill(vault, tmp_path, range(2))
+    monkeypatch.setattr("time.time_ns", lambda: REAL() + 9000 * DAY_S * 10**9)
+    place = spooled(tmp_path / "spool", 500)
+    at(monkeypatch, 1, vault)
+    archive(place, vault)
+    fill(vault, tmp_path, range(60, 62))
+    at(monkeypatch, 70, vault)
+    assert forgotten(vault).events == 31
+
+
+def test_a_chain_that_cannot_be_read_keeps_all_and_holds_up_no_other(made, monkeypatch):
+    made.store.put(f"audit/{'0' * 24}/00000001.json", b"nothing")
+    at(monkeypatch, 70, made)
+    plan = forgotten(made)
+    assert list(plan.problems) == ["0" * 24]
+    assert plan.events == 50
