@@ -78,7 +78,11 @@ def copy_audit(
         return done
     progress.phase("Copying archived events")
     if not dry_run:
-        _copy_months(source, target, done)
+        try:
+            _copy_months(source, target, done)
+        except VaultDamagedError as error:
+            done.problems.append(f"the keys of months: {error.message}")
+            return done
     for name in names:
         try:
             _Copier(source, target, name, done, progress, dry_run=dry_run).run()

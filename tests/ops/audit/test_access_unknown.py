@@ -239,6 +239,17 @@ def test_a_stream_of_which_nothing_can_be_read_leaves_nothing_known(vault, monke
     assert answers(vault, aside=[second])["coverage"]["since"] == text(0)
 
 
+def test_a_stream_whose_tail_is_gone_leaves_nothing_known(vault, feed):
+    steady(feed, 0, 100 * HOUR)
+    feed.archive()
+    steady(feed, 101 * HOUR, 200 * HOUR, number=500)
+    feed.archive()
+    assert not verify_audit(vault, progress=NO_PROGRESS).problems
+    (name,) = chains(vault)
+    vault.store.delete(f"audit/{name}/00000002.json")
+    assert answers(vault)["coverage"]["until"] is None
+
+
 def test_a_spool_that_others_overtook_is_waited_for(vault, monkeypatch):
     """Its events may lie on a host that cannot reach Kafka."""
     feed = Feed(vault, monkeypatch, kind="kafka")

@@ -20,6 +20,7 @@ from regvault.ops.audit.access.kept import keep, kept_links, load_kept
 from regvault.ops.audit.access.link import LinkReader, span_of
 from regvault.ops.audit.access.tables import LATE_US, Tables
 from regvault.ops.audit.access.view import AccessView
+from regvault.ops.audit.known import known_heads
 from regvault.vault.audit.chain import Chain, chains
 from regvault.vault.audit.expiry import expired
 from regvault.vault.audit.months import Months
@@ -158,6 +159,10 @@ class AccessStatistics:
             progress.advance(link.events, link.size)
         done.left = len(ahead) + sum(map(len, left.values()))
         self._unknown = found.keys() - self._tables.chains().keys()
+        for name, number in known_heads(self._vault).items():
+            if number > max(numbers.get(name, ()), default=0):
+                done.damaged[f"audit/{name}/"] = f"links up to {number} were there, and are gone"
+                self._unknown.add(name)
         if not done.left and self._tables.meta("anew"):
             with self._tables.transaction():
                 self._tables.set_meta("anew", 0)
