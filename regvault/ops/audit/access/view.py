@@ -211,7 +211,7 @@ class AccessView:
     def coverage_json(self) -> dict[str, Any]:
         """Return for which time it is known what happened."""
         return {
-            "since": _time(self.coverage.start or None),
+            "since": _time(self.coverage.start) if self.coverage.end else None,
             "until": _time(self.coverage.end or None),
             "gaps": [[_time(first), _time(last)] for first, last in self.coverage.gaps],
             "chains": {
