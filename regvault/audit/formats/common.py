@@ -181,8 +181,7 @@ def http_event(
     - `action` is `log` where the request is none of a registry.
     - `size` is the bytes of the answer, and is kept of a pull that was answered (2xx) alone: then
       they are of the manifest or the blob, or of a range of it.
-    - `actor` is dropped where the answer is 401: nobody checked that name. A `login` keeps it: it
-      is who tried.
+    - `actor` is who tried, where the answer is 401: nobody checked that name.
     """
     call = read(method, uri, status) if method is not None else None
     if call is None:
@@ -210,7 +209,7 @@ def http_event(
         event["from_repository"] = origin
     if request_id is not None:
         event["request_id"] = request_id
-    event["actor"] = None if status == 401 and action != "login" else actor
+    event["actor"] = actor
     event["address"] = address
     event["useragent"] = useragent
     event["raw"] = raw

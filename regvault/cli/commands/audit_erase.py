@@ -66,4 +66,5 @@ def erase(app: App, month: str, vault: str | None, endpoint_url: str | None, yes
             hint="Delete these too, in each copy: who can read them can undo it.",
         )
     app.console.note("Other copies: regvault copy --from here, or the same command there.")
+    app.console.note("Kafka and spools have it still, until they let go of that month.")
     return 0

@@ -416,7 +416,7 @@ def test_a_real_log_of_a_proxy_tells_what_was_asked(file: str, name: str, how: s
         assert missing["request_id"]
         assert missing["useragent"].startswith("crane/")
     if name == "nginx":
-        assert [event["actor"] for event in events[-4:]] == ["bob", None, None, "alice"]
+        assert [event["actor"] for event in events[-4:]] == ["bob", "alice", "alice", "alice"]
 
 
 def test_json_of_haproxy_is_none_of_nginx_whichever_was_read_before() -> None:
@@ -500,11 +500,11 @@ def test_a_quote_in_a_user_agent_does_not_end_it() -> None:
     assert event["useragent"] == '" 200 5 "-" "x'
 
 
-def test_a_user_that_nobody_checked_is_no_actor() -> None:
+def test_who_tried_and_was_refused_is_told() -> None:
     line = '10.0.0.7 - eve [20/Nov/2026:03:00:00 +0000] "GET {} HTTP/1.1" 401 5 "-" "-"'
     (pulled,) = FORMATS["nginx"]().feed(line.format("/v2/a/manifests/v1"), s.NOW)
     (tried,) = FORMATS["nginx"]().feed(line.format("/v2/"), s.NOW)
-    assert pulled["actor"] is None
+    assert (pulled["actor"], pulled["status"]) == ("eve", 401)
     assert tried["actor"] == "eve"
 
 
