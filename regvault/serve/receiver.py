@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hmac
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from starlette.applications import Starlette
@@ -36,6 +37,9 @@ BODY_CAP: Final = 8 << 20
 
 _DRAIN_CAP = 64 << 20
 _KEPT = 64 << 10
+#: Bytes of a body that is read in a thread of its own, one such at a time; others are answered
+#: meanwhile, and the memory that reading takes is that of one.
+_LARGE = 256 << 10
 _READY_BELOW = 0.9
 _FREE_BYTES = 64 << 20
 
@@ -82,6 +86,7 @@ class Receiver:
         self._cap = body_cap
         self._shipped = shipped
         self._commit = GroupCommit(spool)
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="read")
         self._metrics = ReceiverMetrics(metrics)
         self._trouble: str | None = None
         routes = [
@@ -111,6 +116,9 @@ class Receiver:
         if size > self._cap:
             reason = f"a request of {size} bytes; {self._cap} are taken"
             bodies = [body_of(unparsed(body, reason, now, most=_KEPT))]
+        elif size > _LARGE:
+            loop = asyncio.get_running_loop()
+            bodies = await loop.run_in_executor(self._reader, bodies_of, body, headers, now)
         else:
             bodies = bodies_of(body, headers, now)
         try:
@@ -172,6 +180,7 @@ class Receiver:
     async def close(self) -> None:
         """Return once all that was taken is durable."""
         await self._commit.close()
+        self._reader.shutdown()
 
 
 class _Endpoint:

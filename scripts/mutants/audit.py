@@ -68,6 +68,22 @@ MUTANTS = [
         (SERVE + "test_only_who_shows_the_token_may_put_events",),
     ),
     Mutant(
+        "audit-made",
+        "audit/intake.py",
+        "        if total > most:",
+        "        if False:",
+        "What is made of a body is not many times its size.",
+        ("audit/test_intake.py::test_what_is_made_of_a_body_is_not_many_times_its_size",),
+    ),
+    Mutant(
+        "audit-cut",
+        "audit/intake.py",
+        "        if len(data) > _MOST_OF_ONE:",
+        "        if False:",
+        "An event that is too large for a spool is cut, never refused.",
+        ("audit/test_intake.py::test_an_event_that_no_spool_takes_is_cut",),
+    ),
+    Mutant(
         "audit-partial",
         "serve/group_commit.py",
         "if end <= stored:",

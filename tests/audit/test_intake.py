@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regvault.audit.intake import bodies_of, events_of
+from regvault.audit.spool.record import MAX_BYTES
 from regvault.model.event import ALWAYS, OPTIONAL, PERSONAL
 
 NOW = "2026-11-20T03:00:00.000000Z"
@@ -368,3 +369,80 @@ def test_no_value_at_any_place_breaks_it(document, path, value):
 def test_no_bytes_break_it(body):
     for data in bodies_of(body, {"ce-specversion": "1.0"}, NOW):
         assert json.loads(data)["id"]
+
+
+def parts(body, headers=None):
+    """Return the events of a body as a spool has them; none is larger than it takes."""
+    found = bodies_of(body, headers or {}, NOW)
+    assert max(map(len, found)) < MAX_BYTES - 200
+    return [json.loads(data) for data in found]
+
+
+DEEP = b"[" * 300 + b"]" * 300
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b'{"events":[{"action":"pull"},{"action":"pull","x":' + DEEP + b"}]}", {}),
+        (b'[{"specversion":"1.0","type":"a","x":' + DEEP + b"}]", {}),
+        (DEEP, {"ce-specversion": "1.0", "ce-type": "a"}),
+        (DEEP, {}),
+        (b"[" * 100_000, {}),
+    ],
+)
+def test_what_has_too_many_levels_is_kept(body, headers):
+    (event,) = parts(body, headers)
+    assert event["action"] == "unparsed"
+    assert event["raw"] == body.decode()
+
+
+def test_a_header_that_is_no_utf8_is_taken_as_it_is():
+    headers = {"ce-specversion": "1.0", "ce-type": b"a\xff".decode("utf-8", "surrogateescape")}
+    (event,) = parts(b"{}", headers)
+    assert (event["action"], event["source"]) == ("other", "cloudevents")
+    assert event["reason"] == "a\\udcff"
+
+
+def test_an_event_that_no_spool_takes_is_cut():
+    body = b'{"events":[{"action":"pull","id":"a","x":"' + b'\\"' * 4_194_250 + b'"}]}'
+    (event,) = parts(body)
+    assert event["action"] == "pull"
+    assert body.decode().startswith(event["raw"])
+    assert len(event["raw"]) == 1 << 20
+    assert f"of {len(body)} characters of raw 1048576 are kept" in event["reason"]
+    assert list(event)[-4:] == ["actor", "address", "useragent", "raw"]
+
+
+CLOUD = b'{"specversion":"1.0","type":"a"}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"events":[' + b",".join([b'{"action":"pull"}'] * 10_001) + b"]}",
+        b"[" + b",".join([CLOUD] * 10_001) + b"]",
+        b"[" + b",".join([b'{"events":[{"action":"pull"},{"action":"pull"}]}'] * 5_001) + b"]",
+        b"[[" + CLOUD + b"]]",
+        b"[" * 200 + b'"' + b"x" * 100_000 + b'"' + b"]" * 200,
+    ],
+)
+def test_a_body_holds_so_many_events_and_no_lists_of_lists(body):
+    (event,) = parts(body)
+    assert event["action"] == "unparsed"
+    assert event["raw"] == body.decode()
+
+
+def test_a_body_of_as_many_events_as_are_taken():
+    assert len(parts(b'{"events":[' + b",".join([b'{"action":"pull"}'] * 10_000) + b"]}")) == 10_000
+
+
+def test_what_is_made_of_a_body_is_not_many_times_its_size():
+    """Each event of a payload of Harbor has all of it as `raw`."""
+    data = {**HARBOR["event_data"], "resources": [{"tag": "a", "x": "y" * 1000}] * 1000}
+    body = json.dumps({**HARBOR, "event_data": data}).encode()
+    (event,) = parts(body)
+    assert event["action"] == "unparsed"
+    assert "1000 events have more than" in event["reason"]
+    few = {**HARBOR["event_data"], "resources": [{"tag": "a"}] * 100}
+    assert len(parts(json.dumps({**HARBOR, "event_data": few}).encode())) == 100

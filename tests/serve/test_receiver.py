@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from base64 import b64encode
 
 import pytest
@@ -14,6 +15,7 @@ from receiving import Receiver, client_context, event, wait_for
 
 from regvault.audit.spool import Reader, Spool, SpoolFullError
 from regvault.cli.main import run
+from regvault.serve import receiver as receiver_module
 from regvault.serve.group_commit import GroupCommit
 
 
@@ -114,6 +116,66 @@ def test_a_body_without_end_does_not_fill_the_memory(serve):
     peak = int(status.split("VmHWM:")[1].split()[0])
     assert peak < 300 << 10
     assert receiver.post(event(1)) == 202
+
+
+def test_what_takes_long_to_read_holds_nobody_up_and_takes_no_more_memory_than_it_may(serve):
+    receiver = serve()
+    many = b'{"events":[' + b",".join([b'{"action":""}'] * 560_000) + b"]}"
+    cut = b'{"events":[{"action":"pull","x":"' + b'\\"' * 4_194_250 + b'"}]}'
+    answers = []
+    senders = [
+        threading.Thread(target=lambda body=body: answers.append(receiver.post(body)))
+        for body in (many, cut, many, cut)
+    ]
+    for sender in senders:
+        sender.start()
+    longest = 0.0
+    while any(sender.is_alive() for sender in senders):
+        began = time.monotonic()
+        assert receiver.request("GET", "/healthz")[0] == 200
+        longest = max(longest, time.monotonic() - began)
+    assert answers == [202] * 4
+    assert longest < 5
+    status = open(f"/proc/{receiver.process.pid}/status").read()  # noqa: SIM115
+    peak = int(status.split("VmHWM:")[1].split()[0])
+    assert peak < 700 << 10
+
+
+def test_others_are_answered_while_a_large_body_is_read(tmp_path, monkeypatch):
+    read, going = threading.Event(), threading.Event()
+
+    def slow(*_):
+        going.set()
+        assert read.wait(20)
+        return [b"{}"]
+
+    monkeypatch.setattr(receiver_module, "bodies_of", slow)
+    receiver = receiver_module.Receiver(Spool(str(tmp_path / "spool")))
+
+    async def ask(method, path, body=b""):
+        sent = []
+
+        async def receive():
+            return {"type": "http.request", "body": body}
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "method": method, "path": path, "headers": [], "root_path": ""}
+        await receiver.app(scope, receive, send)
+        return sent[0]["status"]
+
+    async def both():
+        large = asyncio.ensure_future(ask("POST", "/events", b"x" * (300 << 10)))
+        while not going.is_set():
+            await asyncio.sleep(0.01)
+        health = await ask("GET", "/healthz")
+        read.set()
+        answers = health, await large
+        await receiver.close()
+        return answers
+
+    assert asyncio.run(both()) == (200, 202)
 
 
 def test_a_full_spool_answers_503_and_is_unready_before(serve, tmp_path):

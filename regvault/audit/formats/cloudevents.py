@@ -37,7 +37,10 @@ def from_headers(headers: Mapping[str, str], data: Any) -> dict[str, Any]:
         data: its body.
     """
     found: dict[str, Any] = {
-        name.removeprefix("ce-"): value for name, value in headers.items() if name[:3] == "ce-"
+        # What is no UTF-8 is a surrogate here, which JSON cannot say.
+        name.removeprefix("ce-"): value.encode("utf-8", "backslashreplace").decode()
+        for name, value in headers.items()
+        if name[:3] == "ce-"
     }
     return {**found, "data": data}
 
