@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import uvicorn
 
 from regvault.errors import CredentialError, UsageError
+from regvault.serve.protocol import REQUEST_S, limited, raise_file_limit
 from regvault.serve.receiver import Receiver
 from regvault.serve.signal_metrics import SignalMetrics
 
@@ -144,6 +145,7 @@ def _config(receiver: Receiver, listener: Listener) -> uvicorn.Config:
         settings["ssl_cert_reqs"] = ssl.CERT_REQUIRED
     config = uvicorn.Config(
         receiver.app,
+        http=limited(REQUEST_S, raise_file_limit()),
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -84,6 +84,22 @@ MUTANTS = [
         ("audit/test_intake.py::test_an_event_that_no_spool_takes_is_cut",),
     ),
     Mutant(
+        "audit-slow",
+        "serve/protocol.py",
+        "            self._deadline = self.loop.call_later(seconds, self._give_up)",
+        "            self._deadline = self.loop.call_later(1e6, self._give_up)",
+        "Nobody holds a connection with a request that never comes in.",
+        (SERVE + "test_a_request_that_does_not_come_in_is_given_up",),
+    ),
+    Mutant(
+        "audit-oldest",
+        "serve/protocol.py",
+        "            if len(self.connections) > connections:",
+        "            if False:",
+        "Requests that never end hold up nobody.",
+        (SERVE + "test_requests_that_never_end_hold_up_nobody",),
+    ),
+    Mutant(
         "audit-partial",
         "serve/group_commit.py",
         "if end <= stored:",

@@ -13,10 +13,13 @@ import time
 class Receiver:
     """`regvault audit serve` on a free port of the loopback."""
 
-    def __init__(self, spool=None, *options, environment=None, scheme="http"):
+    def __init__(self, spool=None, *options, environment=None, scheme="http", files=None):
         command = [sys.executable, "-m", "regvault", "audit", "serve"]
         if spool is not None:  # else a configuration says it
             command += ["--listen", "127.0.0.1:0", "--spool", str(spool)]
+        if files is not None:  # the soft and the hard limit
+            soft, hard = files
+            command = ["prlimit", f"--nofile={soft}:{hard}", *command]
         self.process = subprocess.Popen(
             [*command, *options],
             stderr=subprocess.PIPE,

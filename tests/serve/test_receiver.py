@@ -1,6 +1,7 @@
 """`audit serve` as a process: durable before it answers, never more than it can keep."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import time
 from base64 import b64encode
 
 import pytest
+import uvicorn
 from certificates import Authority
 from receiving import Receiver, client_context, event, wait_for
 
@@ -17,6 +19,7 @@ from regvault.audit.spool import Reader, Spool, SpoolFullError
 from regvault.cli.main import run
 from regvault.serve import receiver as receiver_module
 from regvault.serve.group_commit import GroupCommit
+from regvault.serve.protocol import limited
 
 
 @pytest.fixture
@@ -167,8 +170,7 @@ def test_others_are_answered_while_a_large_body_is_read(tmp_path, monkeypatch):
 
     async def both():
         large = asyncio.ensure_future(ask("POST", "/events", b"x" * (300 << 10)))
-        while not going.is_set():
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(going.wait, 20)
         health = await ask("GET", "/healthz")
         read.set()
         answers = health, await large
@@ -176,6 +178,70 @@ def test_others_are_answered_while_a_large_body_is_read(tmp_path, monkeypatch):
         return answers
 
     assert asyncio.run(both()) == (200, 202)
+
+
+HALF = b"POST /events HTTP/1.1\r\nHost: x\r\nX: "
+
+
+def half_sent(port, count, text=HALF):
+    made = []
+    for _ in range(count):
+        made.append(socket.create_connection(("127.0.0.1", port), timeout=20))
+        made[-1].sendall(text)
+    return made
+
+
+def test_requests_that_never_end_hold_up_nobody(tmp_path):
+    """Those are closed first that have been coming in longest; files for the spool remain."""
+    receiver = Receiver(tmp_path / "spool", files=(100, 200))
+    connections = half_sent(receiver.port, 400)
+    try:
+        for n in range(20):
+            assert receiver.post(event(n)) == 202
+    finally:
+        for connection in connections:
+            connection.close()
+        receiver.stop()
+    # 136 of them may be open: the soft limit was raised, some files are kept for the spool.
+    assert len(stored(tmp_path / "spool")) == 20
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        HALF,
+        b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nX: ",
+    ],
+)
+def test_a_request_that_does_not_come_in_is_given_up(tmp_path, text):
+    receiver = receiver_module.Receiver(Spool(str(tmp_path / "spool")))
+    config = uvicorn.Config(
+        receiver.app, http=limited(0.5, 10), lifespan="off", log_config=None, timeout_keep_alive=60
+    )
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        thread = threading.Thread(target=server.run, args=([bound],))
+        thread.start()
+        try:
+            port = bound.getsockname()[1]
+            began = time.monotonic()
+            (connection,) = half_sent(port, 1, text)
+            with connection, contextlib.suppress(ConnectionResetError):
+                while connection.recv(1000):
+                    pass
+            assert 0.4 < time.monotonic() - began < 10
+            # A request that came in is waited for, however long the next one lets wait.
+            (connection,) = half_sent(port, 1, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            with connection:
+                for wait in (0.0, 1.0):
+                    time.sleep(wait)
+                    connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * bool(wait))
+                    assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+        finally:
+            server.should_exit = True
+            thread.join(20)
 
 
 def test_a_full_spool_answers_503_and_is_unready_before(serve, tmp_path):
