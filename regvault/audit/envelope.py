@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from regvault.model.event import DATA_SCHEMA, PERSONAL
+from regvault.model.event import ALWAYS, DATA_SCHEMA, OPTIONAL, PERSONAL
 from regvault.model.stream import Message
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"
 
 _HEADERS = (("content-type", CONTENT_TYPE.encode()),)
 _DATA = b',"data":'
+#: Characters of a text in an event that is shortened.
+_LONGEST = 4096
 #: Of texts that JSON writes as they are.
 _PLAIN = rb'"([A-Za-z0-9 ._:/@+~-]*)"'
 _BEGINNING = re.compile(
@@ -151,7 +153,7 @@ def wrap(data: bytes, event: dict[str, Any]) -> bytes:
 
 
 def shortened(data: bytes, reason: str) -> Message:
-    """Return the record of an event without what makes it large.
+    """Return the record of an event without what makes it large: `raw`, lists, ends of long texts.
 
     Args:
         data: the JSON of the event, as a spool has it.
@@ -162,16 +164,14 @@ def shortened(data: bytes, reason: str) -> Message:
     event: dict[str, Any] = orjson.loads(data)
     text = f"{reason[:200]}; {len(event['raw'])} characters of raw are left out"
     small = {
-        name: value
-        for name, value in event.items()
-        if name not in {*PERSONAL, "raw_base64", "references", "joined", "reason"}
+        name: value[:_LONGEST] if isinstance(value, str) else value
+        for name, value in {**event, "reason": text, "raw": ""}.items()
+        if name not in {"raw_base64", "references", "joined"}
     }
-    small["reason"] = text
-    small |= {name: event[name] for name in PERSONAL[:-1]}
-    small["raw"] = ""
+    small = {name: small[name] for name in (*ALWAYS, *OPTIONAL, *PERSONAL) if name in small}
     made = orjson.dumps(small)
     stamp = timestamp_ms(event["received"])
-    return Message(key_of(event), wrap(made, small), stamp, _HEADERS)
+    return Message(key_of(small), wrap(made, small), stamp, _HEADERS)
 
 
 class Unwrapped(NamedTuple):

@@ -44,7 +44,7 @@ class Shipped:
 
     Attributes:
         sent: events acknowledged.
-        dead: of those, acknowledged in the topic of dead letters.
+        dead: of those, acknowledged in the topic of dead letters, and maybe shortened in the topic.
         gaps: reports of damage in the spool, put into it as events.
         failures: how often all was given up and begun again.
         problem: why nothing is sent just now; None: it is.
@@ -73,6 +73,10 @@ class _Flying(NamedTuple):
     topic: str
     size: int
     delivery: Delivery
+    #: What goes to the topic once this is acknowledged as a dead letter.
+    then: Message | None = None
+    #: There is a dead letter of this record.
+    is_dead: bool = False
 
 
 class _AgainError(Exception):
@@ -122,6 +126,7 @@ class Shipper:
         self._waiting: deque[Record] = deque()
         self._suspect = -1
         self._unwanted: dict[int, str] = {}
+        self._hopeless: set[int] = set()
         self._bytes = 0
         self._done_to = self._cursor.next
         self._advanced = time.monotonic()
@@ -129,6 +134,8 @@ class Shipper:
 
     def run(self, stop: threading.Event, *, follow: bool, drain_s: float = 10.0) -> Shipped:
         """Ship what is there, and with `follow` what comes, until told to stop.
+
+        The consumer is known to the spool while it runs, and from its first acknowledged event on.
 
         Args:
             stop: set from elsewhere to end it.
@@ -138,7 +145,8 @@ class Shipper:
         Raises:
             RegvaultError: without `follow`, something went wrong that trying again did not mend.
         """
-        self._cursor.register()
+        is_new = self._cursor.register()
+        begun = self._done_to
         deadline = float("inf")
         tries = 0
         try:
@@ -177,6 +185,10 @@ class Shipper:
                 self._acknowledge()
             self._advance()
             self._close()
+            is_wrong = isinstance(self.shipped.problem, NotFoundError)
+            if is_new and self._done_to == begun and (is_wrong or not follow):
+                # A topic that nobody knows to be there, say one misspelt, would hold all for ever.
+                self._cursor.remove()
 
     @staticmethod
     def _again(error: RegvaultError, tries: int) -> bool:
@@ -207,14 +219,18 @@ class Shipper:
     def _must_wait(self, record: Record) -> bool:
         """Return whether a record is not to be sent while others are under way.
 
-        One that was refused with others is sent alone, since then it is known whose fault it is.
+        One that was refused with others is sent alone, since then it is known whose fault it is;
+        and what is sent twice is done before others are sent, so that all stays in order.
         """
-        return bool(self._flying) and self._suspect in {record.seq, self._flying[-1].record.seq}
+        if not self._flying:
+            return False
+        last = self._flying[-1]
+        return last.then is not None or self._suspect in {record.seq, last.record.seq}
 
     def _send(self, record: Record) -> None:
         message = message_of(record.data)
         if _is_unparsed(record.data):
-            self._start(record, self._dead_topic, message)
+            self._start(record, self._dead_topic, message, is_dead=True)
             return
         reason = self._unwanted.get(record.seq)
         try:
@@ -222,9 +238,20 @@ class Shipper:
                 raise RejectedError(reason)
             self._start(record, self._topic, message)
         except RejectedError as error:
-            self._start(record, self._dead_topic, shortened(record.data, str(error)))
+            small = shortened(record.data, str(error))
+            hopeless = record.seq in self._hopeless or self._topic == self._dead_topic
+            then = None if hopeless else small
+            self._start(record, self._dead_topic, small, then=then, is_dead=True)
 
-    def _start(self, record: Record, topic: str, message: Message) -> None:
+    def _start(
+        self,
+        record: Record,
+        topic: str,
+        message: Message,
+        *,
+        then: Message | None = None,
+        is_dead: bool = False,
+    ) -> None:
         assert self._sink is not None
         try:
             delivery = self._sink.send(topic, message)
@@ -238,7 +265,7 @@ class Shipper:
             message = shortened(record.data, "it is too large for Kafka")
             delivery = self._sink.send(topic, message)
         size = len(message.value)
-        self._flying.append(_Flying(record, topic, size, delivery))
+        self._flying.append(_Flying(record, topic, size, delivery, then, is_dead))
         self._bytes += size
 
     def _no_dead_letters(self) -> RegvaultError:
@@ -258,15 +285,26 @@ class Shipper:
                 self._settle(first, error)
             flying.popleft()
             self._bytes -= first.size
+            if first.then is not None and self._follow_up(first.record, first.then):
+                break
             self._done_to = first.record.seq + 1
             self._unwanted.pop(first.record.seq, None)
+            self._hopeless.discard(first.record.seq)
             self.shipped.sent += 1
-            if first.topic != self._topic:
+            if first.is_dead:
                 self.shipped.dead += 1
         if self._done_to == before:
             return False
         self._progressed = time.monotonic()
         self.shipped.problem = None
+        return True
+
+    def _follow_up(self, record: Record, message: Message) -> bool:
+        """Send to the topic what has its dead letter; return whether that is possible."""
+        try:
+            self._start(record, self._topic, message, is_dead=True)
+        except RejectedError:
+            return False
         return True
 
     def _settle(self, first: _Flying, error: BaseException) -> None:
@@ -289,7 +327,10 @@ class Shipper:
                 f"{explained}",
                 hint="Let it take records of 1 MiB. Until then the spool keeps all.",
             ) from error
-        self._unwanted[first.record.seq] = str(explained)
+        if first.is_dead:
+            self._hopeless.add(first.record.seq)
+        else:
+            self._unwanted[first.record.seq] = str(explained)
         raise _AgainError(f"a record was refused: {explained}") from error
 
     def _watch(self) -> None:

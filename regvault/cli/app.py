@@ -142,7 +142,9 @@ class App:
         base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         return named or os.path.join(base, "regvault")
 
-    def confirm(self, question: str, *, yes: bool) -> None:
+    def confirm(
+        self, question: str, *, yes: bool, hint: str = "Look with --dry-run, then give --yes."
+    ) -> None:
         """Ask before something that cannot be undone; return if it may go on.
 
         Raises:
@@ -154,7 +156,7 @@ class App:
         if self.json or not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise UsageError(
                 "this needs a yes, and nobody can be asked here",
-                hint="Look with --dry-run, then give --yes.",
+                hint=hint,
             )
         import click
 

@@ -100,6 +100,33 @@ MUTANTS = [
         (SERVE + "test_requests_that_never_end_hold_up_nobody",),
     ),
     Mutant(
+        "ship-short",
+        "audit/ship.py",
+        "            then = None if hopeless else small",
+        "            then = None",
+        "What is too large is in the topic too, shortened: it is archived.",
+        (
+            "audit/test_ship.py::"
+            "test_an_event_that_is_too_large_is_in_the_topic_without_what_makes_it_large",
+        ),
+    ),
+    Mutant(
+        "ship-both",
+        "audit/ship.py",
+        "                break\n            self._done_to",
+        "                pass\n            self._done_to",
+        "The cursor stays until the dead letter and the event are both acknowledged.",
+        ("audit/test_ship.py::test_a_dead_letter_alone_is_not_taken_for_the_event",),
+    ),
+    Mutant(
+        "ship-from-start",
+        "audit/ship.py",
+        "        is_new = self._cursor.register()",
+        "        is_new = False",
+        "What is there when a consumer first starts is kept for it.",
+        ("audit/test_ship.py::test_a_shipper_keeps_what_is_there_from_its_start_on",),
+    ),
+    Mutant(
         "audit-partial",
         "serve/group_commit.py",
         "if end <= stored:",

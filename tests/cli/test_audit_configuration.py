@@ -31,6 +31,7 @@ ELSEWHERE = {
     "yes": "what cannot be undone is never agreed to beforehand",
     "dry_run": "how one looks at a run",
     "month": "what cannot be undone is never agreed to beforehand",
+    "drop_consumer": "what cannot be undone is never agreed to beforehand",
     "endpoint_url": "vaults.NAME.endpoint_url",
     "identity": "vaults.NAME.identity",
 }

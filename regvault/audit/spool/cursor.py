@@ -58,10 +58,13 @@ class Cursor:
         write_whole(self._path, encode(data), previous=self._path + _PREVIOUS)
         self.next = to
 
-    def register(self) -> None:
-        """Keep what this consumer has not taken, from now on."""
-        if not os.path.lexists(self._path):
-            self.advance(self.next)
+    def register(self) -> bool:
+        """Keep what this consumer has not taken, from now on; return whether it is a new one."""
+        if os.path.lexists(self._path):
+            return False
+        is_new = not os.path.lexists(self._path + _PREVIOUS)
+        self.advance(self.next)
+        return is_new
 
     def remove(self) -> None:
         """Forget the consumer: what it has not taken is not kept for it any more."""

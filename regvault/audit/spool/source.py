@@ -27,6 +27,7 @@ class SpoolSource:
         self._spool = spool
         self._cursor = spool.cursor(CONSUMER)
         self._reader = spool.reader(self._cursor.next)
+        self._is_new = False
         self._end = 0
         self._gone: list[dict[str, object]] = []
 
@@ -41,10 +42,11 @@ class SpoolSource:
         yielding: Callable[[], None],  # noqa: ARG002 (nobody else reads it)
     ) -> None:
         """Begin to read. See `EventSource`."""
-        self._cursor.register()
+        self._is_new = self._cursor.register()
         usage = self._spool.usage()
         self._end = usage.next
         known = positions()
+        self._is_new = self._is_new and self._spool.id not in known
         wanted = known.get(self._spool.id, usage.first)
         self._gone = []
         if self._spool.id in known and wanted < usage.first:
@@ -71,11 +73,15 @@ class SpoolSource:
 
     def settle(self, positions: Mapping[str, int]) -> None:
         """Let the spool's segments go. See `EventSource`."""
+        self._is_new = False
         offset = positions.get(self._spool.id, 0)
         if offset > self._cursor.next:
             self._cursor.advance(offset)
             self._spool.collect()
 
     def close(self) -> None:
-        """Stop reading."""
+        """Stop reading. A consumer that has never archived anything is forgotten."""
         self._reader.close()
+        if self._is_new:
+            self._cursor.remove()
+            self._is_new = False

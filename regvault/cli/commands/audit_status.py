@@ -8,9 +8,9 @@ import click
 
 from regvault.cli import text as fmt
 from regvault.cli.audit_options import audit_command, needs_extra
-from regvault.cli.options import vault_option
+from regvault.cli.options import vault_option, yes_option
 from regvault.cli.signal_options import registry_options
-from regvault.errors import UsageError
+from regvault.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from regvault.cli.app import App
@@ -37,12 +37,20 @@ if TYPE_CHECKING:
     type=click.Path(file_okay=False, exists=True),
     help="A spool to look at; may be repeated.",
 )
+@click.option(
+    "--drop-consumer",
+    metavar="NAME",
+    help="Forget one who takes events from the --spool, and keep nothing for it any more; it asks.",
+)
+@yes_option
 @registry_options
 @vault_option
 @click.pass_obj
 def status(
     app: App,
     spools: tuple[str, ...],
+    drop_consumer: str | None,
+    yes: bool,
     registry_metrics: tuple[str, ...],
     registry_endpoint: str | None,
     vault: str | None,
@@ -54,6 +62,9 @@ def status(
     directory. When the registry has started anew since, it is known what never came: that is found
     in its log, where `audit tail` reads it (events that are marked `reconstructed`), or is a `gap`.
 
+    --drop-consumer is for one that will never come back, such as a topic that is not used any more:
+    what only it has not taken yet goes.
+
     It ends with 3 where a spool is damaged or nearly full, where events are missing since less than
     a day, or a registry cannot be asked; with 4 where a chain cannot be read.
     """
@@ -64,6 +75,8 @@ def status(
     from regvault.ops.audit.gaps import registry_statuses
     from regvault.ops.audit.status import chain_statuses, spool_status
 
+    if drop_consumer is not None:
+        _drop(app, spools, drop_consumer, yes=yes)
     registries: list[RegistryStatus] = []
     if registry_metrics:
         if len(spools) != 1:
@@ -98,6 +111,31 @@ def status(
     if any(each.recent or each.problem for each in registries):
         return 3
     return 3 if any(each.damage or _is_nearly_full(each) for each in found) else 0
+
+
+def _drop(app: App, spools: tuple[str, ...], name: str, *, yes: bool) -> None:
+    from regvault.audit.spool import Spool
+    from regvault.audit.spool.cursor import cursors
+
+    if len(spools) != 1:
+        raise UsageError("--drop-consumer needs one --spool", hint="Name the one that it reads.")
+    (directory,) = spools
+    known = {cursor.name: cursor for cursor in cursors(directory)}
+    if name not in known:
+        raise NotFoundError(
+            f"{directory} has no consumer {name!r}",
+            hint=f"It has: {', '.join(known)}." if known else "It has none.",
+        )
+    spool = Spool(directory)
+    lag = max(0, spool.usage().next - max(known[name].next, spool.usage().first))
+    app.confirm(
+        f"Forget {name}, which has not taken {fmt.count(lag, 'event')} of {directory}?",
+        yes=yes,
+        hint="Stop what takes events by that name, then give --yes.",
+    )
+    known[name].remove()
+    spool.collect()
+    app.console.note(f"{name} is forgotten.")
 
 
 def _is_nearly_full(spool: SpoolStatus) -> bool:
