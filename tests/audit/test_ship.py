@@ -5,8 +5,10 @@ import threading
 
 import pytest
 
+from regvault.audit.envelope import shortened
 from regvault.audit.intake import body_of
 from regvault.audit.ship import Shipper
+from regvault.audit.split import message_from, split
 from regvault.audit.spool import Spool
 from regvault.audit.spool.cursor import cursors
 from regvault.errors import NotFoundError, TemporaryError
@@ -175,3 +177,12 @@ def test_a_service_whose_topic_is_not_there_holds_nothing_once_it_ended(spool):
     shipper = Shipper(spool, lambda: Cluster(dead=1000), "t", report=report)
     shipper.run(stop, follow=True)
     assert known(spool) == []
+
+
+def test_what_is_shortened_can_be_archived():
+    event = {"seq": 1, "spool": "ab" * 8, "received": NOW, **json.loads(body(1, "r" * 9, size=3))}
+    message = shortened(json.dumps(event).encode(), "too large")
+    parts = split(message, "t:0:0")
+    assert (parts.event.id, parts.event.action, parts.event.size) == ("event-1", "pull", 3)
+    assert parts.event.reason == "too large; 9 characters of raw are left out"
+    assert message_from(parts.public, parts.personal) == message
