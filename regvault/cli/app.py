@@ -40,6 +40,7 @@ class App:
         verbose: how many `-v`.
         json: `--json`.
         identity: `--identity`, or None.
+        follows: the command stays until it is told to end, which is no failure of it.
     """
 
     config_path: str | None = None
@@ -48,6 +49,7 @@ class App:
     verbose: int = 0
     json: bool = False
     identity: SecretRef | None = None
+    follows: bool = False
 
     @cached_property
     def config(self) -> Config | None:
@@ -146,6 +148,11 @@ class App:
         self, question: str, *, yes: bool, hint: str = "Look with --dry-run, then give --yes."
     ) -> None:
         """Ask before something that cannot be undone; return if it may go on.
+
+        Args:
+            question: that is asked.
+            yes: `--yes`; nobody is asked then.
+            hint: where nobody can be asked, what to do.
 
         Raises:
             UsageError: nobody can be asked, and `--yes` is not given.

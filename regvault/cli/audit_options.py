@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,7 +13,7 @@ import click
 from regvault.cli.app import App
 from regvault.cli.group import Command, command
 from regvault.cli.options import SIZE, secret_ref
-from regvault.errors import UsageError
+from regvault.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +35,7 @@ __all__ = [
     "kafka_settings",
     "needs_extra",
     "open_spool",
+    "require_spool",
     "spool_options",
     "wants_kafka",
 ]
@@ -40,6 +43,7 @@ __all__ = [
 F = TypeVar("F", bound="Callable[..., Any]")
 
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _CLIENTS = ("auto", "kafka-python", "librdkafka")
 _MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
 
@@ -153,7 +157,7 @@ def spool_options(function: F) -> F:
         "--spool",
         metavar="DIR",
         required=True,
-        type=click.Path(file_okay=False),
+        type=click.Path(),
         help="The directory where events are durable until they are delivered.",
     )(decorated)
 
@@ -165,6 +169,22 @@ def open_spool(directory: str, size: float) -> Spool:
     if size < 1 << 20:
         raise UsageError("--spool-size: a spool needs 1 MiB at least", hint="One is 8GiB.")
     return Spool(directory, limit=int(size))
+
+
+def require_spool(directory: str) -> None:
+    """Raise NotFoundError where there is no spool: who only looks at one makes none."""
+    from regvault.audit.spool.files import segments
+
+    try:
+        if os.path.isfile(os.path.join(directory, "spool.json")) or segments(directory):
+            return
+        why = "is no spool"
+    except OSError as error:
+        why = f"is no spool: {error.strerror}"
+    raise NotFoundError(
+        f"{directory} {why}",
+        hint="Name the --spool of `regvault audit serve` or `regvault audit tail`, which make it.",
+    )
 
 
 def kafka_options(*, required: bool, client: bool = True) -> Callable[[F], F]:
@@ -258,6 +278,9 @@ def kafka_settings(options: dict[str, Any]) -> KafkaSettings:
         host, _, port = server.rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 65536:
             raise UsageError(f"--kafka: {server!r} is no HOST:PORT", hint="One is kafka1:9092.")
+    for name in ("topic", "dead_letter_topic"):
+        if options.get(name):
+            _check_topic(name.replace("_", "-"), options[name])
     reference = options["kafka_password"]
     password = None if reference is None else secret_ref("--kafka-password", reference).read
     mechanism = options["kafka_mechanism"]
@@ -279,6 +302,14 @@ def kafka_settings(options: dict[str, Any]) -> KafkaSettings:
         key_file=options["kafka_key"],
         client=options.get("kafka_client", "kafka-python"),
     )
+
+
+def _check_topic(flag: str, name: str) -> None:
+    if not _TOPIC.fullmatch(name) or name in {".", ".."}:
+        raise UsageError(
+            f"--{flag}: {name!r} is no name of a topic",
+            hint="Kafka takes 249 of a-z, A-Z, 0-9, '.', '_' and '-' at most.",
+        )
 
 
 def ignore_option(function: F) -> F:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from regvault.cli.sheet import write_rows
+from regvault.cli.text import inline
 
 if TYPE_CHECKING:
     from regvault.cli.app import App
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["show_pullers"]
 
 _COLUMNS = ("actor", "address", "repository", "digest", "pulls", "first", "last", "tags")
+_OF_IMAGE = ("repository", "digest")
 
 
 @dataclass
@@ -52,9 +54,8 @@ def show_pullers(app: App, events: Events, wanted: Wanted, *, by_image: bool, as
             row.tags.add(event["tag"])
     rows = [_row(key, row) for key, row in sorted(found.items(), key=lambda pair: pair[1].first)]
     if as_csv:
-        writer = csv.DictWriter(sys.stdout, [name for name in _COLUMNS if rows and name in rows[0]])
-        writer.writeheader()
-        writer.writerows({**row, "tags": " ".join(row["tags"])} for row in rows)
+        columns = [name for name in _COLUMNS if by_image or name not in _OF_IMAGE]
+        write_rows(columns, ({**row, "tags": " ".join(row["tags"])} for row in rows))
     elif app.json:
         app.console.document({"digests": sorted(wanted.digests), "pullers": rows})
     else:
@@ -78,9 +79,8 @@ def _row(key: tuple[Any, ...], puller: _Puller) -> dict[str, Any]:
 def _text(app: App, row: dict[str, Any]) -> str:
     what = ""
     if "repository" in row:
-        what = f"  {row['repository'] or '-'}@{(row['digest'] or '-')[:19]}"
-    tags = f"  {', '.join(row['tags'])}" if row["tags"] else ""
+        what = f"  {inline(row['repository'] or '-')}@{inline((row['digest'] or '-')[:19])}"
+    tags = f"  {inline(', '.join(row['tags']))}" if row["tags"] else ""
     when = f"{app.console.time(row['first'])} to {app.console.time(row['last'])}"
-    return (
-        f"{row['actor'] or '-'}  {row['address'] or '-'}{what}  {row['pulls']} times, {when}{tags}"
-    )
+    who = f"{inline(row['actor'] or '-')}  {inline(row['address'] or '-')}"
+    return f"{who}{what}  {row['pulls']} times, {when}{tags}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -66,6 +67,9 @@ def failures_of(error: BaseException) -> list[Failure]:
 
 def report(app: App, error: BaseException) -> int:
     """Print what ended a command; return its exit code."""
+    if isinstance(error, Interrupted) and app.follows and not app.json:
+        app.console.note(f"Stopped by {signal.Signals(error.signum).name}.")
+        return error.exit_code
     if app.verbose and any(failure.code == "unexpected" for failure in failures_of(error)):
         import traceback
 

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["count", "duration", "first", "number", "percent", "printable", "size", "table"]
+__all__ = [
+    "count",
+    "duration",
+    "first",
+    "inline",
+    "number",
+    "percent",
+    "printable",
+    "size",
+    "table",
+]
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 # Control characters, what turns the direction of text, and halves of surrogate pairs.
@@ -25,6 +35,14 @@ def printable(text: str) -> str:
     tabs stay.
     """
     return _UNPRINTABLE.sub(_escaped, text)
+
+
+def inline(value: object) -> str:
+    r"""Return a value as a part of one line: new lines and tabs too are written out, as `\n`.
+
+    So what comes from outside cannot look like a line of its own.
+    """
+    return printable(str(value)).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def size(count: int) -> str:
@@ -106,7 +124,7 @@ def table(
 
 
 def _cell(value: object) -> str:
-    return "" if value is None else printable(str(value)).replace("\n", "\\n").replace("\t", "\\t")
+    return "" if value is None else inline(value)
 
 
 def _width(text: str) -> int:

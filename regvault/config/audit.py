@@ -208,7 +208,8 @@ class Query(_OfVault, _Streamed):
     timeline: bool | None = Field(None, description="All that happened, in order.")
     separate: bool | None = Field(None, description="Each record of a request by itself.")
     csv: bool | None = Field(None, description="Print CSV.")
-    limit: Annotated[int, Field(ge=1)] | None = Field(None, description="Print so many.")
+    limit: Annotated[int, Field(ge=1)] | None = Field(None, description="Print the first so many.")
+    newest: Annotated[int, Field(ge=1)] | None = Field(None, description="Print the last so many.")
 
 
 class Access(_OfVault, _Counting):

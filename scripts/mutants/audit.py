@@ -10,6 +10,7 @@ ARCHIVE = "ops/audit/test_archive.py::"
 ACCESS = "ops/audit/test_access.py::"
 UNKNOWN = "ops/audit/test_access_unknown.py::"
 COPYING = "ops/audit/test_copying.py::"
+ASKING = "ops/audit/test_asking_command.py::"
 FORGETTING = "ops/audit/test_forgetting.py::"
 NOTICED = "audit/signals/test_signals_noticed.py::"
 FOLLOWER = "audit/signals/test_signals_follower.py::"
@@ -681,5 +682,38 @@ MUTANTS = [
         "return Span(since, since)",
         "A gap of which the time is known is that time (rule 22).",
         (UNKNOWN + "test_a_gap_of_which_the_time_is_known_is_that_time",),
+    ),
+    Mutant(
+        "audit-inline",
+        "cli/text.py",
+        """    return printable(str(value)).replace("\\n", "\\\\n").replace("\\t", "\\\\t")""",
+        "    return printable(str(value))",
+        "What comes from outside is no line of its own.",
+        (ASKING + "test_what_comes_from_outside_is_no_line_of_its_own",),
+    ),
+    Mutant(
+        "audit-formula",
+        "cli/sheet.py",
+        """    return f"'{inline(value)}" if value.startswith(_FORMULA) else inline(value)""",
+        "    return inline(value)",
+        "A cell is no formula.",
+        (ASKING + "test_a_cell_is_no_formula",),
+    ),
+    Mutant(
+        "audit-makes-spool",
+        "cli/audit_options.py",
+        """        why = "is no spool"
+""",
+        "        return\n",
+        "Who looks at a spool makes none.",
+        (ASKING + "test_who_looks_at_a_spool_makes_none",),
+    ),
+    Mutant(
+        "audit-kafka-away",
+        "cli/commands/audit_query.py",
+        "        code = 3\n",
+        "        code = 0\n",
+        "An answer that lacks what is in Kafka says so.",
+        (ASKING + "test_without_kafka_the_other_places_answer",),
     ),
 ]

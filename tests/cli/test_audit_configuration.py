@@ -32,6 +32,7 @@ ELSEWHERE = {
     "dry_run": "how one looks at a run",
     "month": "what cannot be undone is never agreed to beforehand",
     "drop_consumer": "what cannot be undone is never agreed to beforehand",
+    "no_kafka": "query.kafka.servers: []",
     "endpoint_url": "vaults.NAME.endpoint_url",
     "identity": "vaults.NAME.identity",
 }
@@ -67,7 +68,7 @@ audit:
   query: {spool: [spool], repo: ["team/*"], tag: [v1], digest: [sha256:HEX], exact: true,
           actor: [ci], address: [10.0.0.7], action: [pull], status: [4xx], since: 7 days ago,
           until: "2026-11-20", who_pulled: sha256:HEX, blast_radius: sha256:HEX, timeline: true,
-          separate: true, csv: true, limit: 3}
+          separate: true, csv: true, limit: 3, newest: 3}
   access: {repo: ["team/*"], digest: [sha256:HEX], idle_for: 90d, aside: [0123456789abcdef01234567],
            csv: true}
   ignore: [agent=mirror/*]

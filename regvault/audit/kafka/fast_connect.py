@@ -6,7 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from regvault.audit.kafka.reasons import unreachable
+from regvault.audit.kafka.reasons import HINT_READING, unreachable
 from regvault.errors import CredentialError
 
 if TYPE_CHECKING:
@@ -20,13 +20,16 @@ _CONNECT_S = 10.0
 _TRY_S = 1.0
 
 
-def metadata(client: Any, settings: KafkaSettings, heard: Collection[str]) -> Any:
+def metadata(
+    client: Any, settings: KafkaSettings, heard: Collection[str], hint: str = HINT_READING
+) -> Any:
     """Return what a cluster says of itself and its topics.
 
     Args:
         client: of librdkafka.
         settings: how the cluster is reached.
         heard: what its `error_cb` is told, which says why it is not.
+        hint: where it is worth trying again.
 
     Raises:
         CredentialError: a certificate, the user or its secret is wrong.
@@ -40,7 +43,7 @@ def metadata(client: Any, settings: KafkaSettings, heard: Collection[str]) -> An
             return client.list_topics(timeout=_TRY_S)
         except KafkaException as error:
             client.poll(0)
-            found = unreachable(settings, [*heard, str(error)])
+            found = unreachable(settings, [*heard, str(error)], hint)
             hopeless = isinstance(found, CredentialError) or "listens" in found.message
             if hopeless or time.monotonic() > deadline:
                 raise found from error

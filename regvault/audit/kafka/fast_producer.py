@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from regvault.audit.kafka.fast_connect import metadata, quiet
 from regvault.audit.kafka.producer import DELIVERY_TIMEOUT_S, LARGEST
-from regvault.audit.kafka.reasons import explain
+from regvault.audit.kafka.reasons import HINT_SENDING, explain
 from regvault.errors import RegvaultError
 from regvault.model.stream import RejectedError
 
@@ -89,7 +89,7 @@ class FastProducerSink:
             logger=quiet(),
         )
         try:
-            metadata(self._producer, settings, heard)
+            metadata(self._producer, settings, heard, HINT_SENDING)
         except RegvaultError:
             self.close()
             raise
@@ -115,7 +115,7 @@ class FastProducerSink:
 
     def explain(self, error: BaseException) -> Exception:
         """Return what the exception of a delivery means. See `EventSink`."""
-        return explain(error, self._where)
+        return explain(error, self._where, HINT_SENDING)
 
     def close(self) -> None:
         """Give up what is under way, at once."""

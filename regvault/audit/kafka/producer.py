@@ -6,7 +6,14 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from regvault.audit.kafka.reasons import explain, is_absent, no_topic, overheard, unreachable
+from regvault.audit.kafka.reasons import (
+    HINT_SENDING,
+    explain,
+    is_absent,
+    no_topic,
+    overheard,
+    unreachable,
+)
 from regvault.model.stream import RejectedError
 
 if TYPE_CHECKING:
@@ -76,7 +83,7 @@ class KafkaProducerSink:
                 )
             except (KafkaError, OSError) as error:
                 reason = explain(error, self._where)
-                found = unreachable(settings, [*heard, str(error)])
+                found = unreachable(settings, [*heard, str(error)], HINT_SENDING)
                 raise found from (None if isinstance(reason, RejectedError) else error)
 
     def send(self, topic: str, message: Message) -> Delivery:
@@ -97,12 +104,12 @@ class KafkaProducerSink:
         except KafkaError as error:
             if isinstance(error, KafkaTimeoutError) and is_absent(self._settings, topic):
                 raise no_topic(f"{self._where}, topic {topic}") from error
-            raise explain(error, f"{self._where}, topic {topic}") from error
+            raise explain(error, f"{self._where}, topic {topic}", HINT_SENDING) from error
         return sent
 
     def explain(self, error: BaseException) -> Exception:
         """Return what the exception of a delivery means. See `EventSink`."""
-        return explain(error, self._where)
+        return explain(error, self._where, HINT_SENDING)
 
     def close(self) -> None:
         """Give up what is under way, at once."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from regvault.errors import CredentialError, NotFoundError, RegvaultError, TemporaryError
 from regvault.model.stream import RejectedError
@@ -18,9 +18,23 @@ if TYPE_CHECKING:
 
     from regvault.audit.kafka.settings import KafkaSettings
 
-__all__ = ["explain", "is_absent", "no_topic", "overheard", "unreachable"]
+__all__ = [
+    "HINT_READING",
+    "HINT_SENDING",
+    "explain",
+    "is_absent",
+    "no_topic",
+    "overheard",
+    "unreachable",
+]
 
-_HINT = "Nothing is lost: it is tried again. What is not delivered stays in the spool."
+HINT_READING: Final = "Does it run, and can this host reach it? Then run the same command again."
+"""Where something is only asked, or read."""
+
+HINT_SENDING: Final = (
+    "Nothing is lost: it is tried again. What is not delivered stays in the spool."
+)
+"""Where a spool is sent."""
 
 _REJECTED = {
     "MessageSizeTooLargeError",
@@ -75,12 +89,13 @@ _HEARD = (
 )
 
 
-def explain(error: BaseException, what: str) -> Exception:
+def explain(error: BaseException, what: str, hint: str = HINT_READING) -> Exception:
     """Return what an error of a library means.
 
     Args:
         error: of kafka-python, or a KafkaException of confluent-kafka.
         what: the topic or the cluster, for messages.
+        hint: where it is worth trying again.
 
     Returns:
         a RejectedError, of one record alone; or a RegvaultError, of all.
@@ -97,7 +112,7 @@ def explain(error: BaseException, what: str) -> Exception:
         )
     if name in _MISSING:
         return no_topic(what)
-    return TemporaryError(f"{what}: {name}: {text[:300]}", hint=_HINT)
+    return TemporaryError(f"{what}: {name}: {text[:300]}", hint=hint)
 
 
 def _name_of(error: BaseException) -> tuple[str, str]:
@@ -161,8 +176,10 @@ def overheard() -> Iterator[list[str]]:
         logger.setLevel(level)
 
 
-def unreachable(settings: KafkaSettings, heard: list[str]) -> RegvaultError:
-    """Return why no broker could be talked to."""
+def unreachable(
+    settings: KafkaSettings, heard: list[str], hint: str = HINT_READING
+) -> RegvaultError:
+    """Return why no broker could be talked to; `hint` where it is worth trying again."""
     what = f"Kafka at {','.join(settings.servers)}"
     for line in reversed(heard):
         low = line.lower()
@@ -181,4 +198,4 @@ def unreachable(settings: KafkaSettings, heard: list[str]) -> RegvaultError:
         )
     refused = any("refused" in line.lower() for line in heard)
     reason = "no broker listens there" if refused else "no broker answers"
-    return TemporaryError(f"{what}: {reason}", hint=_HINT)
+    return TemporaryError(f"{what}: {reason}", hint=hint)

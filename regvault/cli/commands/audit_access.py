@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from regvault.cli import text as fmt
+from regvault.cli.audit_filters import is_csv, repo_filter
 from regvault.cli.audit_options import access_rules, audit_command, ignore_option, needs_extra
 from regvault.cli.options import DURATION, repo_option, vault_option
+from regvault.cli.sheet import write_rows
 from regvault.errors import UsageError
 from regvault.oci.grammar import glob_matcher, is_digest
 
@@ -90,6 +90,8 @@ def access(
     from regvault.vault.audit.chain import chains
     from regvault.vault.catalog import vault_cache
 
+    as_csv = is_csv(app, as_csv)
+    repos = repo_filter(repos, hint="For a digest: --digest.")
     for digest in digests:
         if not is_digest(digest):
             raise UsageError(f"{digest!r} is no digest", hint="One is sha256: and 64 hex digits.")
@@ -143,9 +145,7 @@ def _show(app: App, view: AccessView, rows: Iterator[dict[str, Any]], *, as_csv:
     told = view.coverage_json()
     app.console.document({"coverage": told})
     if as_csv:
-        writer = csv.DictWriter(sys.stdout, _COLUMNS, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(_flat(row) for row in rows)
+        write_rows(_COLUMNS, map(_flat, rows))
         return
     count = 0
     for row in rows:
@@ -172,8 +172,8 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(app: App, row: dict[str, Any]) -> str:
-    what = row["repository"] or "-"
-    what += f"@{row['digest'][:19]}" if row["digest"] else f":{row['tag']}"
+    what = fmt.inline(row["repository"] or "-")
+    what += fmt.inline(f"@{row['digest'][:19]}" if row["digest"] else f":{row['tag']}")
     if row["last_pull"]:
         last = f"last pulled {app.console.time(row['last_pull'])}"
     elif row["known_since"]:
@@ -189,5 +189,5 @@ def _text(app: App, row: dict[str, Any]) -> str:
 
 def _report(app: App, done: Counted) -> int:
     for key, why in done.damaged.items():
-        app.console.warn(f"{key}: {why}", hint="See: regvault audit verify")
+        app.console.warn(fmt.inline(f"{key}: {why}"), hint="See: regvault audit verify")
     return 4 if done.damaged else 0

@@ -107,6 +107,7 @@ def archive(
 
     if not 1 <= segment_s <= 3600:
         raise UsageError("--segment: between 1s and 1h", hint="One is 15m.")
+    app.follows = follow
     place = app.vault(vault, endpoint_url=endpoint_url)
     rules = access_rules(ignored)
     opened = open_vault(place)

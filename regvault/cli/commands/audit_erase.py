@@ -55,7 +55,9 @@ def erase(app: App, month: str, vault: str | None, endpoint_url: str | None, yes
             hint=f"There is: {', '.join(sorted(known)) or 'nothing'}",
         )
     if known[month] is None:
-        app.confirm(f"Erase whom the events of {month} tell of, for ever?", yes=yes)
+        app.confirm(
+            f"Erase whom the events of {month} tell of, for ever?", yes=yes, hint="Give --yes."
+        )
         months.erase(month)
     app.console.document({"month": month, "erased": Months(opened).known()[month]})
     app.console.say(f"{month} tells of nobody any more.")

@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-import csv
-import sys
-from functools import partial
+from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from regvault.cli.audit_options import (
-    audit_command,
-    event_time,
-    given,
-    kafka_options,
-    kafka_settings,
-    needs_extra,
-    wants_kafka,
+from regvault.cli import text as fmt
+from regvault.cli.audit_filters import (
+    address_filter,
+    is_csv,
+    repo_filter,
+    status_filter,
+    time_filter,
 )
+from regvault.cli.audit_live import in_spools, topic_of
+from regvault.cli.audit_options import audit_command, given, kafka_options, needs_extra
 from regvault.cli.options import repo_option, vault_option
+from regvault.cli.sheet import write_rows
 from regvault.errors import UsageError
 from regvault.oci.grammar import is_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from regvault.cli.app import App
+    from regvault.cli.audit_live import Topic
     from regvault.model.event import Event
     from regvault.ops.audit.query import Events
     from regvault.ops.audit.select import Wanted
     from regvault.vault.vault import Vault
 
-_COLUMNS = ("time", "action", "repository", "tag", "digest", "actor", "address", "status")
+_COLUMNS = (
+    "time", "action", "repository", "tag", "digest", "actor", "address", "status", "source",
+    "useragent", "duration_ms", "reason", "reconstructed",
+)  # fmt: skip
+#: Of a line of a log that nothing else is known of, characters that are shown.
+_RAW_SHOWN = 120
 
 
 @audit_command(
@@ -48,10 +55,11 @@ _COLUMNS = ("time", "action", "repository", "tag", "digest", "actor", "address",
     "--spool",
     metavar="DIR",
     multiple=True,
-    type=click.Path(file_okay=False, exists=True),
+    type=click.Path(),
     help="Ask this spool too, for what is not archived yet; may be repeated.",
 )
 @kafka_options(required=False)
+@click.option("--no-kafka", is_flag=True, help="Do not ask Kafka, where it is configured.")
 @repo_option
 @click.option("--tag", "tags", metavar="T", multiple=True, help="With this tag; may be repeated.")
 @click.option(
@@ -84,6 +92,7 @@ _COLUMNS = ("time", "action", "repository", "tag", "digest", "actor", "address",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("--limit", metavar="N", type=click.IntRange(1), help="Print the first N.")
+@click.option("--newest", metavar="N", type=click.IntRange(1), help="Print the last N.")
 @click.pass_obj
 def query(
     app: App,
@@ -98,6 +107,7 @@ def query(
     separate: bool,
     as_csv: bool,
     limit: int | None,
+    newest: int | None,
     **options: Any,
 ) -> int:
     """Find events: archived ones, and those that are not archived yet.
@@ -106,6 +116,8 @@ def query(
     for at once; of an option that is repeated, any. Records of one request from several sources (a
     notification, a registry's log, a proxy's) are one event, which keeps each. With --json each
     event is a line, as `docs/events.md` says.
+
+    Where Kafka cannot be reached the other places answer, and it ends with 3.
     """
     needs_extra("cryptography")
     from regvault.ops.audit.query import Events
@@ -116,8 +128,18 @@ def query(
         blast_radius = None
     elif given("blast_radius"):
         who_pulled = None
-    opened = _vault(app, vault, endpoint_url, needed=not (spool or options["kafka"]))
-    events = Events(opened, list(_live(opened, spool, options)), cache_base=app.cache_base())
+    if limit and newest and given("limit") is given("newest"):
+        raise UsageError("--limit and --newest exclude each other", hint="Give one.")
+    if given("limit"):
+        newest = None
+    elif newest:
+        limit = None
+    as_csv = is_csv(app, as_csv)
+    live = in_spools(spool)
+    of_kafka = options["kafka"] and not options["no_kafka"]
+    opened = _vault(app, vault, endpoint_url, needed=not (spool or of_kafka))
+    topic = topic_of(options, opened, alone=opened is None and not spool)
+    events = Events(opened, live if topic is None else [*live, topic], cache_base=app.cache_base())
     wanted = _wanted(app, options, who_pulled or blast_radius)
     if wanted.digests and not exact:
         wanted = events.with_containers(wanted)
@@ -127,10 +149,11 @@ def query(
         found = show_pullers(app, events, wanted, by_image=bool(blast_radius), as_csv=as_csv)
     else:
         some = events.find(wanted) if separate else events.requests(wanted)
-        found = _show(app, some, as_csv=as_csv, limit=limit)
+        some = iter(deque(some, newest)) if newest else islice(some, limit)
+        found = _show(app, some, as_csv=as_csv)
     if not found:
         app.console.note("No event is like that.")
-    return _report(app, events)
+    return _report(app, events, topic)
 
 
 def _vault(app: App, text: str | None, endpoint_url: str | None, *, needed: bool) -> Vault | None:
@@ -139,27 +162,6 @@ def _vault(app: App, text: str | None, endpoint_url: str | None, *, needed: bool
     if text is None and not (app.config and app.config.vaults) and not needed:
         return None
     return open_vault(app.vault(text, endpoint_url=endpoint_url))
-
-
-def _live(
-    vault: Vault | None, spools: tuple[str, ...], options: dict[str, Any]
-) -> Iterator[Callable[[], Iterator[Event]]]:
-    from regvault.ops.audit.live import in_stream
-
-    for directory in spools:
-        yield partial(_in_spool, directory)
-    if wants_kafka(options):
-        from regvault.audit.kafka.clients import open_source
-
-        settings = kafka_settings(options)
-        yield lambda: in_stream(open_source(settings, options["topic"], group=None), vault)
-
-
-def _in_spool(directory: str) -> Iterator[Event]:
-    from regvault.audit.spool import Reader
-    from regvault.ops.audit.live import in_spool
-
-    return in_spool(Reader(directory))
 
 
 def _wanted(app: App, options: dict[str, Any], about: str | None) -> Wanted:
@@ -174,44 +176,28 @@ def _wanted(app: App, options: dict[str, Any], about: str | None) -> Wanted:
     unknown = actions - ACTIONS.keys()
     if unknown:
         raise UsageError(f"no such action: {min(unknown)!r}", hint=", ".join(ACTIONS))
+    since, until = time_filter(app, options["since"], options["until"])
     return Wanted(
-        repos=tuple(options["repos"]),
+        repos=repo_filter(options["repos"], hint="For a tag: --tag. For a digest: --digest."),
         digests=frozenset(digests),
         tags=frozenset(options["tags"]),
         actors=frozenset(options["actors"]),
-        addresses=frozenset(options["addresses"]),
+        addresses=address_filter(options["addresses"]),
         actions=frozenset(actions),
-        statuses=tuple(map(_status, options["status"])),
-        since="" if not options["since"] else event_time(app, "--since", options["since"]),
-        until="9999" if not options["until"] else event_time(app, "--until", options["until"]),
+        statuses=tuple(map(status_filter, options["status"])),
+        since=since,
+        until=until,
     )
 
 
-def _status(text: str) -> range:
-    low, dash, high = text.partition("-")
-    try:
-        if text.lower().endswith("xx") and len(text) == 3:
-            return range(int(text[0]) * 100, int(text[0]) * 100 + 100)
-        return range(int(low), int(high if dash else low) + 1)
-    except ValueError:
-        raise UsageError(f"{text!r} is no status", hint="401, 4xx or 400-499") from None
-
-
-def _show(app: App, found: Iterator[Event], *, as_csv: bool, limit: int | None) -> int:
+def _show(app: App, found: Iterator[Event], *, as_csv: bool) -> int:
+    if as_csv:
+        return write_rows(_COLUMNS, found)
     count = 0
-    writer = csv.writer(sys.stdout) if as_csv else None
-    if writer is not None:
-        writer.writerow(_COLUMNS)
     for event in found:
         count += 1
-        if writer is not None:
-            writer.writerow(["" if event[name] is None else event[name] for name in _COLUMNS])
-        elif app.json:
-            app.console.document(event)
-        else:
-            app.console.say(_text(app, event))
-        if count == limit:
-            break
+        app.console.document(event)
+        app.console.say(_text(app, event))
     return count
 
 
@@ -221,20 +207,36 @@ def _text(app: App, event: Event) -> str:
         what += f":{event['tag']}"
     if event["digest"]:
         what += f"@{event['digest'][:19]}"
-    who = event["actor"] or "-"
-    where = event["address"] or "-"
+    who = f"{fmt.inline(event['actor'] or '-')} {fmt.inline(event['address'] or '-')}"
     status = "" if event["status"] is None else f" {event['status']}"
-    reason = f" ({event['reason']})" if event.get("reason") else ""
-    if event.get("reconstructed"):
-        reason += " (reconstructed)"
     when = app.console.time(event["time"])
-    return f"{when}  {event['action']:<8} {what}  {who} {where}{status}{reason}"
+    about = f"{fmt.inline(event['action']):<8} {fmt.inline(what)}"
+    return f"{when}  {about}  {who}{fmt.inline(status)}{fmt.inline(_more(event))}"
 
 
-def _report(app: App, events: Events) -> int:
+def _more(event: Event) -> str:
+    """Return what else there is to say of an event in one line."""
+    told = [event["signal"], event.get("state")] if event.get("signal") else []
+    more = "".join(f" {each}" for each in told if each)
+    reason = event.get("reason")
+    if not reason and event["action"] == "log":
+        reason = (event["raw"] or "")[:_RAW_SHOWN]
+    if reason:
+        more += f" ({reason})"
+    return f"{more} (reconstructed)" if event.get("reconstructed") else more
+
+
+def _report(app: App, events: Events, topic: Topic | None) -> int:
+    code = 0
+    if topic is not None and topic.problem is not None:
+        code = 3
+        app.console.warn(
+            f"{fmt.inline(topic.problem)}: what is only there is missing in this answer",
+            hint="Ask again when it can be reached; --no-kafka asks without it.",
+        )
     archived = events.archived
     if archived is None:
-        return 0
+        return code
     if archived.expired:
         app.console.note(
             f"What came in until {archived.expired[:19]}Z is not kept any more (audit forget)."
@@ -242,5 +244,5 @@ def _report(app: App, events: Events) -> int:
     if archived.erased:
         app.console.note("Some events tell of nobody any more: the key of their month was erased.")
     for key, why in archived.damaged.items():
-        app.console.warn(f"{key}: {why}", hint="See: regvault audit verify")
-    return 4 if archived.damaged else 0
+        app.console.warn(fmt.inline(f"{key}: {why}"), hint="See: regvault audit verify")
+    return 4 if archived.damaged else code

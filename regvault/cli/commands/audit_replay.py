@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from regvault.cli import text as fmt
-from regvault.cli.audit_options import audit_command, event_time, kafka_options, kafka_settings
+from regvault.cli.audit_filters import time_filter
+from regvault.cli.audit_options import audit_command, kafka_options, kafka_settings
 from regvault.cli.options import vault_option, yes_option
 
 if TYPE_CHECKING:
@@ -51,11 +52,10 @@ def replay(
     from regvault.ops.audit.replay import replay as execute
 
     settings = kafka_settings(options)
-    first = event_time(app, "--since", since)
-    last = "9999" if until is None else event_time(app, "--until", until)
+    first, last = time_filter(app, since, until)
     opened = open_vault(app.vault(vault, endpoint_url=endpoint_url))
     where = f"{options['topic']} at {','.join(settings.servers)}"
-    app.confirm(f"Send the archived events since {since} to {where}?", yes=yes)
+    app.confirm(f"Send the archived events since {since} to {where}?", yes=yes, hint="Give --yes.")
     sink = KafkaProducerSink(settings)
     try:
         with app.progress() as progress:

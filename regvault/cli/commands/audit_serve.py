@@ -126,7 +126,9 @@ def serve(
             f"whoever reaches {listen} can put events into the spool",
             hint="Give --token, or --client-ca.",
         )
-    settings = kafka_settings(options) if wants_kafka(options) else None
+    named = {**options, "dead_letter_topic": dead_letter_topic}
+    settings = kafka_settings(named) if wants_kafka(options) else None
+    app.follows = True
     opened = open_spool(spool, spool_size)
     return run_receiver(
         Listener(host, port, tls_cert, tls_key, client_ca),

@@ -65,7 +65,8 @@ def ship(
     from regvault.audit.kafka.clients import open_sink
     from regvault.audit.ship import Shipper
 
-    settings = kafka_settings(options)
+    app.follows = follow
+    settings = kafka_settings({**options, "dead_letter_topic": dead_letter_topic})
     opened = open_spool(spool, spool_size)
     shipper = Shipper(
         opened,

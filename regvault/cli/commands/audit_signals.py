@@ -14,6 +14,7 @@ from regvault.cli.audit_options import (
     audit_command,
     needs_extra,
     open_spool,
+    require_spool,
     spool_options,
 )
 from regvault.cli.signal_options import signal_options, watching_of
@@ -70,6 +71,8 @@ def signals(
     needs_extra("prometheus_client")
     if listen is not None and not follow:
         raise UsageError("--listen needs --follow", hint="Give both.")
+    require_spool(spool)
+    app.follows = follow
     opened = open_spool(spool, spool_size)
     watching = watching_of(app, opened, options)
     assert watching is not None

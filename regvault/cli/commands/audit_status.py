@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from regvault.cli import text as fmt
-from regvault.cli.audit_options import audit_command, needs_extra
+from regvault.cli.audit_options import audit_command, needs_extra, require_spool
 from regvault.cli.options import vault_option, yes_option
 from regvault.cli.signal_options import registry_options
 from regvault.errors import NotFoundError, UsageError
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     "spools",
     metavar="DIR",
     multiple=True,
-    type=click.Path(file_okay=False, exists=True),
+    type=click.Path(),
     help="A spool to look at; may be repeated.",
 )
 @click.option(
@@ -75,6 +75,8 @@ def status(
     from regvault.ops.audit.gaps import registry_statuses
     from regvault.ops.audit.status import chain_statuses, spool_status
 
+    for directory in spools:
+        require_spool(directory)
     if drop_consumer is not None:
         _drop(app, spools, drop_consumer, yes=yes)
     registries: list[RegistryStatus] = []
@@ -147,11 +149,14 @@ def _show_spool(app: App, spool: SpoolStatus) -> None:
 
     console = app.console
     console.say(
-        f"Spool {spool.directory} ({spool.spool}): {fmt.size(spool.nbytes)} of "
-        f"{fmt.size(spool.limit)}, events {spool.first} to {spool.next - 1}."
+        f"Spool {fmt.inline(spool.directory)} ({fmt.inline(spool.spool)}): "
+        f"{fmt.size(spool.nbytes)} of {fmt.size(spool.limit)}, "
+        f"events {spool.first} to {spool.next - 1}."
     )
     for consumer in spool.consumers:
-        console.say(f"  {consumer['name']}: {fmt.count(consumer['lag'], 'event')} to go.")
+        console.say(
+            f"  {fmt.inline(consumer['name'])}: {fmt.count(consumer['lag'], 'event')} to go."
+        )
     if all(consumer["name"] in GIVING_WAY for consumer in spool.consumers):
         console.say("  Nobody takes events from it yet.")
     if _is_nearly_full(spool):
@@ -167,10 +172,12 @@ def _show_spool(app: App, spool: SpoolStatus) -> None:
 def _show_registry(app: App, registry: RegistryStatus) -> None:
     console = app.console
     if registry.problem is not None:
-        console.warn(registry.problem, hint="Events of it that wait are not known meanwhile.")
+        console.warn(
+            fmt.inline(registry.problem), hint="Events of it that wait are not known meanwhile."
+        )
     else:
         console.say(
-            f"Registry {registry.url}: {fmt.count(registry.events, 'notification')}, "
+            f"Registry {fmt.inline(registry.url)}: {fmt.count(registry.events, 'notification')}, "
             f"{registry.delivered} delivered, {registry.waiting} waiting in its memory; "
             f"{registry.here} here."
         )
@@ -193,9 +200,11 @@ def _show_registry(app: App, registry: RegistryStatus) -> None:
 
 def _show_chain(app: App, chain: ChainStatus) -> None:
     console = app.console
-    what = ", ".join(f"{name} {value}" for name, value in sorted(chain.stream.items()))
+    what = ", ".join(fmt.inline(f"{name} {value}") for name, value in sorted(chain.stream.items()))
     if chain.problem is not None:
-        console.warn(f"chain {chain.chain}: {chain.problem}", hint="See: regvault audit verify")
+        console.warn(
+            fmt.inline(f"chain {chain.chain}: {chain.problem}"), hint="See: regvault audit verify"
+        )
         return
     when = "never" if chain.received is None else console.time(chain.received)
     links = fmt.count(chain.links, "link")

@@ -99,6 +99,7 @@ def tail(
 
     Of a line of more than 1 MiB the first MiB is kept, and how long it was.
     """
+    app.follows = follow
     needs_extra()
     from regvault.audit.formats.detect import FORMATS
     from regvault.audit.tail.follow import Follower

@@ -147,7 +147,9 @@ def _show(app: App, result: CopyResult) -> None:
         stored = f"{fmt.count(target.objects, 'object')}, {fmt.size(target.nbytes)}"
         _show_audit(app, target, would)
         if not target.snapshots and not target.objects:
-            app.console.say(f"{target.target} has all of it.")
+            more = target.audit is not None and (target.audit.links or target.audit.problems)
+            what = "all snapshots" if more else "all of it"
+            app.console.say(f"{target.target} has {what}.")
             continue
         what = fmt.count(len(target.snapshots), "snapshot")
         app.console.say(f"{would} {what} to {target.target}: {stored}.")

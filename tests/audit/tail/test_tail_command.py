@@ -51,7 +51,9 @@ def test_a_signal_ends_it_with_all_that_was_read_durable_and_remembered(site, nu
     process = site.process("--follow", site.logs / "*.log")
     site.write(*LINES)
     wait_for(lambda: os.path.exists(site.spool) and site.stored() == len(LINES))
-    assert stop(process, number)[0] == code
+    found, _, told = stop(process, number)
+    assert found == code
+    assert told.endswith(f"Stopped by {number.name}.\n")
     assert site.tail(site.logs / "*.log").events == 0
 
 
