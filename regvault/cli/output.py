@@ -103,6 +103,13 @@ class Console:
         """Say something that a person should look at, even with `-q`."""
         self._message("warning", message, hint)
 
+    def warn_line(self, message: str, *, hint: str | None = None) -> None:
+        """Warn in the words of something outside, such as a broker: in one line, whatever it says.
+
+        See `text.inline`.
+        """
+        self._message("warning", fmt.inline(message), hint)
+
     def error(self, fields: dict[str, Any]) -> None:
         """Print what ended the command: `code`, `message`, `hint`, and more for machines."""
         if self._app.json:

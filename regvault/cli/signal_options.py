@@ -135,5 +135,5 @@ def watching_of(
         registries=registries,
         endpoint=options["registry_endpoint"],
         interval_s=options["registry_interval"],
-        report=app.console.warn,
+        report=app.console.warn_line,
     )

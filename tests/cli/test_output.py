@@ -93,6 +93,13 @@ def test_results_go_to_standard_output_and_messages_do_not(capsys: Captured) -> 
     assert captured.err == "note\nWarning: warning\nHint: look\n"
 
 
+def test_the_words_of_something_outside_are_one_line(capsys: Captured) -> None:
+    Console(App()).warn_line("Kafka: no\nWarning: all is lost\r\t", hint="Look at it.")
+    assert capsys.readouterr().err == (
+        "Warning: Kafka: no\\nWarning: all is lost\\x0d\\t\nHint: Look at it.\n"
+    )
+
+
 def test_json_is_alone_on_standard_output(capsys: Captured) -> None:
     console = Console(App(json=True))
     console.say("result")

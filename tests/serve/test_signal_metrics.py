@@ -89,6 +89,7 @@ def test_a_receiver_without_signals_has_none(tmp_path):
 
 @pytest.fixture
 def follower(tmp_path):
+    Spool(str(tmp_path / "spool"))  # who looks at one makes none
     words = ["audit", "signals", "--spool", str(tmp_path / "spool"), "--follow"]
     process = subprocess.Popen(
         [sys.executable, "-m", "regvault", *words, "--listen", "127.0.0.1:0"],

@@ -189,5 +189,5 @@ def _text(app: App, row: dict[str, Any]) -> str:
 
 def _report(app: App, done: Counted) -> int:
     for key, why in done.damaged.items():
-        app.console.warn(fmt.inline(f"{key}: {why}"), hint="See: regvault audit verify")
+        app.console.warn_line(f"{key}: {why}", hint="See: regvault audit verify")
     return 4 if done.damaged else 0

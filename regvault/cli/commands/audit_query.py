@@ -230,8 +230,8 @@ def _report(app: App, events: Events, topic: Topic | None) -> int:
     code = 0
     if topic is not None and topic.problem is not None:
         code = 3
-        app.console.warn(
-            f"{fmt.inline(topic.problem)}: what is only there is missing in this answer",
+        app.console.warn_line(
+            f"{topic.problem}: what is only there is missing in this answer",
             hint="Ask again when it can be reached; --no-kafka asks without it.",
         )
     archived = events.archived
@@ -244,5 +244,5 @@ def _report(app: App, events: Events, topic: Topic | None) -> int:
     if archived.erased:
         app.console.note("Some events tell of nobody any more: the key of their month was erased.")
     for key, why in archived.damaged.items():
-        app.console.warn(fmt.inline(f"{key}: {why}"), hint="See: regvault audit verify")
+        app.console.warn_line(f"{key}: {why}", hint="See: regvault audit verify")
     return 4 if archived.damaged else code

@@ -139,7 +139,7 @@ def serve(
         topic=options["topic"],
         dead_letters=dead_letter_topic,
         say=app.console.note,
-        warn=app.console.warn,
+        warn=app.console.warn_line,
         watching=watching_of(app, opened, options, wanted=signals),
     )
 

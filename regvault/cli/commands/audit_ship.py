@@ -73,7 +73,7 @@ def ship(
         lambda: open_sink(settings),
         options["topic"],
         dead_letters=dead_letter_topic,
-        report=app.console.warn,
+        report=app.console.warn_line,
     )
     stop = threading.Event()
     shipped = shipper.run(stop, follow=follow)

@@ -172,9 +172,7 @@ def _show_spool(app: App, spool: SpoolStatus) -> None:
 def _show_registry(app: App, registry: RegistryStatus) -> None:
     console = app.console
     if registry.problem is not None:
-        console.warn(
-            fmt.inline(registry.problem), hint="Events of it that wait are not known meanwhile."
-        )
+        console.warn_line(registry.problem, hint="Events of it that wait are not known meanwhile.")
     else:
         console.say(
             f"Registry {fmt.inline(registry.url)}: {fmt.count(registry.events, 'notification')}, "
@@ -202,8 +200,8 @@ def _show_chain(app: App, chain: ChainStatus) -> None:
     console = app.console
     what = ", ".join(fmt.inline(f"{name} {value}") for name, value in sorted(chain.stream.items()))
     if chain.problem is not None:
-        console.warn(
-            fmt.inline(f"chain {chain.chain}: {chain.problem}"), hint="See: regvault audit verify"
+        console.warn_line(
+            f"chain {chain.chain}: {chain.problem}", hint="See: regvault audit verify"
         )
         return
     when = "never" if chain.received is None else console.time(chain.received)

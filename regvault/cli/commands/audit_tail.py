@@ -119,7 +119,7 @@ def tail(
             list(paths),
             FORMATS[form],
             follow=follow,
-            warn=app.console.warn,
+            warn=app.console.warn_line,
             most_open=_most_open() - 100,
         )
         with _told(app, follower.tailed):

@@ -51,9 +51,9 @@ def _show(app: App, report: AuditReport) -> None:
     for month in report.erased:
         console.note(f"{month} tells of nobody any more: its key was erased.")
     for gap in report.gaps:
-        console.warn(gap)
+        console.warn_line(gap)
     for found in report.problems:
-        console.warn(f"{found.key}: {found.what}: {found.detail}")
+        console.warn_line(f"{found.key}: {found.what}: {found.detail}")
     if report.problems:
         console.note("Compare with a second copy of the vault.")
     elif not report.gaps:
