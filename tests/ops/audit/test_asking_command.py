@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from events import body, digest
@@ -18,6 +19,7 @@ from events import body, digest
 from regvault.audit.spool import Spool
 from regvault.cli.app import App
 from regvault.cli.audit_pullers import show_pullers
+from regvault.cli.commands import audit_erase
 from regvault.cli.commands.audit_status import _show_chain, _show_registry
 from regvault.cli.main import run
 from regvault.ops.audit.gaps import RegistryStatus
@@ -173,7 +175,7 @@ def test_replay_and_access_refuse_what_can_match_nothing(capsys):
     assert "--digest" in capsys.readouterr().err
 
 
-def test_what_has_no_dry_run_does_not_name_it(capsys):
+def test_what_has_no_dry_run_does_not_name_it(capsys, monkeypatch):
     assert run(["init", "./vault"]) == 0
     options = ["--since", "2026-11-20", "--vault", "./vault"]
     assert run(["audit", "replay", *NOBODY, *options]) == 2
@@ -182,6 +184,8 @@ def test_what_has_no_dry_run_does_not_name_it(capsys):
     assert run(["audit", "archive", "--spool", "spool", "--vault", "./vault"]) == 0
     (month,) = (path.stem for path in Path("vault/erasable").glob("*.json"))
     capsys.readouterr()
+    later = time.time_ns() + 40 * 86_400 * 10**9  # the month is over
+    monkeypatch.setattr(audit_erase, "time", SimpleNamespace(time_ns=lambda: later))
     assert run(["audit", "erase", month, "--vault", "./vault"]) == 2
     assert capsys.readouterr().err.endswith("Hint: Give --yes.\n")
 
