@@ -332,14 +332,18 @@ def access_rules(ignored: tuple[str, ...]) -> AccessRules:
 
 
 def event_time(app: App, option: str, text: str) -> str:
-    """Return a TIME of the command line as events have it. Raises UsageError."""
+    """Return the first moment of a TIME of the command line as events have it.
+
+    Raises:
+        UsageError: it is none.
+    """
     from datetime import UTC, datetime
 
     from regvault.model.event import time_text
-    from regvault.policy.selectors import parse_time
+    from regvault.policy.selectors import parse_start
 
     try:
-        moment = parse_time(text, now=datetime.now(UTC), timezone=app.timezone)
+        moment = parse_start(text, now=datetime.now(UTC), timezone=app.timezone)
         return time_text(int(moment.timestamp()) * 10**9 + moment.microsecond * 1000)
     except (UsageError, ValueError) as error:
         hint = error.hint if isinstance(error, UsageError) else None

@@ -36,6 +36,7 @@ __all__ = [
     "choose",
     "is_selector",
     "parse_selector",
+    "parse_start",
     "parse_time",
 ]
 
@@ -170,6 +171,26 @@ def parse_time(text: str, *, now: datetime, timezone: tzinfo) -> datetime:
             "yesterday.",
         )
     return moment
+
+
+def parse_start(text: str, *, now: datetime, timezone: tzinfo) -> datetime:
+    """Return the first moment that a TIME includes, aware, in UTC: of a day its midnight.
+
+    Raises:
+        UsageError: it is none.
+    """
+    last = parse_time(text, now=now, timezone=timezone)
+    words = text.strip()
+    if words.lower() in ("today", "yesterday") or _DATE.fullmatch(words):
+        day = last.astimezone(timezone).date()
+        return datetime(day.year, day.month, day.day, tzinfo=timezone).astimezone(UTC)
+    match = _STAMP.fullmatch(words)
+    if match is None:
+        return last
+    digits = len((match["fraction"] or "").strip(".,"))
+    if digits:
+        return last + _EPSILON - timedelta(microseconds=10 ** max(6 - digits, 0))
+    return last + _EPSILON - timedelta(seconds=1 if match["second"] else 60)
 
 
 def choose(point: Point, candidates: Iterable[Candidate]) -> Candidate | Miss:

@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from regvault.audit.kafka.fast_connect import metadata, quiet
-from regvault.audit.kafka.reasons import explain, no_topic
+from regvault.audit.kafka.reasons import explain, no_topic, unreachable
 from regvault.model.stream import Arrived, Message
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ __all__ = ["FastConsumerSource"]
 
 _CONNECT_S = 10.0
 _ASSIGNED_S = 30.0
+_STALL_S = 60.0
 _RECORDS = 2000
 _HEARD = 50
 _QUEUED_KIB = 32 << 10
@@ -38,6 +39,7 @@ class FastConsumerSource:
         self._group = group
         self._shared = shared and group is not None
         self._deadline = 0.0
+        self._progressed = 0.0
         self._where = f"Kafka at {','.join(settings.servers)}, topic {topic}"
         self._consumer: Any = None
         self._positions: Callable[[], Mapping[str, int]] = dict
@@ -102,6 +104,7 @@ class FastConsumerSource:
         self._ends = {}
         self._next = {}
         self._deadline = time.monotonic() + _ASSIGNED_S
+        self._progressed = time.monotonic()
         self._consumer = self._connected()
         self._stream = self._named(self._consumer)
         try:
@@ -165,6 +168,7 @@ class FastConsumerSource:
             if self._next.get(partition, offset + 1) > offset:
                 continue
             self._next[partition] = offset + 1
+            self._progressed = time.monotonic()
             arrived.append(
                 Arrived(
                     str(partition),
@@ -194,13 +198,20 @@ class FastConsumerSource:
         return self._gone
 
     def caught_up(self) -> bool:
-        """Return whether all that was there has been read. See `EventSource`."""
+        """Return whether all that was there has been read. See `EventSource`.
+
+        Raises:
+            TemporaryError: nothing comes any more.
+        """
         if not self._next:
             # Without partitions for long, other members have them all.
             return bool(time.monotonic() > self._deadline)
-        return all(
-            offset >= self._ends.get(partition, 0) for partition, offset in self._next.items()
-        )
+        if all(offset >= self._ends.get(partition, 0) for partition, offset in self._next.items()):
+            return True
+        if not self._shared and time.monotonic() - self._progressed > _STALL_S:
+            # librdkafka would wait for a broker for ever.
+            raise unreachable(self._settings, list(self._heard))
+        return False
 
     def settle(self, positions: Mapping[str, int]) -> None:
         """Commit offsets, for those who watch the group's lag: the archive's own are what counts.

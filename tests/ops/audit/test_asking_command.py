@@ -162,7 +162,7 @@ def test_what_can_match_is_asked(capsys):
     put({"status": 404, "address": "2001:db8::7"})
     for options in (
         ["--address", "2001:db8::7", "--status", "4xx", "--status", "0-599"],
-        ["--since", "2026-11-19", "--until", "2026-11-20", "--repo", "team/*"],
+        ["--since", "2026-11-19", "--until", "2026-11-21", "--repo", "team/*"],
     ):
         assert len(asked(capsys, *options).out.splitlines()) == 1
 
