@@ -123,7 +123,7 @@ def test_a_bucket_without_object_lock_is_refused(
 
 @pytest.mark.parametrize("mode", ["governance", "compliance"])
 def test_each_role_does_its_work_and_nothing_else(
-    live: Path, place: Place, tmp_path: Path, mode: str
+    live: Path, place: Place, tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rule 26: the backup role cannot delete, bypass or shorten; prune is another role."""
     writer, reader, pruner, auditor = (place.role(name) for name in ROLES)
@@ -144,7 +144,10 @@ def test_each_role_does_its_work_and_nothing_else(
     assert pruner("prune", "--yes").document["locks"]["until"]
 
     spool = Spool(str(tmp_path / "spool"))
-    spool.append([body_of({**new_event(NOON, "pull", "test", "x", actor="ann"), "id": "one"})])
+    past = time.time_ns() - 40 * 86_400 * 10**9  # a month that is over can be erased
+    with monkeypatch.context() as patch:
+        patch.setattr("time.time_ns", lambda: past)
+        spool.append([body_of({**new_event(NOON, "pull", "test", "x", actor="ann"), "id": "one"})])
     writer("audit", "archive", "--spool", tmp_path / "spool")
     segment = next(e["Key"] for e in place.listed() if e["Key"].endswith(".jsonl.zst"))
     month = next(e["Key"] for e in place.listed() if "/erasable/" in e["Key"])
