@@ -75,6 +75,20 @@ class Cli:
         )
         return done
 
+    def text(self, *arguments: str | Path) -> str:
+        """Run a command without `--json`; return what it prints."""
+        command = [sys.executable, "-m", "regvault", *map(str, arguments)]
+        return subprocess.run(
+            command,
+            cwd=self.directory,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=90,
+            check=True,
+        ).stdout
+
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Begin a command."""
         return subprocess.Popen(
@@ -100,7 +114,11 @@ class Cli:
         return Done(tuple(map(str, arguments[3:-1])), process.returncode, stdout, stderr)
 
     def _environment(self) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "REGVAULT_"))}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name == "REGVAULT_KAFKA_CLIENT" or not name.startswith(("AWS_", "REGVAULT_"))
+        }
         # Neither this user's AWS profile nor a cloud's metadata service is part of the test.
         own = {
             "HOME": str(self.directory),

@@ -164,7 +164,7 @@ def test_a_query_finds_what_is_not_archived_yet_and_each_event_once(
     ):
         found = cli("audit", "query", "--vault", vault, *places).lines
         assert len(found) == len({each["id"] for each in found}) == count
-    csv = cli("audit", "query", "--vault", vault, "--csv").stdout
+    csv = cli.text("audit", "query", "--vault", vault, "--csv")
     assert len(csv.splitlines()) == 11
 
 
