@@ -33,7 +33,8 @@ _DATA = b',"data":'
 #: Characters of a text in an event that is shortened.
 _LONGEST = 4096
 #: Of texts that JSON writes as they are.
-_PLAIN = rb'"([A-Za-z0-9 ._:/@+~-]*)"'
+_CHARACTERS = "[A-Za-z0-9 ._:/@+~-]*"
+_PLAIN = b'"(%b)"' % _CHARACTERS.encode()
 _BEGINNING = re.compile(
     rb'{"seq":(\d+),"spool":"([0-9a-f]*)","received":"([0-9TZ:.-]{27})","id":'
     + _PLAIN
@@ -46,7 +47,7 @@ _SCHEMA = b'","datacontenttype":"application/json","dataschema":"%b","sequence":
     DATA_SCHEMA.encode()
 )
 _SCHEMA_TEXT = _SCHEMA.decode()
-_is_plain = re.compile(r"[A-Za-z0-9 ._:/@+~-]*").fullmatch
+_is_plain = re.compile(_CHARACTERS).fullmatch
 
 
 def message_of(data: bytes) -> Message:
@@ -83,7 +84,7 @@ def message_of(data: bytes) -> Message:
             b"}",
         )
     )
-    return Message(repository, value, _stamp(received), _HEADERS)
+    return Message(repository, value, timestamp_ms(received.decode()), _HEADERS)
 
 
 def beginning(event: Told) -> bytes | None:
@@ -118,7 +119,7 @@ def is_plain_record(message: Message, event: Told) -> bool:
     return (
         message.key == key
         and message.headers == _HEADERS
-        and message.timestamp_ms == _stamp_text(event.received)
+        and message.timestamp_ms == timestamp_ms(event.received)
     )
 
 
@@ -212,15 +213,6 @@ def unwrap(value: bytes) -> Unwrapped:
 
 
 @lru_cache(1000)
-def _stamp(received: bytes) -> int:
-    return timestamp_ms(received.decode())
-
-
-@lru_cache(1000)
-def _stamp_text(received: str) -> int:
-    return timestamp_ms(received)
-
-
 def timestamp_ms(text: str) -> int:
     """Return the milliseconds since the epoch of a time as events have it."""
     from datetime import datetime

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
@@ -14,6 +14,7 @@ from regvault.cli.app import App
 from regvault.cli.group import Command, command
 from regvault.cli.options import SIZE, secret_ref
 from regvault.errors import NotFoundError, UsageError
+from regvault.model.stream import KafkaClient, KafkaMechanism, KafkaProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,10 +43,10 @@ __all__ = [
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
-_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+_PROTOCOLS = get_args(KafkaProtocol)
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
-_CLIENTS = ("auto", "kafka-python", "librdkafka")
-_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
+_CLIENTS = get_args(KafkaClient)
+_MECHANISMS = get_args(KafkaMechanism)
 
 
 class _Configured(Mapping[str, Any]):

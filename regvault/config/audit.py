@@ -7,7 +7,7 @@ without that word before them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field
 
@@ -25,6 +25,12 @@ from regvault.config.values import (
 )
 from regvault.errors import UsageError
 from regvault.model.location import is_location
+from regvault.model.stream import (  # pydantic reads them
+    KafkaClient,  # noqa: TC001
+    KafkaMechanism,  # noqa: TC001
+    KafkaProtocol,  # noqa: TC001
+    LogFormat,  # noqa: TC001
+)
 from regvault.policy.access import AccessRules
 
 if TYPE_CHECKING:
@@ -49,10 +55,10 @@ class Kafka(Settings):
     dead_letter_topic: _Text | None = Field(
         None, description="Where goes what the topic does not take; else TOPIC.dead."
     )
-    security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] | None = Field(
+    security: KafkaProtocol | None = Field(
         None, description="How brokers are spoken to; else by what else is given."
     )
-    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = Field(
+    mechanism: KafkaMechanism | None = Field(
         None, description="How this client proves who it is (SASL)."
     )
     user: _Text | None = Field(None, description="The user, for PLAIN and SCRAM.")
@@ -62,7 +68,7 @@ class Kafka(Settings):
     ca: File | None = Field(None, description="Who signed the brokers' certificates (PEM).")
     cert: File | None = Field(None, description="The certificate of this client (PEM), for mTLS.")
     key: File | None = Field(None, description="Its private key (PEM).")
-    client: Literal["auto", "kafka-python", "librdkafka"] | None = Field(
+    client: KafkaClient | None = Field(
         None, description="The library that does it: auto, librdkafka where it is installed."
     )
 
@@ -145,24 +151,7 @@ class Tail(_Spooled):
     paths: Files | None = Field(
         None, description="Files or patterns; `-` is standard input. Relative: to this file."
     )
-    format: (
-        Literal[
-            "auto",
-            "cri",
-            "distribution",
-            "combined",
-            "nginx",
-            "haproxy",
-            "traefik",
-            "harbor",
-            "token",
-            "falco",
-            "s3",
-            "cloudtrail",
-            "cloudfront",
-        ]
-        | None
-    ) = Field(None, description="What the lines are: auto.")
+    format: LogFormat | None = Field(None, description="What the lines are: auto.")
     follow: bool | None = Field(None, description=_FOLLOW)
     state: File | None = Field(None, description="Where is kept how far each file was read.")
 

@@ -2,12 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Arrived", "Delivery", "EventSink", "EventSource", "Message", "RejectedError"]
+__all__ = [
+    "Arrived",
+    "Delivery",
+    "EventSink",
+    "EventSource",
+    "KafkaClient",
+    "KafkaMechanism",
+    "KafkaProtocol",
+    "LogFormat",
+    "Message",
+    "RejectedError",
+]
+
+#: How the brokers of a cluster are spoken to.
+KafkaProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+#: How a client proves who it is (SASL).
+KafkaMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
+#: Which library does it; `auto`: librdkafka where the extra `fast-kafka` is installed.
+KafkaClient = Literal["auto", "kafka-python", "librdkafka"]
+#: What the lines of a log are.
+LogFormat = Literal[
+    "auto",
+    "cri",
+    "distribution",
+    "combined",
+    "nginx",
+    "haproxy",
+    "traefik",
+    "harbor",
+    "token",
+    "falco",
+    "s3",
+    "cloudtrail",
+    "cloudfront",
+]
 
 
 class Message(NamedTuple):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 from regvault.audit.kafka.producer import DELIVERY_TIMEOUT_S, KafkaProducerSink
 from regvault.errors import UsageError
+from regvault.model.stream import KafkaClient
 
 if TYPE_CHECKING:
     from regvault.audit.kafka.settings import KafkaSettings
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CLIENTS", "open_sink", "open_source"]
 
-CLIENTS: Final = ("auto", "kafka-python", "librdkafka")
+CLIENTS: Final = get_args(KafkaClient)
 """`auto`: librdkafka where the extra `fast-kafka` is installed."""
 
 

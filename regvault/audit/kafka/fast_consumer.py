@@ -57,15 +57,18 @@ class FastConsumerSource:
         if self._stream is None:
             consumer = self._connected()
             try:
-                self._stream = self._named(consumer)
+                self._stream = self._named(self._topics(consumer))
             finally:
                 consumer.close()
         return self._stream
 
-    def _named(self, consumer: Any) -> dict[str, str]:
+    def _topics(self, consumer: Any) -> Any:
         known = metadata(consumer, self._settings, self._heard)
         if self._topic not in known.topics:
             raise no_topic(self._where)
+        return known
+
+    def _named(self, known: Any) -> dict[str, str]:
         return {"kind": "kafka", "cluster": str(known.cluster_id), "topic": self._topic}
 
     def _connected(self) -> Any:
@@ -106,7 +109,8 @@ class FastConsumerSource:
         self._deadline = time.monotonic() + _ASSIGNED_S
         self._progressed = time.monotonic()
         self._consumer = self._connected()
-        self._stream = self._named(self._consumer)
+        known = self._topics(self._consumer)
+        self._stream = self._named(known)
         try:
             if self._shared:
                 self._consumer.subscribe(
@@ -116,7 +120,6 @@ class FastConsumerSource:
                     on_lost=self._revoked,
                 )
                 return
-            known = self._consumer.list_topics(self._topic, timeout=_CONNECT_S)
             numbers = known.topics[self._topic].partitions
             parts = [TopicPartition(self._topic, number) for number in sorted(numbers)]
             self._assigned(self._consumer, parts)

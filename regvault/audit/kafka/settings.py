@@ -7,17 +7,18 @@ import json
 import ssl
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from regvault.errors import CredentialError, UsageError
+from regvault.model.stream import KafkaMechanism, KafkaProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["MECHANISMS", "PROTOCOLS", "KafkaSettings"]
 
-PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
+PROTOCOLS: Final = get_args(KafkaProtocol)
+MECHANISMS: Final = get_args(KafkaMechanism)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
@@ -16,6 +16,7 @@ from regvault.cli.audit_options import (
     open_spool,
     spool_options,
 )
+from regvault.model.stream import LogFormat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,21 +24,7 @@ if TYPE_CHECKING:
     from regvault.audit.tail import Tailed
     from regvault.cli.app import App
 
-_FORMATS = (
-    "auto",
-    "cri",
-    "distribution",
-    "combined",
-    "nginx",
-    "haproxy",
-    "traefik",
-    "harbor",
-    "token",
-    "falco",
-    "s3",
-    "cloudtrail",
-    "cloudfront",
-)
+_FORMATS = get_args(LogFormat)
 
 
 @audit_command(

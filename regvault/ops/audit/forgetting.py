@@ -171,9 +171,8 @@ def _of_chain(vault: Vault, chain: Chain, before: str, now_ns: int) -> Forgettin
             found.events += link.events
         if link.key in entries:
             found.segments.append(_doomed(entries[link.key]))
-    if numbers:
-        newest = chain.read(numbers[-1])
-        needed |= {newest.key, *(index.key for index in newest.indexes)}
+    if numbers:  # the newest link is the last that was read
+        needed |= {link.key, *(index.key for index in link.indexes)}
     doomed = {each.key for each in found.segments}
     for key, entry in entries.items():
         is_old = now_ns - entry.modified_ns > _YOUNG_S * 1e9

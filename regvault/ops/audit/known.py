@@ -10,9 +10,11 @@ from regvault.vault.envelope import read_document
 from regvault.vault.fetch import fetch_document
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from regvault.vault.vault import Vault
 
-__all__ = ["RECORDS", "known_heads"]
+__all__ = ["RECORDS", "heads_of", "known_heads"]
 
 RECORDS = "audits"
 """The kind of the records in which a verification says how far chains were."""
@@ -34,8 +36,13 @@ def known_heads(vault: Vault) -> dict[str, int]:
     return found
 
 
+def heads_of(value: Any) -> Iterator[tuple[str, int, str]]:
+    """Yield what a root or a record says of chains: id, number and SHA-256 of its newest link."""
+    for chain, head in value.items() if isinstance(value, dict) else ():
+        if isinstance(head, dict) and isinstance(head.get("sequence"), int):
+            yield chain, head["sequence"], str(head.get("sha256"))
+
+
 def _add(found: dict[str, int], heads: Any) -> None:
-    for chain, head in heads.items() if isinstance(heads, dict) else ():
-        number = head.get("sequence") if isinstance(head, dict) else None
-        if type(number) is int:
-            found[chain] = max(found.get(chain, 0), number)
+    for chain, number, _ in heads_of(heads):
+        found[chain] = max(found.get(chain, 0), number)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regvault.errors import ObjectNotFoundError, RegvaultError, VaultDamagedError
-from regvault.ops.audit.known import RECORDS
+from regvault.ops.audit.known import RECORDS, heads_of
 from regvault.storage.read_only import is_past
 from regvault.vault.audit.chain import Chain, chains, heads
 from regvault.vault.audit.expiry import NOTHING, expired, not_believed
@@ -127,17 +127,10 @@ def _record(vault: Vault, report: AuditReport, progress: Progress) -> None:
 def _said(vault: Vault) -> Iterator[tuple[str, int, str, str]]:
     """Yield what roots and records say of chains: id, number, SHA-256 of a link, who says it."""
     for root in vault.all_roots():
-        yield from _heads(root.audit, str(root.name))
+        yield from ((*head, str(root.name)) for head in heads_of(root.audit))
     for record in read_records(vault.store, vault.id, RECORDS, leave_damaged=True):
-        yield from _heads(record.get("heads"), f"the verification of {record.get('at')}")
-
-
-def _heads(value: Any, who: str) -> Iterator[tuple[str, int, str, str]]:
-    if not isinstance(value, dict):
-        return
-    for chain, head in value.items():
-        if isinstance(head, dict) and isinstance(head.get("sequence"), int):
-            yield chain, head["sequence"], str(head.get("sha256")), who
+        who = f"the verification of {record.get('at')}"
+        yield from ((*head, who) for head in heads_of(record.get("heads")))
 
 
 class _Verifier:
