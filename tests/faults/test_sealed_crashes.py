@@ -51,6 +51,7 @@ def test_a_crash_at_any_operation_of_a_sealed_vault(name):
     verb.run(scene, counting)
     count = sum(counting.counts[each] for each in verb.verbs)
     assert count > (100 if WHOLE else 5)
+    died = 0
     for at in range(1, count, EVERY):
         for when in ("before", "after"):
             tried(f"crashes, sealed: {name}")
@@ -58,6 +59,12 @@ def test_a_crash_at_any_operation_of_a_sealed_vault(name):
             CHANCE.begin("first")
             faulty = FaultyStore(scene.store)
             faulty.plan(CrashError, when=when, at=at, verbs=verb.verbs)
-            with Dying(), pytest.raises(CrashError):
-                verb.run(scene, faulty)
+            # How much is written differs by a few requests from run to run, since what is sealed
+            # does: a run that was shorter than the one that was counted ends.
+            with Dying():
+                try:
+                    verb.run(scene, faulty)
+                except CrashError:
+                    died += 1
             check_and_converge(verb, scene, (name, at, when))
+    assert died >= 2 * len(range(1, count, EVERY)) - 2
