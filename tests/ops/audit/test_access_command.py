@@ -34,12 +34,14 @@ def site(tmp_path, monkeypatch):
 
 
 def put(tmp_path, *events):
-    """Put events into the spool, each of them so many seconds after the one before."""
-    began = time.time_ns() - 10**9 * 3600
+    """Put events of the last hour into the spool, ten seconds apart; of today in any case."""
+    now = time.time_ns()
+    began = max(now - 10**9 * 3600, now - now % (86400 * 10**9))
+    step = min(10**10, (now - began) // (len(events) + 1))
     spool = Spool(str(tmp_path / "spool"))
     spool.append(
         [
-            body(number, **{"time": time_text(began + number * 10**10), "source": "nginx", **more})
+            body(number, **{"time": time_text(began + number * step), "source": "nginx", **more})
             for number, more in enumerate(events)
         ]
     )
