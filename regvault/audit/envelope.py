@@ -212,9 +212,16 @@ def unwrap(value: bytes) -> Unwrapped:
     return Unwrapped(orjson.dumps(event), exact=False)
 
 
-@lru_cache(1000)
 def timestamp_ms(text: str) -> int:
-    """Return the milliseconds since the epoch of a time as events have it."""
-    from datetime import datetime
+    """Return the milliseconds since the epoch of a time as events have it.
 
-    return int(datetime.fromisoformat(text).timestamp() * 1000)
+    Archives rely on this way of rounding: it makes the records of their events again.
+    """
+    return int((_second_us(text[:19]) + int(text[20:26])) / 1e6 * 1000)
+
+
+@lru_cache(1000)
+def _second_us(text: str) -> int:
+    from datetime import UTC, datetime
+
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 1_000_000

@@ -77,18 +77,18 @@ class Persons(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 told_of = msgspec.json.Decoder(Told).decode
 persons_of = msgspec.json.Decoder(Persons).decode
 
-_is_time = re.compile(
-    r"(?:19[7-9]\d|[2-9]\d{3})-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{6}Z", re.ASCII
-).fullmatch
+_TIME = r"(?:19[7-9]\d|[2-9]\d{3})-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{6}Z"
+_are_times = re.compile(_TIME * 2, re.ASCII).fullmatch
 
 
 def has_times(event: Told) -> bool:
     """Return whether the times of an event are some, in the form that events have."""
+    received, when = event.received, event.time
     return (
-        _is_time(event.received) is not None
-        and _is_time(event.time) is not None
-        and _is_day(event.received[:10])
-        and _is_day(event.time[:10])
+        _are_times(received + when) is not None
+        and len(when) == len(received)
+        and _is_day(received[:10])
+        and _is_day(when[:10])
     )
 
 

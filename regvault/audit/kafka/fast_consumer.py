@@ -162,28 +162,23 @@ class FastConsumerSource:
         except KafkaException as error:
             raise explain(error, self._where) from error
         arrived = []
+        following = self._next
         for record in found:
-            if record.error() is not None:
-                self._failed(record.error())
+            if (problem := record.error()) is not None:
+                self._failed(problem)
                 continue
             partition, offset = record.partition(), record.offset()
             # What was read ahead of a rebalance is not of this member any more.
-            if self._next.get(partition, offset + 1) > offset:
+            if following.get(partition, offset + 1) > offset:
                 continue
-            self._next[partition] = offset + 1
-            self._progressed = time.monotonic()
-            arrived.append(
-                Arrived(
-                    str(partition),
-                    offset,
-                    Message(
-                        record.key(),
-                        record.value() or b"",
-                        record.timestamp()[1],
-                        tuple(record.headers() or ()),
-                    ),
-                )
+            following[partition] = offset + 1
+            headers, (_, stamp) = record.headers(), record.timestamp()
+            message = Message(
+                record.key(), record.value() or b"", stamp, tuple(headers) if headers else ()
             )
+            arrived.append(Arrived(str(partition), offset, message))
+        if arrived:
+            self._progressed = time.monotonic()
         return arrived
 
     def _failed(self, error: Any) -> None:

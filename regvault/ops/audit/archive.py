@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from regvault.audit.split import split, split_ours
 from regvault.errors import ObjectNotFoundError, TemporaryError, VaultDamagedError
 from regvault.model.event import time_text
 from regvault.ops.audit.collected import Collected
+from regvault.ops.audit.frames import Aside
 from regvault.ops.audit.indexing import covered, with_more
 from regvault.ops.audit.seen import DAYS, SeenIds, name_of
 from regvault.vault.audit.chain import Chain, Link, MovedError
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
 
-    from regvault.audit.split import Parts
     from regvault.model.stream import Arrived, EventSource
     from regvault.vault.audit.chain import Index
     from regvault.vault.vault import Vault
@@ -130,6 +129,7 @@ class Archiver:
         self._head: Link | None = None
         self._indexes: list[Index] = []
         self._moved = False
+        self._aside = Aside()
         self._open: Collected | None = None
 
     def run(self, stop: threading.Event, *, follow: bool) -> Archived:
@@ -153,6 +153,7 @@ class Archiver:
             self._close()
         finally:
             self._abort()
+            self._aside.close()
             self._source.close()
             self._seen.close()
         return self.done
@@ -196,7 +197,7 @@ class Archiver:
             wanted.append(link)
         for link in reversed(wanted):
             reader = SegmentReader.of(self._vault, link, self._months)
-            self._seen.add(list(_ids(reader, max(link.closed[:10], oldest))))
+            self._seen.add(list(_names(reader)), max(link.closed[:10], oldest))
             self._seen.keep(link.number, oldest)
 
     def _take(self, arrived: list[Arrived]) -> None:
@@ -205,20 +206,20 @@ class Archiver:
         arrived = [each for each in arrived if each.offset >= wanted.get(each.partition, 0)]
         if not arrived:
             return
-        parts = [split_ours(each.message) or self._split(each) for each in arrived]
-        # From when they are archived they are remembered, however late they came.
-        today = _today(self._head)
-        repeats = self._seen.add([(name_of(part.event.id), today) for part in parts])
         if self._open is None:
-            self._open = Collected(self._vault, self._months)
+            self._open = Collected(
+                self._vault,
+                self._months,
+                self._seen,
+                self._aside,
+                self._chain.id,
+                _today(self._head),
+            )
         known = {} if self._head is None else self._head.positions
         for each in arrived:
             if each.partition not in self._open.start:
                 self._open.start[each.partition] = known.get(each.partition, each.offset)
-        self._open.take(arrived, parts, repeats)
-
-    def _split(self, each: Arrived) -> Parts:
-        return split(each.message, f"{self._chain.id} {each.partition} {each.offset}")
+        self._open.take(arrived)
 
     # Writing
 
@@ -228,7 +229,7 @@ class Archiver:
         segment = self._open
         if segment is None:
             return
-        stored = segment.store(self._source.stream, self._chain.id)
+        stored = segment.store(self._source.stream)
         link = Link(
             chain=self._chain.id,
             number=0,
@@ -313,7 +314,7 @@ class Archiver:
     def _learn(self, link: Link) -> None:
         """Remember the ids of what another archiver has put into the chain."""
         reader = SegmentReader.of(self._vault, link, self._months)
-        self._seen.add(list(_ids(reader, _today(link))))
+        self._seen.add(list(_names(reader)), _today(link))
 
     def _abort(self) -> None:
         if self._open is not None:
@@ -322,8 +323,8 @@ class Archiver:
         self._seen.drop()
 
 
-def _ids(reader: SegmentReader, day: str) -> Iterator[tuple[bytes, str]]:
-    """Yield the ids of a segment's events, each with a day. A segment that is gone has none."""
+def _names(reader: SegmentReader) -> Iterator[bytes]:
+    """Yield the names of the ids of a segment's events. A segment that is gone has none."""
     import orjson
 
     try:
@@ -331,7 +332,7 @@ def _ids(reader: SegmentReader, day: str) -> Iterator[tuple[bytes, str]]:
         for number in range(frames):
             for line in reader.lines(number, personal=False):
                 event = orjson.loads(line.public)
-                yield name_of(event["id"]), day
+                yield name_of(event["id"])
     except (ObjectNotFoundError, VaultDamagedError):
         return
 

@@ -11,11 +11,11 @@ from regvault.errors import ObjectNotFoundError, VaultDamagedError
 from regvault.ops.audit.indexing import covered
 from regvault.ops.audit.known import known_heads
 from regvault.ops.audit.select import Wanted
-from regvault.ops.audit.terms import term
 from regvault.vault.audit.chain import Chain, chains
 from regvault.vault.audit.expiry import expired
 from regvault.vault.audit.index import IndexReader, Summary, summary_of
 from regvault.vault.audit.months import Months
+from regvault.vault.audit.segment import term_of
 from regvault.vault.audit.segment_reader import SegmentReader
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class ArchivedEvents:
 
     def _candidates(self, wanted: Wanted) -> list[tuple[Summary, set[int] | None]]:
         """Return links that may have what is asked for, with the frames that may; None: any."""
-        groups = [[term(*each) for each in group] for group in wanted.terms()]
+        groups = [[term_of(*each) for each in group] for group in wanted.terms()]
         found: list[tuple[Summary, set[int] | None]] = []
         known = known_heads(self._vault)
         for name in sorted({*chains(self._vault), *known}):
@@ -207,7 +207,7 @@ class ArchivedEvents:
             found &= among
         for group in wanted.terms() if among is None else ():
             if found:
-                found &= reader.frames_with(term(*each) for each in group)
+                found &= reader.frames_with(term_of(*each) for each in group)
         for name, values in (("actor", wanted.actors), ("address", wanted.addresses)):
             if found and values:
                 matches: Callable[[str], bool] = values.__contains__

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.model.event import time_text
-from regvault.ops.audit.terms import personal_terms_of, terms_of
+from regvault.ops.audit.frames import Order, make
 from regvault.vault.audit.keys import segment_key
-from regvault.vault.audit.segment import Line, SegmentWriter
+from regvault.vault.audit.segment import SegmentWriter
 from regvault.vault.keys import new_run_id
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
-    from regvault.audit.split import Parts
     from regvault.model.stream import Arrived
+    from regvault.ops.audit.frames import Aside, Made, Pending
+    from regvault.ops.audit.seen import SeenIds
     from regvault.vault.audit.months import Months
     from regvault.vault.vault import Vault
 
@@ -23,6 +25,9 @@ __all__ = ["Collected", "Stored"]
 
 _MOST_BYTES = 256 << 20
 _MOST_EVENTS = 200_000
+#: Bytes of records of which frames are made at once, beside the reading; and how often.
+_AT_ONCE = 2 << 20
+_UNDER_WAY = 12
 
 
 class Stored(NamedTuple):
@@ -52,12 +57,19 @@ class Collected:
         in_months: whose keys encrypt its events.
     """
 
-    def __init__(self, vault: Vault, months: Months) -> None:
+    def __init__(
+        self, vault: Vault, months: Months, seen: SeenIds, aside: Aside, chain: str, today: str
+    ) -> None:
         """Open a segment.
 
         Args:
             vault: where it goes.
             months: the keys of months.
+            seen: ids of what the chain has.
+            aside: makes frames, where there is much to do.
+            chain: the id of the chain.
+            today: the day on which ids are remembered to have come: that of archiving, however late
+                they came.
         """
         self.run = new_run_id()
         self.start: dict[str, int] = {}
@@ -65,6 +77,10 @@ class Collected:
         self.repeats = 0
         self.in_months: set[str] = set()
         self._vault = vault
+        self._seen = seen
+        self._aside = aside
+        self._chain = chain
+        self._today = today
         self._began = time.monotonic()
         self._stage = vault.store.stage()
         self._writer = SegmentWriter(self._stage, months, self.run, vault.seal)
@@ -72,10 +88,15 @@ class Collected:
         self._this_month = _this_month()
         self._received: list[str] = []
         self._times: list[str] = []
+        self._taken = 0
+        self._nbytes = 0
+        self._waiting: list[Arrived] = []
+        self._waiting_bytes = 0
+        self._under_way: deque[Pending] = deque()
 
     @property
     def events(self) -> int:
-        """How many events it has."""
+        """How many events it has, once it is stored."""
         return self._writer.events
 
     @property
@@ -92,54 +113,64 @@ class Collected:
         """Return whether it ends: it has been open for so long, or much is in it."""
         return (
             time.monotonic() - self._began >= seconds
-            or self._writer.nbytes >= _MOST_BYTES
-            or self._writer.events >= _MOST_EVENTS
+            or self._nbytes >= _MOST_BYTES
+            or self._taken >= _MOST_EVENTS
         )
 
-    def take(
-        self, arrived: Sequence[Arrived], parts: Sequence[Parts], repeats: Collection[int]
-    ) -> None:
-        """Add records.
-
-        Args:
-            arrived: the records, those of each partition in order.
-            parts: of each.
-            repeats: the places of those that are left out.
-        """
+    def take(self, arrived: Sequence[Arrived]) -> None:
+        """Add records, those of each partition in order."""
         for each in arrived:
             self.next[each.partition] = each.offset + 1
-        self.repeats += len(repeats)
-        if repeats:
-            parts = [part for place, part in enumerate(parts) if place not in repeats]
-        if not parts:
-            return
-        self._received = _spread(self._received, [part.event.received for part in parts])
-        self._times = _spread(self._times, [part.event.time for part in parts])
-        known, add = self._months, self._writer.add
-        for public, personal, event, persons in parts:
-            month = event.received[:7]
-            if month not in known:
-                month = self._this_month
-            self.in_months.add(month)
-            add(
-                Line(public, personal),
-                time=event.time,
-                month=month,
-                terms=terms_of(event),
-                personal_terms=personal_terms_of(persons),
-            )
+            self._waiting_bytes += len(each.message.value)
+        self._taken += len(arrived)
+        self._waiting += arrived
+        if self._waiting_bytes >= _AT_ONCE:
+            self._under_way.append(self._aside.make(self._order()))
+            while self._under_way and (
+                self._under_way[0].done() or len(self._under_way) > _UNDER_WAY
+            ):
+                self._put_next()
 
-    def store(self, stream: dict[str, str], chain: str) -> Stored:
+    def _order(self) -> Order:
+        order = Order(self._chain, self._waiting, self._months, self._this_month)
+        self._nbytes += self._waiting_bytes
+        self._waiting, self._waiting_bytes = [], 0
+        return order
+
+    def _put_next(self) -> None:
+        pending = self._under_way.popleft()
+        self._put(pending.order, pending.result())
+
+    def _put(self, order: Order, made: Made | None) -> None:
+        """Put frames into the segment, but for repeats."""
+        if made is not None:
+            repeats = self._seen.add(made.names, self._today)
+            if repeats:
+                self.repeats += len(repeats)
+                made = make(order, repeats)
+        if made is None:
+            return
+        self._received = _spread(self._received, made.received)
+        for frame in made.frames:
+            self._times = _spread(self._times, frame.times)
+            self.in_months.update(month.name for month in frame.months)
+            self._writer.add(frame)
+
+    def store(self, stream: dict[str, str]) -> Stored:
         """End it, and put it into the vault.
 
         Args:
             stream: what it is of.
-            chain: the id of the chain.
         """
+        while self._under_way:
+            self._put_next()
+        if self._waiting:
+            order = self._order()
+            self._put(order, make(order))
         store = self._vault.store
         size, table = self._writer.finish({"stream": stream})
         digest = self._stage.sha256()
-        key = segment_key(chain, self.run, digest, sealed=self._vault.seal.sealed)
+        key = segment_key(self._chain, self.run, digest, sealed=self._vault.seal.sealed)
         store.barrier()
         self._stage.commit(key)
         store.barrier()
@@ -147,6 +178,7 @@ class Collected:
 
     def abort(self) -> None:
         """Throw away what is not in the vault."""
+        self._under_way.clear()
         self._stage.abort()
 
 
@@ -164,8 +196,8 @@ def _months_known(months: Months) -> set[str]:
     return last - {name for name, when in months.known().items() if when is not None}
 
 
-def _spread(known: list[str], values: list[str]) -> list[str]:
-    both = known + values
+def _spread(known: list[str], values: tuple[str, str]) -> list[str]:
+    both = [*known, *values]
     return [min(both), max(both)]
 
 

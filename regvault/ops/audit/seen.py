@@ -6,6 +6,8 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import struct
+from datetime import date
 from typing import TYPE_CHECKING
 
 from regvault.vault.cache import open_database
@@ -20,9 +22,12 @@ DAYS = 8
 seven days after does not exist."""
 
 _AT_ONCE = 500
-_VERSION = 1
+_VERSION = 2
+#: The bits of a row that tell the day: its proleptic Gregorian ordinal.
+_DAY_BITS = 22
+_DAY_MASK = (1 << _DAY_BITS) - 1
 _TABLES = """
-CREATE TABLE IF NOT EXISTS ids (id BLOB PRIMARY KEY, day TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ids (id INTEGER PRIMARY KEY, more INTEGER);
 CREATE TABLE IF NOT EXISTS chain (one INTEGER PRIMARY KEY, link INTEGER);
 """
 
@@ -69,46 +74,53 @@ class SeenIds:
             return False
         return True
 
-    def add(self, ids: Sequence[tuple[bytes, str]]) -> set[int]:
+    def add(self, names: Sequence[bytes], day: str) -> set[int]:
         """Remember ids, and return the places of those that were known, or come twice.
 
         Args:
-            ids: each by `name_of`, with the day when it came in (`2026-11-20`).
+            names: of each, `name_of` it.
+            day: when they came in (`2026-11-20`).
         """
+        rows = _rows(names, day)
         self._db.execute("SAVEPOINT batch")
         before = self._db.total_changes
-        self._insert(ids)
+        self._insert(rows)
         repeats: set[int] = set()
-        if self._db.total_changes - before != len(ids):
+        if self._db.total_changes - before != len(rows):
             self._db.execute("ROLLBACK TO batch")
-            fresh, repeats = self._told_apart(ids)
+            fresh, repeats = self._told_apart(rows)
             self._insert(fresh)
         self._db.execute("RELEASE batch")
         return repeats
 
-    def _insert(self, ids: Sequence[tuple[bytes, str]]) -> None:
-        self._db.executemany("INSERT OR IGNORE INTO ids VALUES (?, ?)", ids)
+    def _insert(self, rows: Sequence[tuple[int, int]]) -> None:
+        # In their order: the tree is gone through once.
+        self._db.executemany("INSERT OR IGNORE INTO ids VALUES (?, ?)", sorted(rows))
 
     def _told_apart(
-        self, ids: Sequence[tuple[bytes, str]]
-    ) -> tuple[list[tuple[bytes, str]], set[int]]:
-        """Return the ids that are new, and the places of the others."""
-        known: set[bytes] = set()
-        for part in _parts(ids):
+        self, rows: Sequence[tuple[int, int]]
+    ) -> tuple[list[tuple[int, int]], set[int]]:
+        """Return the rows that are new, and the places of the others.
+
+        Of two ids that only the rest tells apart the second is new, and not remembered.
+        """
+        known: set[tuple[int, int]] = set()
+        for part in _parts(rows):
             marks = ",".join("?" * len(part))
-            rows = self._db.execute(
-                f"SELECT id FROM ids WHERE id IN ({marks})",  # noqa: S608 (only marks)
-                [name for name, _ in part],
+            found = self._db.execute(
+                f"SELECT id, more FROM ids WHERE id IN ({marks})",  # noqa: S608 (only marks)
+                [number for number, _ in part],
             )
-            known.update(row[0] for row in rows)
+            known.update((number, more >> _DAY_BITS) for number, more in found)
         repeats: set[int] = set()
-        fresh: list[tuple[bytes, str]] = []
-        for place, pair in enumerate(ids):
-            if pair[0] in known:
+        fresh: list[tuple[int, int]] = []
+        for place, (number, more) in enumerate(rows):
+            pair = number, more >> _DAY_BITS
+            if pair in known:
                 repeats.add(place)
             else:
-                known.add(pair[0])
-                fresh.append(pair)
+                known.add(pair)
+                fresh.append((number, more))
         return fresh, repeats
 
     def keep(self, link: int, since: str) -> None:
@@ -125,9 +137,10 @@ class SeenIds:
         self._forget(since)
 
     def _forget(self, since: str) -> None:
-        oldest = self._db.execute("SELECT min(day) FROM (SELECT day FROM ids LIMIT 1)").fetchone()
-        if oldest[0] is not None and oldest[0] < since:
-            self._db.execute("DELETE FROM ids WHERE day < ?", (since,))
+        first = date.fromisoformat(since).toordinal()
+        row = self._db.execute("SELECT more FROM ids LIMIT 1").fetchone()
+        if row is not None and row[0] & _DAY_MASK < first:
+            self._db.execute(f"DELETE FROM ids WHERE more & {_DAY_MASK} < ?", (first,))  # noqa: S608
 
     def drop(self) -> None:
         """Forget what was added since the last `keep`."""
@@ -149,6 +162,16 @@ class SeenIds:
             self._lock = -1
 
 
-def _parts(ids: Sequence[tuple[bytes, str]]) -> Iterator[Sequence[tuple[bytes, str]]]:
-    for at in range(0, len(ids), _AT_ONCE):
-        yield ids[at : at + _AT_ONCE]
+def _rows(names: Sequence[bytes], day: str) -> list[tuple[int, int]]:
+    """Return each name as its row: 64 bits of it to find it by, and the rest with the day."""
+    ordinal = date.fromisoformat(day).toordinal()
+    flat = struct.unpack(">" + "qi" * len(names), b"".join(names))
+    return [
+        (number, rest << _DAY_BITS | ordinal)
+        for number, rest in zip(flat[::2], flat[1::2], strict=True)
+    ]
+
+
+def _parts(rows: Sequence[tuple[int, int]]) -> Iterator[Sequence[tuple[int, int]]]:
+    for at in range(0, len(rows), _AT_ONCE):
+        yield rows[at : at + _AT_ONCE]

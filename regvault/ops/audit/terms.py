@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from regvault.ops.audit.select import BARE, MOVED
-from regvault.vault.audit.segment import term_of
 
 if TYPE_CHECKING:
     from regvault.audit.told import Persons, Told
 
-__all__ = ["personal_terms_of", "term", "terms_of"]
+__all__ = ["personal_terms_of", "terms_of"]
 
 _MOVING = {"push", "delete"}
 _ACTIONS = {"delete", "gap", "signal", "unparsed", "alert"}
-
-term = lru_cache(20_000)(term_of)
-"""`term_of`, remembered: of many events the fields are the same."""
 
 
 def terms_of(event: Told) -> list[tuple[str, str]]:

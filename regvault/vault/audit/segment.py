@@ -14,6 +14,8 @@ file, and nothing is skippable.
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from regvault.vault.fields import count, text
@@ -31,7 +33,10 @@ __all__ = [
     "SKIPPABLE",
     "TRAILER",
     "Frame",
+    "FrameContent",
+    "FrameMaker",
     "Line",
+    "MonthOfFrame",
     "Place",
     "SegmentWriter",
     "Table",
@@ -116,6 +121,7 @@ class Table(NamedTuple):
     more: dict[str, Any]
 
 
+@lru_cache(20_000)  # of many events the fields are the same
 def term_of(kind: str, value: str) -> str:
     """Return what a value is called in an index: 16 hex digits.
 
@@ -127,21 +133,112 @@ def term_of(kind: str, value: str) -> str:
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
-class _Month:
+class MonthOfFrame(NamedTuple):
     """The personal parts of a frame's events that one key encrypts.
 
     Attributes:
         name: of the month.
-        numbers: of the lines in the frame that these are of.
-        lines: the parts.
-        found: what is found by them.
+        data: a zstd frame of lines.
+        found: what they are found by: a field, a newline, a value.
     """
 
+    name: str
+    data: bytes
+    found: list[str]
+
+
+class FrameContent(NamedTuple):
+    """A frame that is not in a segment yet.
+
+    Attributes:
+        public: a zstd frame of lines.
+        size: bytes of all parts, before they were compressed.
+        lines: how many.
+        times: the first and the last time at which they happened.
+        found: what they are found by: see `term_of`.
+        months: the other part of those lines.
+    """
+
+    public: bytes
+    size: int
+    lines: int
+    times: tuple[str, str]
+    found: list[str]
+    months: list[MonthOfFrame]
+
+
+class _Month:
     def __init__(self, name: str) -> None:
         self.name = name
         self.numbers: list[int] = []
         self.lines: list[bytes] = []
         self.found: set[tuple[str, str]] = set()
+
+    def part(self, lines: int) -> MonthOfFrame:
+        """Return it compressed; `lines`: how many the frame has."""
+        numbers = self.numbers if len(self.numbers) != lines else ()
+        head = ",".join(map(str, numbers)).encode()
+        data = compress(head + b"\n" + b"\n".join(self.lines) + b"\n")
+        return MonthOfFrame(self.name, data, ["\n".join(pair) for pair in self.found])
+
+
+class FrameMaker:
+    """Collects the events of one frame.
+
+    Attributes:
+        size: bytes of both parts of them.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._lines: list[bytes] = []
+        self._times: list[str] = []
+        self._found: set[tuple[str, str]] = set()
+        self._months: dict[str, _Month] = {}
+        self._month: _Month | None = None
+
+    def add(
+        self,
+        public: bytes,
+        personal: bytes,
+        time: str,
+        month: str,
+        terms: Iterable[tuple[str, str]],
+        personal_terms: Iterable[tuple[str, str]],
+    ) -> int:
+        """Append one event; return the bytes of all so far.
+
+        Args:
+            public: the event, but for what tells of persons; without a newline.
+            personal: what does; without a newline.
+            time: when it happened.
+            month: whose key its personal part is encrypted with.
+            terms: (kind, value) to find it by: see `term_of`.
+            personal_terms: (field, value) to find it by, which are kept with the personal part.
+        """
+        now = self._month
+        if now is None or now.name != month:
+            now = self._month = self._months.setdefault(month, _Month(month))
+        now.numbers.append(len(self._lines))
+        now.lines.append(personal)
+        now.found.update(personal_terms)
+        self._lines.append(public)
+        self._times.append(time)
+        self._found.update(terms)
+        self.size = size = self.size + len(public) + len(personal)
+        return size
+
+    def made(self) -> FrameContent:
+        """Return the frame, which has one event at least."""
+        count = len(self._lines)
+        return FrameContent(
+            compress(b"\n".join(self._lines) + b"\n"),
+            self.size,
+            count,
+            (min(self._times), max(self._times)),
+            [term_of(*pair) for pair in self._found],
+            [month.part(count) for month in self._months.values()],
+        )
 
 
 class SegmentWriter:
@@ -149,7 +246,6 @@ class SegmentWriter:
 
     Attributes:
         events: so far.
-        nbytes: of lines, so far.
     """
 
     def __init__(self, stage: Stage, months: Months, run: str, seal: Seal = PLAIN) -> None:
@@ -162,86 +258,38 @@ class SegmentWriter:
             seal: of the vault.
         """
         self.events = 0
-        self.nbytes = 0
         self._stage = stage
         self._months = months
         self._run = run
         self._seal = seal
         self._at = 0
         self._frames: list[dict[str, Any]] = []
-        self._terms: dict[tuple[str, str], list[int]] = {}
-        self._personal: dict[str, dict[tuple[str, str], list[int]]] = {}
-        self._clear()
+        self._terms: defaultdict[str, list[int]] = defaultdict(list)
+        self._personal: dict[str, defaultdict[str, list[int]]] = {}
 
-    def _clear(self) -> None:
-        self._lines: list[bytes] = []
-        self._size = 0
-        self._times: list[str] = []
-        self._found: set[tuple[str, str]] = set()
-        self._by_month: dict[str, _Month] = {}
-        self._month: _Month | None = None
-
-    def add(
-        self,
-        line: Line,
-        *,
-        time: str,
-        month: str,
-        terms: Iterable[tuple[str, str]],
-        personal_terms: Iterable[tuple[str, str]],
-    ) -> None:
-        """Append one event.
-
-        Args:
-            line: the event; neither part has a newline.
-            time: when it happened.
-            month: whose key its personal part is encrypted with.
-            terms: (kind, value) to find it by: see `term_of`.
-            personal_terms: (field, value) to find it by, which are kept with the personal part.
-        """
-        public, personal = line
-        assert personal is not None
-        now = self._month
-        if now is None or now.name != month:
-            now = self._month = self._by_month.setdefault(month, _Month(month))
-        now.numbers.append(len(self._lines))
-        now.lines.append(personal)
-        now.found.update(personal_terms)
-        self._lines.append(public)
-        self._times.append(time)
-        self._found.update(terms)
-        self.events += 1
-        self._size += len(public) + len(personal)
-        if self._size >= FRAME_BYTES:
-            self._close_frame()
-
-    def _close_frame(self) -> None:
-        if not self._lines:
-            return
+    def add(self, content: FrameContent) -> None:
+        """Append one frame."""
         number = len(self._frames)
-        public = b"\n".join(self._lines) + b"\n"
-        place = self._write(self._seal.close_index(compress(public)), shown=True)
-        for pair in self._found:
-            self._terms.setdefault(pair, []).append(number)
+        place = self._write(self._seal.close_index(content.public), shown=True)
+        terms = self._terms
+        for term in content.found:
+            terms[term].append(number)
         personal = []
-        for month in self._by_month.values():
-            head = b"" if len(month.numbers) == len(self._lines) else _numbers(month.numbers)
-            data = compress(head + b"\n" + b"\n".join(month.lines) + b"\n")
-            closed = self._months.close(month.name, data, self._bound(number))
-            personal.append([month.name, self._write(closed)])
-            for pair in month.found:
-                known = self._personal.setdefault(month.name, {})
-                known.setdefault(pair, []).append(number)
+        for month, data, found in content.months:
+            closed = self._months.close(month, data, self._bound(number))
+            personal.append([month, self._write(closed)])
+            known = self._personal.setdefault(month, defaultdict(list))
+            for pair in found:
+                known[pair].append(number)
         self._frames.append(
             {
                 "at": place,
-                "lines": len(self._lines),
-                "times": [min(self._times), max(self._times)],
+                "lines": content.lines,
+                "times": list(content.times),
                 "personal": personal,
             }
         )
-        self.nbytes += self._size
-        self._clear()
+        self.events += content.lines
 
     def _bound(self, frame: int) -> bytes:
         return f"{self._run} {frame}".encode()
@@ -264,18 +312,16 @@ class SegmentWriter:
         """
         import json
 
-        self._close_frame()
         index = Place(0, 0, "")
         if self._terms:
             lines = [
-                f"{term_of(*pair)} {','.join(map(str, frames))}\n"
-                for pair, frames in self._terms.items()
+                f"{term} {','.join(map(str, frames))}\n" for term, frames in self._terms.items()
             ]
             data = compress("".join(sorted(lines)).encode())
             index = self._write(self._seal.close_index(data))
         personal_index = []
         for month, found in self._personal.items():
-            pairs = [[field, value, frames] for (field, value), frames in sorted(found.items())]
+            pairs = [[*pair.split("\n", 1), frames] for pair, frames in sorted(found.items())]
             data = compress(json.dumps({"pairs": pairs}, separators=(",", ":")).encode())
             closed = self._months.close(month, data, self._bound(-1))
             personal_index.append([month, self._write(closed)])
@@ -291,7 +337,3 @@ class SegmentWriter:
         closed = self._seal.close_index(data)
         self._write(closed + b"%08x" % len(closed) + TRAILER)
         return self._at, hashlib.sha256(closed).hexdigest()
-
-
-def _numbers(numbers: list[int]) -> bytes:
-    return ",".join(map(str, numbers)).encode()

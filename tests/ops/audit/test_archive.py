@@ -306,7 +306,7 @@ def test_a_sealed_vault_tells_its_store_nothing(tmp_path):
 
 
 def test_only_what_may_have_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("regvault.vault.audit.segment.FRAME_BYTES", 2000)
+    monkeypatch.setattr("regvault.ops.audit.frames.FRAME_BYTES", 2000)
     vault = new_vault()
     place = str(tmp_path / "spool")
     for number in range(5):
