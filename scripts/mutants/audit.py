@@ -11,6 +11,7 @@ ACCESS = "ops/audit/test_access.py::"
 UNKNOWN = "ops/audit/test_access_unknown.py::"
 COPYING = "ops/audit/test_copying.py::"
 ASKING = "ops/audit/test_asking_command.py::"
+REPLAY = "ops/audit/test_replay.py::"
 FORGETTING = "ops/audit/test_forgetting.py::"
 NOTICED = "audit/signals/test_signals_noticed.py::"
 FOLLOWER = "audit/signals/test_signals_follower.py::"
@@ -723,5 +724,24 @@ MUTANTS = [
         "        code = 0\n",
         "An answer that lacks what is in Kafka says so.",
         (ASKING + "test_without_kafka_the_other_places_answer",),
+    ),
+    Mutant(
+        "audit-replay-blame",
+        "ops/audit/replay.py",
+        "if isinstance(reason, RejectedError) and len(self._flying) == 1:",
+        "if isinstance(reason, RejectedError):",
+        "A record that was refused together with others is sent again, alone.",
+        (REPLAY + "test_what_the_topic_refuses_is_said_and_holds_up_no_other",),
+    ),
+    Mutant(
+        "audit-replay-future",
+        "ops/audit/replay.py",
+        "timestamp_ms=min(message.timestamp_ms, now_ms)",
+        "timestamp_ms=message.timestamp_ms",
+        "What a stranger dated in the future is replayed after its month was erased.",
+        (
+            REPLAY
+            + "test_what_a_stranger_dated_in_the_future_is_replayed_after_its_month_was_erased",
+        ),
     ),
 ]

@@ -43,6 +43,7 @@ class KafkaProducerSink:
         *,
         largest: int = LARGEST,
         delivery_s: int = DELIVERY_TIMEOUT_S,
+        hint: str = HINT_SENDING,
     ) -> None:
         """Connect.
 
@@ -50,6 +51,7 @@ class KafkaProducerSink:
             settings: how the cluster is reached.
             largest: bytes that a record may have.
             delivery_s: seconds that one may take.
+            hint: what to do where it is worth trying again.
 
         Raises:
             CredentialError: a certificate, the user or its secret is wrong.
@@ -61,6 +63,7 @@ class KafkaProducerSink:
         self._where = f"Kafka at {','.join(settings.servers)}"
         self._largest = largest
         self._settings = settings
+        self._hint = hint
         logging.getLogger("kafka").addHandler(logging.NullHandler())
         with overheard() as heard:
             try:
@@ -83,7 +86,7 @@ class KafkaProducerSink:
                 )
             except (KafkaError, OSError) as error:
                 reason = explain(error, self._where)
-                found = unreachable(settings, [*heard, str(error)], HINT_SENDING)
+                found = unreachable(settings, [*heard, str(error)], hint)
                 raise found from (None if isinstance(reason, RejectedError) else error)
 
     def send(self, topic: str, message: Message) -> Delivery:
@@ -104,12 +107,12 @@ class KafkaProducerSink:
         except KafkaError as error:
             if isinstance(error, KafkaTimeoutError) and is_absent(self._settings, topic):
                 raise no_topic(f"{self._where}, topic {topic}") from error
-            raise explain(error, f"{self._where}, topic {topic}", HINT_SENDING) from error
+            raise explain(error, f"{self._where}, topic {topic}", self._hint) from error
         return sent
 
     def explain(self, error: BaseException) -> Exception:
         """Return what the exception of a delivery means. See `EventSink`."""
-        return explain(error, self._where, HINT_SENDING)
+        return explain(error, self._where, self._hint)
 
     def close(self) -> None:
         """Give up what is under way, at once."""

@@ -45,10 +45,12 @@ def replay(
 
     Of a new cluster, or of a rebuilt one. They are exactly what they were: values, keys, timestamps
     and headers, in their order. The topic must exist; what it has already is not looked at, and a
-    second replay sends all again, with the same ids.
+    second replay sends all again, with the same ids. What it does not take is said, and holds up no
+    other. Of a month that was erased they tell of nobody, and are not from the future.
     """
     from regvault.assemble import open_vault
     from regvault.audit.kafka.producer import KafkaProducerSink
+    from regvault.ops.audit.replay import HINT
     from regvault.ops.audit.replay import replay as execute
 
     settings = kafka_settings(options)
@@ -56,18 +58,26 @@ def replay(
     opened = open_vault(app.vault(vault, endpoint_url=endpoint_url))
     where = f"{options['topic']} at {','.join(settings.servers)}"
     app.confirm(f"Send the archived events since {since} to {where}?", yes=yes, hint="Give --yes.")
-    sink = KafkaProducerSink(settings)
-    try:
-        with app.progress() as progress:
-            done = execute(
-                opened, sink, options["topic"], since=first, until=last, progress=progress
-            )
-    finally:
-        sink.close()
+    with app.progress() as progress:
+        done = execute(
+            opened,
+            lambda: KafkaProducerSink(settings, hint=HINT),
+            options["topic"],
+            since=first,
+            until=last,
+            progress=progress,
+        )
     app.console.document(done.to_json())
     app.console.say(f"{fmt.count(done.sent, 'event')} sent to {where}.")
+    if done.expired:
+        app.console.note(
+            f"What came in until {done.expired[:19]}Z is not kept any more (audit forget)."
+        )
     if done.erased:
         app.console.note(f"{fmt.count(done.erased, 'event')} of them tell of nobody any more.")
     if done.rejected:
-        app.console.warn(f"{fmt.count(done.rejected, 'event')} are too large for the topic.")
+        app.console.warn_line(
+            f"the topic does not take {fmt.count(done.rejected, 'event')}: {done.reason[:300]}",
+            hint="They are in the archive still: regvault audit query shows them.",
+        )
     return 3 if done.rejected else 0
