@@ -175,6 +175,17 @@ def test_replay_and_access_refuse_what_can_match_nothing(capsys):
     assert "--digest" in capsys.readouterr().err
 
 
+def test_a_replay_that_reaches_no_kafka_says_what_to_do_and_nothing_of_a_spool(capsys):
+    assert run(["init", "./vault"]) == 0
+    capsys.readouterr()
+    options = ["--since", "2026-11-20", "--vault", "./vault", "--yes"]
+    assert run(["audit", "replay", *NOBODY, *options]) == 6
+    hint = capsys.readouterr().err.partition("Hint: ")[2]
+    assert "run the same command again" in hint
+    assert "with the same ids" in hint
+    assert "spool" not in hint
+
+
 def test_what_has_no_dry_run_does_not_name_it(capsys, monkeypatch):
     assert run(["init", "./vault"]) == 0
     options = ["--since", "2026-11-20", "--vault", "./vault"]
