@@ -385,8 +385,8 @@ MUTANTS = [
     Mutant(
         "signals-position",
         "audit/signals/follower.py",
-        'begin = self._memory.document("next") or 0',
-        "begin = self._cursor.next",
+        "return _next(memory), self._make(memory)",
+        "return self._cursor.next, self._make(memory)",
         "What was learned, and from how many events, is one.",
         (FOLLOWER + "test_it_goes_on_where_it_was_and_not_where_its_cursor_is",),
     ),
@@ -724,6 +724,14 @@ MUTANTS = [
         "        code = 0\n",
         "An answer that lacks what is in Kafka says so.",
         (ASKING + "test_without_kafka_the_other_places_answer",),
+    ),
+    Mutant(
+        "signals-saved",
+        "audit/signals/follower.py",
+        "            except _NOT_SAVED:\n",
+        "            except ZeroDivisionError:\n",
+        "A memory that holds what nobody saved is put aside, and ends nothing.",
+        (FOLLOWER + "test_a_document_of_a_memory_that_is_none_is_a_new_beginning",),
     ),
     Mutant(
         "audit-replay-blame",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from regvault.audit.formats.fields import derived_id
 from regvault.audit.gaps.ledger import Ledger, is_log, is_notification
 from regvault.audit.joining import joined
+from regvault.audit.signals.memory import as_saved
 from regvault.audit.signals.signal import stamp
 from regvault.model.event import PERSONAL, new_event
 
@@ -108,6 +109,9 @@ class _Instance:
     born: float | None
 
 
+_OfInstance = tuple[int, float, float, float, float | None]
+
+
 class GapTracker:
     """A watcher of a spool (see `Watcher`) that also takes readings of registries' counters."""
 
@@ -122,11 +126,11 @@ class GapTracker:
         self._ledger = Ledger(memory)
         self._ids: OrderedDict[str, None] = OrderedDict()
         saved = memory.document("processes") or {"running": {}, "ended": []}
-        self.running = {url: Process(**each) for url, each in saved["running"].items()}
-        self.ended = [Process(**each) for each in saved["ended"]]
-        found = memory.document("instances") or {}
+        self.running = as_saved(saved["running"], dict[str, Process])
+        self.ended = as_saved(saved["ended"], list[Process])
+        found = as_saved(memory.document("instances") or {}, dict[str, _OfInstance])
         self._instances = {name: _Instance(*each) for name, each in found.items()}
-        self._logs: dict[str, float] = memory.document("logs") or {}
+        self._logs = as_saved(memory.document("logs") or {}, dict[str, float])
 
     def saved(self) -> dict[str, Any]:
         """Return the documents that its memory has to commit. See `Watcher`."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
+from regvault.audit.signals.memory import as_saved
 from regvault.audit.signals.signal import Signal
 
 if TYPE_CHECKING:
@@ -14,6 +15,16 @@ if TYPE_CHECKING:
 __all__ = ["MassDeletion"]
 
 _MOST: Final = 5000
+
+
+class _Saved(TypedDict):
+    """What is known again."""
+
+    deleted: list[tuple[str, float, str | None, str | None]]
+    requests: list[tuple[str, float]]
+    newest: float
+    begun: str | None
+    last: float
 
 
 class MassDeletion:
@@ -122,6 +133,7 @@ class MassDeletion:
 
     def load(self, saved: Any) -> None:
         """Know again what was saved. See `Detector`."""
-        self._deleted = OrderedDict((w, (at, a, b)) for w, at, a, b in saved["deleted"])
-        self._requests = OrderedDict(saved["requests"])
-        self._newest, self._begun, self._last = saved["newest"], saved["begun"], saved["last"]
+        known = as_saved(saved, _Saved)
+        self._deleted = OrderedDict((w, (at, a, b)) for w, at, a, b in known["deleted"])
+        self._requests = OrderedDict(known["requests"])
+        self._newest, self._begun, self._last = known["newest"], known["begun"], known["last"]

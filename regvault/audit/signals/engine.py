@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from regvault.audit.signals.counts import Counts
 from regvault.audit.signals.deletions import MassDeletion
+from regvault.audit.signals.memory import as_saved
 from regvault.audit.signals.newcomers import NewNetwork, TagActors
 from regvault.audit.signals.shares import AuthFailures, PullLatency
 
@@ -45,7 +46,8 @@ class Engine:
         self.counts = Counts() if counts is None else counts
         self._memory = memory
         self._learning_s = thresholds.learning_s
-        self._began: float | None = memory.document("began")
+        began = memory.document("began")
+        self._began: float | None = None if began is None else as_saved(began, float)
         self._failures = AuthFailures(thresholds, self.counts)
         self._latency = PullLatency(thresholds, self.counts)
         self._deletions = MassDeletion(thresholds)

@@ -6,7 +6,9 @@ and comes again. Most 401 are of that kind: they are no failures.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from regvault.audit.signals.memory import as_saved
 
 if TYPE_CHECKING:
     from regvault.model.event import Event
@@ -39,9 +41,10 @@ class Failures:
         newest = max(self._refused.values(), default=0.0)
         return [[*k, at] for k, at in self._refused.items() if newest - at <= _PATIENCE_S]
 
-    def load(self, saved: list[tuple[str, str, float]]) -> None:
+    def load(self, saved: Any) -> None:
         """Take what `save` returned."""
-        self._refused = {(source, address): at for source, address, at in saved}
+        known = as_saved(saved, list[tuple[str, str, float]])
+        self._refused = {(source, address): at for source, address, at in known}
 
     def failed(self, event: Event, moment: float) -> int:
         """Return how many failures are known by this event: 0 or 1."""

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from regvault.audit.intake import body_of
-from regvault.audit.signals.memory import Memory
+from regvault.audit.signals.memory import Memory, as_saved
 from regvault.errors import LeaseHeldError, RegvaultError, TemporaryError
 
 if TYPE_CHECKING:
@@ -32,6 +32,16 @@ _NAP_S = 0.2
 _TICK_S = 5.0
 _SETTLE_S = 1.0
 _AGAIN_S = (1.0, 60.0)
+#: What comes of a memory that holds what nobody has saved.
+_NOT_SAVED = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    sqlite3.DataError,
+)
 
 
 def memory_path(spool: str, name: str) -> str:
@@ -211,16 +221,23 @@ class Follower:
             self._take_lock()
             place = memory_path(self._spool.directory, self._name)
             self._memory = Memory(place)
+            try:
+                begin, self.watcher = self._known(self._memory)
+            except _NOT_SAVED:
+                self._memory.put_aside()
+                begin, self.watcher = self._known(self._memory)
             if self._memory.lost and self._report is not None:
                 self._report(
                     f"{place} was damaged, and is put aside", hint="What was learned begins anew."
                 )
-            begin = self._memory.document("next") or 0
-            self.watcher = self._make(self._memory)
             self._cursor.register()
             self._reader = self._spool.reader(begin)
             self._expected = begin
         return self._reader, self._memory, self.watcher
+
+    def _known(self, memory: Memory) -> tuple[int, Watcher]:
+        """Return the number of the next event, and a watcher that knows what the memory does."""
+        return _next(memory), self._make(memory)
 
     def _take_lock(self) -> None:
         if self._lock >= 0:
@@ -264,8 +281,8 @@ class Follower:
 
     def _forget(self) -> None:
         if self._reader is not None:
-            with contextlib.suppress(OSError, sqlite3.Error):
-                committed = 0 if self._memory is None else self._memory.document("next") or 0
+            with contextlib.suppress(OSError, sqlite3.Error, ValueError):
+                committed = 0 if self._memory is None else _next(self._memory)
                 if committed > self._cursor.next:
                     self._cursor.advance(committed)
             self._reader.close()
@@ -274,3 +291,12 @@ class Follower:
             self._memory.close()
             self._memory = None
         self.watcher = None
+
+
+def _next(memory: Memory) -> int:
+    """Return the number of the next event. Raises ValueError, sqlite3.Error."""
+    saved = memory.document("next")
+    found = 0 if saved is None else as_saved(saved, int)
+    if found < 0:
+        raise ValueError(found)
+    return found

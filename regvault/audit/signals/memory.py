@@ -11,13 +11,16 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import sqlite3
 import time
 from collections import OrderedDict
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-__all__ = ["Memory"]
+__all__ = ["Memory", "as_saved"]
+
+_T = TypeVar("_T")
 
 _MOST: Final = 500_000
 _CACHED: Final = 50_000
@@ -32,6 +35,34 @@ CREATE TABLE IF NOT EXISTS known (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS known_at ON known (at);
 """
+#: Whoever can write into the file is not whoever it is from.
+_ODD: Final = (
+    "SELECT 1 FROM known WHERE typeof(kind) != 'text' OR typeof(key) != 'blob'"
+    " OR typeof(value) != 'text' OR typeof(at) != 'real' LIMIT 1"
+)
+_is_secret = re.compile(r"[0-9a-f]{32}", re.ASCII).fullmatch
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+def as_saved(value: Any, kind: type[_T]) -> _T:
+    """Return a document, or a part of one, as what it was when it was saved.
+
+    Args:
+        value: JSON.
+        kind: what it has to be.
+
+    Raises:
+        ValueError: it is not that.
+    """
+    import msgspec
+
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"what was saved is not what it has to be: {error}") from None
 
 
 class Memory:
@@ -56,20 +87,31 @@ class Memory:
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise
-            self.lost = True
-            for ending in ("-wal", "-shm"):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(path + ending)
-            os.replace(path, path + ".damaged")
-            self._open()
+            self._begin_anew()
         self._cache: OrderedDict[tuple[str, bytes], tuple[str, float] | None] = OrderedDict()
         self._dirty: dict[tuple[str, bytes], tuple[str, float] | None] = {}
         self._commits = 0
+
+    def put_aside(self) -> None:
+        """Begin anew: what is in it is not what was saved. Raises OSError, sqlite3.Error."""
+        self._db.close()
+        self._begin_anew()
+        self._cache.clear()
+        self._dirty.clear()
+
+    def _begin_anew(self) -> None:
+        self.lost = True
+        for ending in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path + ending)
+        os.replace(self.path, self.path + ".damaged")
+        self._open()
 
     def _open(self) -> None:
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         try:
+            self._db.text_factory = _text
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_TABLES)
@@ -77,17 +119,31 @@ class Memory:
             if secret is None:
                 secret = secrets.token_hex(16)
                 self._store("secret", secret)
+            self._check(secret)
         except BaseException:
             self._db.close()
             raise
         self._secret = bytes.fromhex(secret)
 
+    def _check(self, secret: Any) -> None:
+        """Raise sqlite3.DataError where rows are not of the types that are written."""
+        odd = self._db.execute(_ODD).fetchone() is not None
+        if odd or not isinstance(secret, str) or not _is_secret(secret):
+            raise sqlite3.DataError("its rows are not what was written")
+
     # Documents
 
     def document(self, name: str) -> Any:
-        """Return what was committed under a name, or None."""
+        """Return what was committed under a name, or None.
+
+        Raises:
+            sqlite3.Error: it cannot be read, or is no JSON.
+        """
         row = self._db.execute("SELECT value FROM document WHERE name = ?", (name,)).fetchone()
-        return None if row is None else json.loads(row[0])
+        try:
+            return None if row is None else json.loads(row[0])
+        except (TypeError, ValueError, RecursionError):
+            raise sqlite3.DataError(f"the document {name} is no JSON") from None
 
     def _store(self, name: str, value: Any) -> None:
         text = json.dumps(value, separators=(",", ":"))

@@ -7,6 +7,7 @@ import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+from regvault.audit.signals.memory import as_saved
 from regvault.audit.signals.signal import Signal
 
 if TYPE_CHECKING:
@@ -139,4 +140,4 @@ class NewNetwork:
 
     def load(self, saved: Any) -> None:
         """Know again what was saved. See `Detector`."""
-        self._told = dict(saved)
+        self._told = dict(as_saved(saved, list[tuple[str, float]]))

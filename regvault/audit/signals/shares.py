@@ -9,6 +9,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, Final
 
 from regvault.audit.signals.failures import Failures
+from regvault.audit.signals.memory import as_saved
 from regvault.audit.signals.signal import Signal
 from regvault.audit.signals.windows import Window
 
@@ -123,7 +124,8 @@ class _Shares:
 
     def load(self, saved: Any) -> None:
         """Know again what was saved. See `Detector`."""
-        for subject, (parts, begun, last) in saved.items():
+        known = as_saved(saved, dict[str, tuple[Any, str | None, float]])
+        for subject, (parts, begun, last) in known.items():
             window, alarm = self._of(subject)
             window.load(parts)
             alarm.begun, alarm.last = begun, last

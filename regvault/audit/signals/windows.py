@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from regvault.audit.signals.memory import as_saved
+
 __all__ = ["Window"]
 
 _PARTS = 30
@@ -63,8 +65,10 @@ class Window:
         return list(self._parts)
 
     def load(self, saved: Any) -> None:
-        """Take what `save` returned."""
-        self._parts = deque((index, list(counts)) for index, counts in saved)
+        """Take what `save` returned. Raises ValueError."""
+        self._parts = deque(as_saved(saved, list[tuple[int, list[int]]]))
+        if any(len(counts) != self._width for _, counts in self._parts):
+            raise ValueError("the numbers of a window are others")
         self.totals = [
             sum(column) for column in zip(*(c for _, c in self._parts), strict=True)
         ] or [0] * self._width

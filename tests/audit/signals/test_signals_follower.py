@@ -9,6 +9,7 @@ import time
 import pytest
 from noticing import START, made
 
+from regvault.audit.gaps.tracker import GapTracker
 from regvault.audit.intake import body_of
 from regvault.audit.signals.counts import Counts
 from regvault.audit.signals.engine import Engine
@@ -205,6 +206,143 @@ def test_a_memory_that_is_damaged_is_put_aside(tmp_path):
     run(spool, report=lambda text, **_: said.append(text))
     assert "damaged" in said[0]
     assert len({event["id"] for event in events(spool)}) == 1
+
+
+NONE = "[" * 100_000
+DOCUMENTS = [
+    (name, value)
+    for name, values in {
+        "secret": ("{", "7", '"zz"', '"' + "ab" * 40 + '"'),
+        "next": ("{", '"1"', "[]", "1.5", "-1", "{}", NONE),
+        "began": ("x", '"now"', "[1]"),
+        "auth-failures": (
+            "{",
+            "1",
+            "[]",
+            "{}",
+            '{"shares": 1, "refused": []}',
+            '{"shares": {}, "refused": [[1, 2, 3]]}',
+            '{"shares": {"x": [[[1, [2]]], null, 0]}, "refused": []}',
+            '{"shares": {"x": [[["a", [2, 2]]], null, 0]}, "refused": []}',
+            '{"shares": {"x": [[[1, ["a", 2]]], null, "never"]}, "refused": []}',
+        ),
+        "pull-latency": ("{", "1", '{"x": 1}', '{"x": [[[1, [2, 2]]], null, 0]}'),
+        "mass-deletion": (
+            "{",
+            "{}",
+            '{"deleted":[],"requests":[],"newest":"x","begun":null,"last":0}',
+            '{"deleted":[["a","b",1,2]],"requests":[],"newest":0,"begun":null,"last":0}',
+            '{"deleted":[],"requests":[],"newest":0,"begun":null,"last":null}',
+        ),
+        "new-network": ("{", "1", "[1]", '[["10.0.0.0/24", "x"]]'),
+    }.items()
+    for value in values
+]
+
+
+@pytest.mark.parametrize(("name", "value"), DOCUMENTS)
+def test_a_document_of_a_memory_that_is_none_is_a_new_beginning(tmp_path, name, value):
+    spool = spooled(tmp_path / "spool")
+    run(spool)
+    path = memory_path(spool.directory, "signals")
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("INSERT OR REPLACE INTO document VALUES (?, ?)", (name, value))
+    said = []
+    own = run(spool, report=lambda text, **_: said.append(text))
+    assert ["damaged" in each for each in said] == [True]
+    assert own.failures == 0
+    assert len({event["id"] for event in events(spool)}) == 1
+    said.clear()
+    run(spool, report=lambda text, **_: said.append(text))
+    assert not said
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ("tag", b"k", b"\xff", 1.0),
+        ("tag", b"k", "", "yesterday"),
+        ("tag", "k", "", 1.0),
+        (b"tag", b"k", "", 1.0),
+        (None, b"k", "", 1.0),
+    ],
+)
+def test_a_row_of_a_memory_that_is_of_other_types_is_a_new_beginning(tmp_path, row):
+    spool = spooled(tmp_path / "spool")
+    run(spool)
+    # WITHOUT ROWID takes no NULL in its key: the file's table may be another one.
+    path = memory_path(spool.directory, "signals")
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("DROP TABLE known")
+        db.execute("CREATE TABLE known (kind, key, value, at)")
+        db.execute("INSERT INTO known VALUES (?, ?, ?, ?)", row)
+    said = []
+    run(spool, report=lambda text, **_: said.append(text))
+    assert ["damaged" in each for each in said] == [True]
+
+
+GAPS = [
+    ("processes", "1"),
+    ("processes", '{"running": {"u": {"url": "u"}}, "ended": []}'),
+    ("processes", '{"running": {}, "ended": {"a": 1}}'),
+    ("instances", '{"a": [1, 2, 3, 4, "x"]}'),
+    ("instances", '{"a": [1]}'),
+    ("logs", '{"a": "b"}'),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), GAPS)
+def test_a_document_of_gaps_that_is_none_is_a_new_beginning(tmp_path, name, value):
+    spool = spooled(tmp_path / "spool")
+    path = memory_path(spool.directory, "gaps")
+    Follower(spool, "gaps", GapTracker).run(threading.Event(), follow=False)
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("INSERT OR REPLACE INTO document VALUES (?, ?)", (name, value))
+    said = []
+    own = Follower(spool, "gaps", GapTracker, report=lambda text, **_: said.append(text))
+    own.run(threading.Event(), follow=False)
+    assert ["damaged" in each for each in said] == [True]
+
+
+@pytest.mark.parametrize("value", ['"x"', "{"])
+def test_a_memory_that_is_spoilt_while_it_is_read_ends_nothing(tmp_path, monkeypatch, value):
+    """The thread of a receiver goes on."""
+    monkeypatch.setattr("regvault.audit.signals.follower._AGAIN_S", (0.01, 0.01))
+    spool = spooled(tmp_path / "spool")
+    own = follower(spool)
+    stop = threading.Event()
+    thread = threading.Thread(target=own.run, args=(stop,), kwargs={"follow": True})
+    thread.start()
+    try:
+        wait_for(lambda: events(spool))
+        path = memory_path(spool.directory, "signals")
+        with contextlib.closing(sqlite3.connect(path)) as db, db:
+            db.execute("INSERT OR REPLACE INTO document VALUES ('next', ?)", (value,))
+        own._failed("something")
+        monkeypatch.setattr(own, "step", failing_once(own.step))
+        wait_for(lambda: own.failures >= 2 and own.problem is None)
+        assert thread.is_alive()
+    finally:
+        stop.set()
+        thread.join()
+
+
+def failing_once(step):
+    def fails():
+        failed.append(1)
+        if len(failed) == 1:
+            raise OSError("the disk is slow")
+        return step()
+
+    failed = []
+    return fails
+
+
+def wait_for(is_so):
+    deadline = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_memory_is_bounded_and_forgets_what_is_old(tmp_path, monkeypatch):
