@@ -173,7 +173,7 @@ def open_spool(directory: str, size: float) -> Spool:
 
 
 def require_spool(directory: str) -> None:
-    """Raise NotFoundError where there is no spool: who only looks at one makes none."""
+    """Raise NotFoundError where there is no spool: who puts nothing into one makes none."""
     from regvault.audit.spool.files import segments
 
     try:

@@ -734,6 +734,14 @@ MUTANTS = [
         (FOLLOWER + "test_a_document_of_a_memory_that_is_none_is_a_new_beginning",),
     ),
     Mutant(
+        "audit-archive-makes-spool",
+        "cli/commands/audit_archive.py",
+        "        require_spool(spool)\n",
+        "",
+        "Who archives a spool makes none.",
+        (ASKING + "test_who_archives_a_spool_makes_none",),
+    ),
+    Mutant(
         "audit-replay-blame",
         "ops/audit/replay.py",
         "if isinstance(reason, RejectedError) and len(self._flying) == 1:",

@@ -17,6 +17,7 @@ from regvault.cli.audit_options import (
     kafka_options,
     kafka_settings,
     needs_extra,
+    require_spool,
 )
 from regvault.cli.locking import keep_locked
 from regvault.cli.options import DURATION, vault_option
@@ -156,6 +157,7 @@ def _source(options: dict[str, Any], group: str, spool: str | None, *, follow: b
         from regvault.audit.spool import Spool
         from regvault.audit.spool.source import SpoolSource
 
+        require_spool(spool)
         return SpoolSource(Spool(spool))
     if not (options["kafka"] and options["topic"]):
         raise UsageError(

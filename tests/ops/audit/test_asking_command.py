@@ -248,6 +248,24 @@ def test_who_looks_at_a_spool_makes_none(capsys, command):
     assert run(["audit", command, "--spool", "spool"]) == 0
 
 
+@pytest.mark.parametrize("follow", [[], ["--follow"]])
+def test_who_archives_a_spool_makes_none(capsys, follow):
+    assert run(["init", "./vault"]) == 0
+    Path("empty").mkdir()
+    Path("other").mkdir()
+    Path("other/file").write_text("x")
+    for place in ("empty", "other"):
+        before = sorted(Path(place).iterdir())
+        archive = ["audit", "archive", "--spool", place, "--vault", "./vault", *follow]
+        assert run(archive) == 10
+        told = capsys.readouterr().err
+        assert f"{place} is no spool" in told
+        assert "Hint: Name the --spool" in told
+        assert sorted(Path(place).iterdir()) == before
+    Spool("spool")
+    assert run(["audit", "archive", "--spool", "spool", "--vault", "./vault"]) == 0
+
+
 def test_pullers_of_a_layer_are_rows_with_their_images(capsys):
     put({"status": 200, "tag": "v1"})
     app = App()
