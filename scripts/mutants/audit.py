@@ -417,8 +417,8 @@ MUTANTS = [
     Mutant(
         "signals-hidden",
         "audit/signals/failures.py",
-        'return int(not (event.get("reason") or "").endswith(_QUESTIONS))',
-        'return int(not any(words in event["raw"] for words in _QUESTIONS))',
+        'return (event.get("reason") or "").endswith(_QUESTIONS)',
+        'return any(words in event["raw"] for words in _QUESTIONS)',
         "A client cannot hide that it guesses passwords.",
         (NOTICED + "test_distribution_tells_a_wrong_password_from_none",),
     ),
@@ -732,6 +732,17 @@ MUTANTS = [
         "            except ZeroDivisionError:\n",
         "A memory that holds what nobody saved is put aside, and ends nothing.",
         (FOLLOWER + "test_a_document_of_a_memory_that_is_none_is_a_new_beginning",),
+    ),
+    Mutant(
+        "audit-asks",
+        "cli/commands/audit_query.py",
+        'event["actor"] is None and not event.get("erased") and is_question(event)',
+        "is_question(event)",
+        "A login that may have failed is not said to be only a question.",
+        (
+            ASKING + "test_of_several_records_the_registrys_says_whether_it_was_only_asked",
+            ASKING + "test_of_a_month_that_was_erased_nobody_knows_who_only_asked",
+        ),
     ),
     Mutant(
         "audit-archive-makes-spool",

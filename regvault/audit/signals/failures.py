@@ -13,7 +13,7 @@ from regvault.audit.signals.memory import as_saved
 if TYPE_CHECKING:
     from regvault.model.event import Event
 
-__all__ = ["Failures"]
+__all__ = ["Failures", "is_question"]
 
 #: What distribution says of requests that came without a credential, or with one for less.
 _QUESTIONS: Final = (
@@ -23,6 +23,23 @@ _QUESTIONS: Final = (
 )
 _PATIENCE_S: Final = 30.0
 _MOST: Final = 10_000
+
+
+def is_question(event: Event) -> bool:
+    """Return whether a 401 is sure, by itself, to be no failure: nobody had shown a credential.
+
+    Args:
+        event: a record of a log. Its month was not erased: then nobody knows who it was.
+    """
+    source = event["source"]
+    if event["status"] != 401 or source == "token":
+        return False
+    if source == "distribution-log":
+        return (event.get("reason") or "").endswith(_QUESTIONS)
+    # `GET /v2/`: how clients, and probes, ask whether one has to log in. What has no method is no
+    # request, but somebody's word on a login that failed.
+    asks = event["action"] == "login" and event["repository"] is None
+    return asks and event["actor"] is None and event["method"] is not None
 
 
 class Failures:
@@ -53,12 +70,12 @@ class Failures:
             if status < 400 and event["address"] is not None:
                 self._refused.pop((source, event["address"]), None)
             return 0
-        if source == "distribution-log":
-            return int(not (event.get("reason") or "").endswith(_QUESTIONS))
-        if source == "token" or event["actor"] is not None:
+        if is_question(event):
+            return 0
+        if source in {"distribution-log", "token"} or event["method"] is None:
             return 1
-        if event["action"] == "login" and event["repository"] is None:
-            return 0  # `GET /v2/`: how clients, and probes, ask whether one has to log in
+        if event["actor"] is not None:
+            return 1
         return self._again(source, event["address"] or "", moment)
 
     def _again(self, source: str, address: str, moment: float) -> int:

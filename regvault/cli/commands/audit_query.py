@@ -223,7 +223,16 @@ def _more(event: Event) -> str:
         reason = (event["raw"] or "")[:_RAW_SHOWN]
     if reason:
         more += f" ({reason})"
+    if event["status"] == 401 and _asks(event):
+        more += " (only asked how to log in)"
     return f"{more} (reconstructed)" if event.get("reconstructed") else more
+
+
+def _asks(event: Event) -> bool:
+    """Return whether a 401 is no failed login, but what every client is told first."""
+    from regvault.audit.signals.failures import is_question
+
+    return event["actor"] is None and not event.get("erased") and is_question(event)
 
 
 def _report(app: App, events: Events, topic: Topic | None) -> int:

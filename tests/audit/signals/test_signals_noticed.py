@@ -62,6 +62,12 @@ def test_a_client_that_is_refused_again_and_again_is_one_that_fails(watcher):
     assert told(watcher, events) == [("auth-failures", "begin")]
 
 
+def test_a_login_that_failed_on_harbors_pages_is_a_failure_though_it_names_nobody(watcher):
+    failed = {"status": 401, "actor": None, "repository": None, "method": None}
+    events = [made(n, n, "login", "harbor-log", **failed) for n in range(200)]
+    assert told(watcher, events) == [("auth-failures", "begin")]
+
+
 @pytest.mark.parametrize(
     "message",
     [

@@ -26,6 +26,9 @@ from regvault.ops.audit.gaps import RegistryStatus
 from regvault.ops.audit.query import Events
 from regvault.ops.audit.select import Wanted
 from regvault.ops.audit.status import ChainStatus
+from regvault.storage.local import LocalStore
+from regvault.vault.audit.months import Months
+from regvault.vault.vault import Vault
 
 FORGED = "ann\n2026-11-20 03:00:00 UTC  delete   team/app  bob 10.0.0.9\r\t\x1b[2K"
 NOBODY = ["--kafka", "127.0.0.1:1", "--topic", "t"]
@@ -110,6 +113,58 @@ def test_logs_and_signals_say_what_they_are_about(capsys):
     assert log.endswith("(disk is slow)")
     assert other.endswith("(a panic)")
     assert noticed.endswith("mass-deletion begin (60 of them)")
+
+
+ASKED = "(only asked how to log in)"
+REFUSED = {"action": "login", "status": 401, "repository": None, "digest": None}
+
+
+@pytest.mark.parametrize(
+    ("more", "asks"),
+    [
+        ({"source": "nginx", "actor": None}, True),
+        ({"source": "nginx", "actor": "ann"}, False),
+        ({"source": "nginx", "actor": None, "status": 403}, False),
+        ({"source": "nginx", "actor": None, "repository": "team/app"}, False),
+        ({"source": "token", "actor": None}, False),
+        ({"source": "harbor-log", "actor": None, "method": None}, False),
+    ],
+)
+def test_what_only_asks_how_to_log_in_is_no_failed_login(capsys, more, asks):
+    put({**REFUSED, **more})
+    (line,) = asked(capsys, "--action", "login").out.splitlines()
+    assert (ASKED in line) == asks
+
+
+@pytest.mark.parametrize(
+    ("reason", "actor", "asks"),
+    [
+        ("authorization token required", None, True),
+        ("authorization token required", "ann", False),
+        ("authentication failure", None, False),
+    ],
+)
+def test_of_several_records_the_registrys_says_whether_it_was_only_asked(
+    capsys, reason, actor, asks
+):
+    both = {**REFUSED, "request_id": "r"}
+    put(
+        {**both, "source": "nginx", "actor": actor},
+        {**both, "source": "distribution-log", "actor": None, "reason": reason},
+    )
+    (line,) = asked(capsys).out.splitlines()
+    assert (ASKED in line) == asks
+
+
+def test_of_a_month_that_was_erased_nobody_knows_who_only_asked(capsys, monkeypatch):
+    assert run(["init", "./vault"]) == 0
+    put({**REFUSED, "source": "nginx"})
+    assert run(["audit", "archive", "--spool", "spool", "--vault", "./vault"]) == 0
+    Months(Vault(LocalStore("vault"))).erase(time.strftime("%Y-%m", time.gmtime()))
+    capsys.readouterr()
+    assert run(["audit", "query", "--vault", "./vault"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert ASKED not in line
 
 
 def test_the_newest_are_the_last(capsys):
