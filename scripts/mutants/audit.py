@@ -734,6 +734,19 @@ MUTANTS = [
         (FOLLOWER + "test_a_document_of_a_memory_that_is_none_is_a_new_beginning",),
     ),
     Mutant(
+        "audit-links",
+        "audit/spool/files.py",
+        "os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)",
+        "os.open(path, flags | os.O_CLOEXEC, 0o600)",
+        "A link in a spool leads nowhere.",
+        (
+            SPOOL + "test_a_link_in_the_directory_leads_nowhere",
+            SPOOL + "test_a_link_is_never_written_as_the_next_segment",
+            SPOOL + "test_a_link_in_place_of_a_cursor_is_replaced_and_not_written_through",
+            FOLLOWER + "test_no_memory_is_opened_through_a_link",
+        ),
+    ),
+    Mutant(
         "audit-asks",
         "cli/commands/audit_query.py",
         'event["actor"] is None and not event.get("erased") and is_question(event)',

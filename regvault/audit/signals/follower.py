@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from regvault.audit.intake import body_of
 from regvault.audit.signals.memory import Memory, as_saved
+from regvault.audit.spool.files import open_own, own_directory
 from regvault.errors import LeaseHeldError, RegvaultError, TemporaryError
 
 if TYPE_CHECKING:
@@ -242,10 +243,10 @@ class Follower:
     def _take_lock(self) -> None:
         if self._lock >= 0:
             return
-        directory = os.path.join(self._spool.directory, _DIRECTORY)
+        directory = own_directory(os.path.join(self._spool.directory, _DIRECTORY))
         os.makedirs(directory, mode=0o700, exist_ok=True)
         path = os.path.join(directory, f"{self._name}.lock")
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = open_own(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

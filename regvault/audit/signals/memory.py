@@ -18,6 +18,8 @@ import time
 from collections import OrderedDict
 from typing import Any, Final, TypeVar
 
+from regvault.audit.spool.files import open_own
+
 __all__ = ["Memory", "as_saved"]
 
 _T = TypeVar("_T")
@@ -108,7 +110,7 @@ class Memory:
         self._open()
 
     def _open(self) -> None:
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(open_own(self.path, os.O_RDWR | os.O_CREAT))
         self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         try:
             self._db.text_factory = _text

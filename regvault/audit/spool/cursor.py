@@ -7,7 +7,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from regvault.audit.spool.files import sync_directory, write_whole
+from regvault.audit.spool.files import own_directory, read_own, refused, sync_directory, write_whole
 from regvault.audit.spool.record import encode, scan
 from regvault.errors import UsageError
 
@@ -39,11 +39,16 @@ class Cursor:
     """
 
     def __init__(self, directory: str, name: str) -> None:
-        """Read the cursor of the spool in `directory`. Raises UsageError for an odd name."""
+        """Read the cursor of the spool in `directory`.
+
+        Raises:
+            UsageError: the name is an odd one.
+            OSError: it cannot be read.
+        """
         if not _NAME.fullmatch(name) or name.endswith((_PREVIOUS, ".tmp")):
             raise UsageError(f"{name!r} cannot be the name of a consumer of a spool")
         self.name = name
-        self._path = os.path.join(directory, DIRECTORY, name)
+        self._path = os.path.join(own_directory(os.path.join(directory, DIRECTORY)), name)
         found = [_read(path) for path in (self._path, self._path + _PREVIOUS)]
         self.lost = any(value == -1 for value in found) and max(found) < 0
         self.next = next((value for value in found if value >= 0), 0)
@@ -76,7 +81,7 @@ class Cursor:
 
 def cursors(directory: str) -> Iterator[Cursor]:
     """Yield the cursors of all consumers of a spool."""
-    parent = os.path.join(directory, DIRECTORY)
+    parent = own_directory(os.path.join(directory, DIRECTORY))
     names = os.listdir(parent) if os.path.isdir(parent) else []
     known = {name.removesuffix(_PREVIOUS) for name in names if not name.endswith(".tmp")}
     for name in sorted(known):
@@ -86,10 +91,13 @@ def cursors(directory: str) -> Iterator[Cursor]:
 def _read(path: str) -> int:
     """Return the number in the file of a cursor; -1: it is damaged, -2: there is none."""
     try:
-        with open(path, "rb") as file:
-            data = file.read(4096)
+        data = read_own(path, 4096)
     except FileNotFoundError:
         return -2
+    except OSError as error:
+        if refused(error) is None:
+            raise
+        return -1  # a symbolic link: `advance` puts a file in its place
     found = scan(data)
     if len(found.records) != 1 or found.damage or found.end != len(data):
         return -1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from regvault.audit.spool.files import segment_name, segments
+from regvault.audit.spool.files import open_own, refused, segment_name, segments
 from regvault.audit.spool.record import HEADER, MAX_BYTES, scan, seq_of
 
 __all__ = ["Damage", "Reader", "Record"]
@@ -71,6 +71,9 @@ class Reader:
         Args:
             limit: records, at most.
             max_bytes: of JSON; it may be passed by one chunk.
+
+        Raises:
+            RefusedError: a segment is a symbolic link.
         """
         found: list[Record] = []
         nbytes = 0
@@ -133,9 +136,11 @@ class Reader:
         for first in later:
             try:
                 path = os.path.join(self._directory, segment_name(first))
-                self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                self._fd = open_own(path, os.O_RDONLY)
             except FileNotFoundError:
                 continue
+            except OSError as error:
+                raise refused(error) or error from error
             self._segment, self._offset, self._rest = first, 0, b""
             return True
         return False

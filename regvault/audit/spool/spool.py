@@ -14,7 +14,15 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from regvault.audit.spool.cursor import GIVING_WAY, Cursor, cursors
-from regvault.audit.spool.files import segment_name, segments, sync_directory, write_whole
+from regvault.audit.spool.files import (
+    open_own,
+    read_own,
+    refused,
+    segment_name,
+    segments,
+    sync_directory,
+    write_whole,
+)
 from regvault.audit.spool.reader import Reader
 from regvault.audit.spool.record import MAX_BYTES, encode, scan, seq_of
 from regvault.errors import RefusedError, TemporaryError, UsageError
@@ -82,7 +90,7 @@ class Spool:
         """Open the spool in a directory; it is made where there is none.
 
         Raises:
-            RefusedError: a newer regvault made it.
+            RefusedError: a newer regvault made it, or a file of it is a symbolic link.
             UsageError: the directory cannot be made or written, or something else is in it.
         """
         self.directory = directory
@@ -99,12 +107,12 @@ class Spool:
             os.makedirs(directory, mode=0o700, exist_ok=True)
             _refuse_others(directory)
             path = os.path.join(directory, "lock")
-            self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = open_own(path, os.O_RDWR | os.O_CREAT)
             with self._locked():
                 self.id = _identity(directory)
                 self._catch_up()
         except OSError as error:
-            raise UsageError(
+            raise refused(error) or UsageError(
                 f"cannot use {directory} as a spool: {error.strerror}",
                 hint="Name a directory that this user may write.",
             ) from error
@@ -198,8 +206,7 @@ class Spool:
             if not firsts:
                 return
             name = segment_name(firsts[-1])
-            flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
-            self._fd = os.open(os.path.join(self.directory, name), flags)
+            self._fd = open_own(os.path.join(self.directory, name), os.O_RDWR | os.O_APPEND)
             self._segment, self._size = firsts[-1], 0
             self._next = max(self._next, self._segment)
             os.pwrite(self._lock, b"%020d" % self._segment, 0)
@@ -230,9 +237,8 @@ class Spool:
         """Begin a new segment."""
         self._close()
         path = os.path.join(self.directory, segment_name(self._next))
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         try:
-            self._fd = os.open(path, flags, 0o600)
+            self._fd = open_own(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
             sync_directory(self.directory)
         except OSError as error:
             self._close()
@@ -250,7 +256,7 @@ class Spool:
             if first != self._segment:
                 with contextlib.suppress(FileNotFoundError):
                     path = os.path.join(self.directory, segment_name(first))
-                    self._older += os.stat(path).st_size
+                    self._older += os.lstat(path).st_size
 
     # What consumers have
 
@@ -331,8 +337,7 @@ def _identity(directory: str) -> str:
     """Return the id of the spool, which is made where there is none."""
     path = os.path.join(directory, "spool.json")
     try:
-        with open(path, "rb") as file:
-            found = scan(file.read(4096)).records
+        found = scan(read_own(path, 4096)).records
     except FileNotFoundError:
         found = []
     if found:

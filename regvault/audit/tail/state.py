@@ -9,7 +9,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from regvault.audit.spool.files import sync_directory, write_whole
+from regvault.audit.spool.files import (
+    open_own,
+    read_own,
+    refused,
+    sync_directory,
+    write_whole,
+)
 from regvault.audit.spool.record import encode, scan
 from regvault.audit.tail.files import Mark, Print
 from regvault.errors import LeaseHeldError, UnknownFormatError, UsageError
@@ -120,8 +126,7 @@ class State:
         self.dirty = False
         try:
             os.makedirs(directory, mode=0o700, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            self._lock = os.open(os.path.join(directory, "lock"), flags, 0o600)
+            self._lock = open_own(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             sync_directory(os.path.dirname(os.path.abspath(directory)))
             found = [_read(path) for path in (self._path, self._path + _PREVIOUS)]
@@ -132,7 +137,7 @@ class State:
                 hint="Give this one a directory of its own: --state DIR.",
             ) from None
         except OSError as error:
-            raise UsageError(
+            raise refused(error) or UsageError(
                 f"cannot keep positions in {directory}: {error.strerror}",
                 hint="Name a directory that this user may write: --state DIR.",
             ) from error
@@ -173,8 +178,7 @@ class State:
 def _read(path: str) -> list[Entry] | str:
     """Return the entries in a file, or why there are none."""
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = read_own(path)
     except FileNotFoundError:
         return "none"
     found = scan(data)

@@ -17,7 +17,7 @@ from regvault.audit.signals.follower import Follower, memory_path
 from regvault.audit.signals.memory import Memory
 from regvault.audit.signals.settings import Thresholds
 from regvault.audit.spool import Spool, SpoolFullError
-from regvault.errors import LeaseHeldError
+from regvault.errors import LeaseHeldError, TemporaryError
 
 
 def failures(first, count):
@@ -279,6 +279,20 @@ def test_a_row_of_a_memory_that_is_of_other_types_is_a_new_beginning(tmp_path, r
     said = []
     run(spool, report=lambda text, **_: said.append(text))
     assert ["damaged" in each for each in said] == [True]
+
+
+@pytest.mark.parametrize("name", ["signals", "signals/signals.lock", "signals/signals.db"])
+def test_no_memory_is_opened_through_a_link(tmp_path, name):
+    spool = spooled(tmp_path / "spool")
+    elsewhere = tmp_path / "elsewhere"
+    if name == "signals":
+        elsewhere.mkdir()
+    else:
+        (tmp_path / "spool" / "signals").mkdir()
+    (tmp_path / "spool" / name).symlink_to(elsewhere)
+    with pytest.raises(TemporaryError, match="is a symbolic link"):
+        run(spool)
+    assert not elsewhere.exists() or not list(elsewhere.iterdir())
 
 
 GAPS = [

@@ -319,3 +319,80 @@ def test_records_begin_with_their_number():
         seq_of(b'{"id":""}')
     assert scan(b"garbage\n" + encode(b'{"seq":1,"a":2}')).damage == [(0, 8, 0)]
     assert scan(encode(b'{"other":1}')).records == []
+
+
+LINKS = ["lock", "spool.json", "spool.json.tmp", "cursors", "00000000000000000001.seg"]
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_a_link_in_the_directory_leads_nowhere(tmp_path, name):
+    """Who may put names there has no other file read or written by it."""
+    place, elsewhere = tmp_path / "spool", tmp_path / "elsewhere"
+    place.mkdir()
+    if name == "cursors":
+        elsewhere.mkdir()
+    else:
+        elsewhere.write_bytes(b"precious")
+    if name != "lock":
+        (place / "lock").touch()
+    (place / name).symlink_to(elsewhere)
+    with pytest.raises(RefusedError, match=f"{name}: {name} is a symbolic link"):
+        Spool(str(place))
+    assert list(elsewhere.iterdir()) == [] if name == "cursors" else True
+    assert name == "cursors" or elsewhere.read_bytes() == b"precious"
+
+
+def test_a_link_is_never_written_as_the_next_segment(place, tmp_path):
+    spool = Spool(place, segment_bytes=1)
+    spool.append([body(1)])
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"precious")
+    link = Path(place) / "00000000000000000002.seg"
+    for target in (elsewhere, tmp_path / "nothing"):
+        link.symlink_to(target)
+        with pytest.raises(OSError, match="is a symbolic link"):
+            spool.append([body(2)])
+        reader = Reader(place)
+        assert ids(reader.read(1)) == ["e1"]
+        with pytest.raises(RefusedError, match=r"\.seg is a symbolic link"):
+            reader.read()
+        reader.close()
+        link.unlink()
+    assert elsewhere.read_bytes() == b"precious"
+    assert not (tmp_path / "nothing").exists()
+    assert spool.append([body(2)]) == 2
+    assert ids(everything(place)[0]) == ["e1", "e2"]
+
+
+def test_a_link_in_place_of_a_cursor_is_replaced_and_not_written_through(place, tmp_path):
+    spool = Spool(place)
+    spool.append([body(1), body(2)])
+    spool.cursor("one").advance(2)
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copy(os.path.join(place, "cursors", "one"), elsewhere)
+    before = elsewhere.read_bytes()
+    for name in ("one", "one.previous"):
+        path = os.path.join(place, "cursors", name)
+        if os.path.lexists(path):
+            os.unlink(path)
+        os.symlink(elsewhere, path)
+    cursor = Spool(place).cursor("one")
+    assert (cursor.next, cursor.lost) == (0, True)
+    for _ in range(2):
+        cursor.advance(3)
+    assert spool.cursor("one").next == 3
+    assert not any(path.is_symlink() for path in (Path(place) / "cursors").iterdir())
+    os.symlink(elsewhere, os.path.join(place, "cursors", "one.tmp"))
+    with pytest.raises(OSError, match="is a symbolic link"):
+        cursor.advance(4)
+    assert elsewhere.read_bytes() == before
+
+
+def test_the_directory_itself_may_be_a_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "spool").symlink_to(tmp_path / "disk")
+    spool = Spool(str(tmp_path / "spool"))
+    spool.append([body(1)])
+    spool.cursor("one").advance(2)
+    assert ids(everything(str(tmp_path / "spool"))[0]) == ["e1"]
+    assert (tmp_path / "disk" / "lock").exists()

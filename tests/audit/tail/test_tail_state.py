@@ -7,7 +7,7 @@ import pytest
 from tailing import once
 
 from regvault.audit.tail.state import State
-from regvault.errors import LeaseHeldError, UnknownFormatError, UsageError
+from regvault.errors import LeaseHeldError, RefusedError, UnknownFormatError, UsageError
 
 LINES = [f"line {n}" for n in range(9)]
 
@@ -63,6 +63,16 @@ def test_two_at_once_do_not_share_one_and_a_newer_one_is_not_overwritten(site):
         State(site.state)
     with pytest.raises(UsageError):
         State(os.path.join(path, "below a file"))
+
+
+@pytest.mark.parametrize("name", ["lock", "files"])
+def test_it_is_not_opened_through_a_link(tmp_path, name):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "elsewhere").write_bytes(b"precious")
+    (tmp_path / "state" / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RefusedError, match="is a symbolic link"):
+        State(str(tmp_path / "state"))
+    assert (tmp_path / "elsewhere").read_bytes() == b"precious"
 
 
 def test_files_that_are_gone_for_long_are_forgotten(site):
