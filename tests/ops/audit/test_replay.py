@@ -45,12 +45,14 @@ class Sink:
     def __init__(self, topic):
         self.topic = topic
         self.sent = []
+        self.polls = 0
         self.is_spoilt = self.is_closed = False
 
     def send(self, _, message):
         assert not self.is_closed
         if self.is_spoilt:
             raise TemporaryError("this producer is of no more use")
+        self.polls = 0
         delivery = Delivery(self, message)
         self.sent.append(delivery)
         if len(self.sent) >= self.topic.at_once:
@@ -84,7 +86,8 @@ class Delivery:
 
     @property
     def is_done(self):
-        if not self.known:
+        self.sink.polls += 1
+        if not self.known and self.sink.polls > 1:  # nothing was sent since: somebody waits
             self.sink.flush()
         return self.known
 
