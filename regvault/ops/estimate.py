@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from regvault.errors import ObjectNotFoundError, SourceError
-from regvault.policy.prices import AWS_US_EAST_1, monthly_cost
+from regvault.policy.prices import monthly_cost
 from regvault.vault.keys import RAW_BLOB_BYTES
 from regvault.vault.pack import PACK_BYTES
 from regvault.vault.presence import KeySizes
@@ -41,15 +41,15 @@ class EstimateOptions:
     """What was asked for.
 
     Attributes:
+        prices: of storage.
         sample_s: how long to read blobs at most, to measure the rate; 0 measures nothing.
         registry: permanent name in the vault, for the growth; None: the one last read from there.
-        prices: of storage.
         seed: of the choice of blobs.
     """
 
+    prices: PriceTable
     sample_s: float = 2.0
     registry: str | None = None
-    prices: PriceTable = AWS_US_EAST_1
     seed: int = 0
 
 

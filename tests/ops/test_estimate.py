@@ -8,20 +8,23 @@ from types import SimpleNamespace
 import pytest
 from looking import Lab
 
+from regvault.config.price_files import DEFAULT_PRICES, load_prices
 from regvault.errors import NotFoundError
 from regvault.model.progress import NO_PROGRESS
 from regvault.ops.estimate import EstimateOptions, estimate
 from regvault.ops.sample import change_sample
-from regvault.policy.prices import AWS_US_EAST_1, GB, monthly_cost
+from regvault.policy.prices import GB, monthly_cost
 from regvault.registry.layout import blob_key
 from regvault.registry.reader import DistributionSource
 from regvault.storage.memory import MemoryStore
+
+PRICES = load_prices(DEFAULT_PRICES)
 
 
 def look(lab, vault=None, clock=None, **more):
     clock = clock or itertools.count(0, 0.001).__next__
     found = estimate(
-        lab.source, EstimateOptions(**more), progress=NO_PROGRESS, vault=vault, clock=clock
+        lab.source, EstimateOptions(PRICES, **more), progress=NO_PROGRESS, vault=vault, clock=clock
     )
     return found, json.loads(json.dumps(found.to_json()))
 
@@ -88,7 +91,7 @@ def test_a_blob_that_vanishes_does_not_end_it():
             lab.registry.delete(blob_key(digest))
             return source.open_blob(digest)
 
-    found = estimate(Vanishing(), EstimateOptions(sample_s=0.01), progress=NO_PROGRESS)
+    found = estimate(Vanishing(), EstimateOptions(PRICES, sample_s=0.01), progress=NO_PROGRESS)
     assert found.sampled == 0
     assert found.rate is None
 
@@ -115,19 +118,19 @@ def test_the_vault_says_how_the_registry_grows(monkeypatch):
 
 
 def test_costs_are_list_prices_with_their_date():
-    cost = monthly_cost(AWS_US_EAST_1, nbytes=100 * GB, objects=20_000)
+    cost = monthly_cost(PRICES, nbytes=100 * GB, objects=20_000)
     assert cost["STANDARD"] == pytest.approx((2.30, 0.10))
     assert cost["STANDARD_IA"] == pytest.approx((1.25, 0.20))
     assert cost["GLACIER_IR"] == pytest.approx((0.40, 0.40))
     _, document = look(Lab())
     assert document["costs"]["list_prices"]
-    assert document["costs"]["as_of"] == "2026"
+    assert document["costs"]["as_of"] == PRICES.as_of
 
 
 def test_no_registry_there():
     empty = DistributionSource(MemoryStore("empty"), kind="distribution-s3")
     with pytest.raises(NotFoundError):
-        estimate(empty, EstimateOptions(), progress=NO_PROGRESS)
+        estimate(empty, EstimateOptions(PRICES), progress=NO_PROGRESS)
 
 
 def test_an_empty_registry_costs_nothing():

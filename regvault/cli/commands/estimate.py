@@ -52,12 +52,15 @@ def estimate(
     machine reads and hashes them. Prices are list prices with their date: check them again.
     """
     from regvault.assemble import open_source, threads_for
+    from regvault.config.price_files import DEFAULT_PRICES, load_prices
     from regvault.model.location import Role
     from regvault.ops.estimate import EstimateOptions
     from regvault.ops.estimate import estimate as count
 
     place = app.registry(source, Role.SOURCE, endpoint_url=endpoint_url)
-    options = EstimateOptions(sample_s=sample_seconds, registry=registry or place.name)
+    options = EstimateOptions(
+        load_prices(DEFAULT_PRICES), sample_s=sample_seconds, registry=registry or place.name
+    )
     opened = _vault(app, vault, endpoint_url)
     with app.progress() as progress:
         result = count(

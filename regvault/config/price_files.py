@@ -1,0 +1,124 @@
+"""Files of prices: those that come along, and one's own."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from datetime import date
+from importlib import resources
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from regvault.config.values import Size
+from regvault.errors import UsageError
+from regvault.policy.prices import ClassPrice, IdleTier, PriceTable, Thaw
+
+__all__ = ["DEFAULT_PRICES", "known_prices", "load_prices"]
+
+DEFAULT_PRICES = "aws-us-east-1"
+
+_Price = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+_Days = Annotated[float, Field(ge=0, le=36_500, allow_inf_nan=False)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Idle(_Part):
+    days: _Days
+    gb_month: _Price
+
+
+class _Thaw(_Part):
+    hours: Annotated[float, Field(gt=0, le=10_000)]
+    gb: _Price
+    per_1000: _Price
+
+
+class _Class(_Part):
+    gb_month: _Price
+    put_per_1000: _Price
+    get_per_1000: _Price = 0.0
+    transition_per_1000: _Price = 0.0
+    retrieval_gb: _Price = 0.0
+    min_days: _Days = 0.0
+    min_bytes: Size = 0
+    overhead_bytes: Size = 0
+    hot_overhead_bytes: Size = 0
+    watched_per_1000_month: _Price = 0.0
+    watched_bytes: Size = 0
+    idle: list[_Idle] = Field(default_factory=list)
+    thaw: dict[str, _Thaw] = Field(default_factory=dict)
+    durable: bool = True
+
+
+class _File(_Part):
+    name: str
+    provider: str = ""
+    as_of: date
+    currency: str
+    hot: str
+    classes: dict[str, _Class] = Field(min_length=1)
+
+
+def known_prices() -> list[str]:
+    """Return the names of the prices that come along."""
+    place = resources.files("regvault.config") / "prices"
+    return sorted(each.name.removesuffix(".toml") for each in place.iterdir())
+
+
+def load_prices(name: str) -> PriceTable:
+    """Return prices by their name, or by the path of a file: one that has a `/`, or ends in .toml.
+
+    Raises:
+        UsageError: there are none, or the file is none of prices.
+    """
+    if "/" in name or name.endswith(".toml"):
+        try:
+            with open(name, "rb") as file:
+                return _parsed(file.read(), name)
+        except OSError as error:
+            raise UsageError(
+                f"cannot read the prices {name}: {os.strerror(error.errno or 0)}",
+                hint=f"Name a file, or one of {', '.join(known_prices())}.",
+            ) from error
+    if name not in known_prices():
+        raise UsageError(
+            f"there are no prices {name!r}",
+            hint=f"Known are {', '.join(known_prices())}; one's own: the path of a .toml file.",
+        )
+    place = resources.files("regvault.config") / "prices" / f"{name}.toml"
+    return _parsed(place.read_bytes(), name)
+
+
+def _parsed(data: bytes, name: str) -> PriceTable:
+    try:
+        found = _File.model_validate(tomllib.loads(data.decode()))
+    except ValidationError as error:
+        first: Any = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UsageError(f"prices {name}: {where}: {first['msg']}") from error
+    except ValueError as error:
+        raise UsageError(f"prices {name}: {error}") from error
+    if found.hot not in found.classes:
+        raise UsageError(f"prices {name}: `hot` names no class: {found.hot}")
+    if found.classes[found.hot].thaw:
+        raise UsageError(f"prices {name}: the hot class {found.hot} does not serve at once")
+    return PriceTable(
+        found.name,
+        found.as_of.isoformat(),
+        found.currency,
+        found.hot,
+        {key: _price(each) for key, each in found.classes.items()},
+        found.provider,
+    )
+
+
+def _price(found: _Class) -> ClassPrice:
+    idle = tuple(IdleTier(*each) for each in sorted((one.days, one.gb_month) for one in found.idle))
+    thaw = tuple(
+        (key, Thaw(each.hours, each.gb, each.per_1000)) for key, each in found.thaw.items()
+    )
+    return ClassPrice(**{**dict(found), "idle": idle, "thaw": thaw})
