@@ -93,6 +93,10 @@ test-services: .venv/.installed ## Run the tests on real registries, MinIO and K
 bench: .venv/.installed ## Measure against the peers that are on PATH, and the floor (hours; see scripts/bench/run.py --help)
 	$(BIN)/python scripts/bench/run.py $(ARGS)
 
+.PHONY: bench-tiering
+bench-tiering: .venv/.installed ## Measure what tiering saves on 20 histories of two years (ten minutes)
+	$(BIN)/python scripts/bench/tiering.py --out bench-out/tiering.json $(ARGS)
+
 .PHONY: bench-audit
 bench-audit: .venv/.installed ## Measure the audit stream against its floors, and rsyslog where it is on PATH (half an hour)
 	$(BIN)/python scripts/bench/audit.py --work bench-out/audit --out bench-out/audit.json $(ARGS)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
-from regvault.cli.app import App
-from regvault.cli.group import Command, command
+from regvault.cli.configured import ConfiguredCommand
+from regvault.cli.group import command
 from regvault.cli.options import SIZE, secret_ref
 from regvault.errors import NotFoundError, UsageError
 from regvault.model.stream import KafkaClient, KafkaMechanism, KafkaProtocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from regvault.audit.kafka.settings import KafkaSettings
     from regvault.audit.spool import Spool
+    from regvault.cli.app import App
     from regvault.policy.access import AccessRules
 
 __all__ = [
@@ -49,57 +49,10 @@ _CLIENTS = get_args(KafkaClient)
 _MECHANISMS = get_args(KafkaMechanism)
 
 
-class _Configured(Mapping[str, Any]):
-    """What the configuration has for the parameters of a command; it is read when asked for."""
-
-    def __init__(self, app: App, command: AuditCommand) -> None:
-        self._app = app
-        self._command = command
-
-    def __getitem__(self, name: str) -> Any:
-        flag = self._command.flags().get(name)
-        config = None if flag is None else self._app.config
-        value = None if config is None else config.audit.value(str(self._command.name), str(flag))
-        if value is None:
-            raise KeyError(name)
-        return value
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._command.flags())
-
-    def __len__(self) -> int:
-        return len(self._command.flags())
-
-
-class AuditCommand(Command):
+class AuditCommand(ConfiguredCommand):
     """A command that takes what it is not told from the section `audit` of the configuration."""
 
-    def flags(self) -> dict[str, str]:
-        """Return the names of the flags, with `_` for `-`, by those of the parameters."""
-        return {
-            str(param.name): max(param.opts, key=len).lstrip("-").replace("-", "_")
-            if isinstance(param, click.Option)
-            else str(param.name)
-            for param in self.params
-        }
-
-    def make_context(
-        self,
-        info_name: str | None,
-        args: list[str],
-        parent: click.Context | None = None,
-        **extra: Any,
-    ) -> click.Context:
-        """Make a context whose defaults are those of the configuration."""
-        app = None if parent is None else parent.find_object(App)
-        if app is not None and not extra.get("resilient_parsing"):
-            extra.setdefault("default_map", _Configured(app, self))
-        return super().make_context(info_name, args, parent, **extra)
-
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the help, which is the same whatever is configured."""
-        ctx.default_map = None
-        super().format_help(ctx, formatter)
+    section = "audit"
 
 
 audit_command = partial(command, cls=AuditCommand)

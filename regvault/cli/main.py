@@ -118,6 +118,10 @@ COMMANDS: dict[str, LazyCommand] = {
         "regvault.cli.commands.audit:audit",
         "Take events and logs of registries, stream them to Kafka, keep them, and ask them.",
     ),
+    "tier": LazyCommand(
+        "regvault.cli.commands.tier:tier",
+        "Find out what belongs into cheaper storage, by what is really pulled.",
+    ),
     "demo": LazyCommand(
         "regvault.cli.commands.demo:demo",
         "Show what regvault does, on a throw-away registry with real images.",

@@ -81,6 +81,7 @@ SIZE = _Parsed("size", units.parse_size)
 RATE = _Parsed("rate", units.parse_rate)
 DURATION = _Parsed("duration", units.parse_duration)
 PERCENT = _Parsed("percent", units.parse_percent)
+DAYS = _Parsed("time", units.parse_days)
 LOCATION = _Location()
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from regvault.config.rules import Settings, Span, text_of, wrong
+from regvault.config.rules import Settings, Span
 from regvault.config.secrets import SecretRef
 from regvault.config.values import (
     DigestText,
@@ -19,11 +19,12 @@ from regvault.config.values import (
     Files,
     Glob,
     HostPort,
+    Ignored,
     Secret,
     Size,
     VaultText,
+    given,
 )
-from regvault.errors import UsageError
 from regvault.model.location import is_location
 from regvault.model.stream import (  # pydantic reads them
     KafkaClient,  # noqa: TC001
@@ -31,7 +32,6 @@ from regvault.model.stream import (  # pydantic reads them
     KafkaProtocol,  # noqa: TC001
     LogFormat,  # noqa: TC001
 )
-from regvault.policy.access import AccessRules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -78,16 +78,8 @@ class _Spooled(Settings):
     spool_size: _Spool | None = Field(None, description="Bytes that it may have: 8GiB.")
 
 
-def _ignored(value: Any) -> str:
-    try:
-        AccessRules([text_of(value)])
-    except UsageError as error:
-        raise wrong(error.message, error.hint) from None
-    return str(value)
-
-
 class _Counting(Settings):
-    ignore: list[Annotated[str, BeforeValidator(_ignored)]] | None = Field(
+    ignore: list[Ignored] | None = Field(
         None,
         description="Who is no client whose pulls count, beside scanners, replication and probes "
         "that are known: agent=GLOB, actor=GLOB or address=NETWORK.",
@@ -309,7 +301,7 @@ class Audit(_Spooled, _Streamed, _OfVault, _Counting):
 
     def shown(self) -> dict[str, Any]:
         """Return what is given, by key with dots between: of secrets where they are."""
-        return dict(_given(self, ""))
+        return dict(given(self))
 
     def problems(self, vaults: Iterable[str]) -> Iterator[tuple[tuple[str, ...], str, str | None]]:
         """Yield what does not fit together: the key below `audit`, what is wrong, a hint.
@@ -363,15 +355,6 @@ def key_of(command: str, flag: str) -> tuple[str, ...] | None:
 def _key_in_kafka(flag: str) -> str | None:
     inner = flag.removeprefix("kafka_") if flag[:6] == "kafka_" else _OF_KAFKA.get(flag)
     return inner if inner in Kafka.model_fields else None
-
-
-def _given(settings: Settings, prefix: str) -> Iterator[tuple[str, Any]]:
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        if isinstance(value, Settings):
-            yield from _given(value, f"{prefix}{name}.")
-        elif value is not None:
-            yield f"{prefix}{name}", str(value) if isinstance(value, SecretRef) else value
 
 
 def _at(settings: Settings | None, key: tuple[str, ...]) -> Any:

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema
 from regvault.config.audit import Audit
 from regvault.config.places import RegistryPlace, S3Settings, VaultPlace
 from regvault.config.rules import Check, RetentionRules, Settings, Span, text_of, wrong
+from regvault.config.tier import Tier
 from regvault.config.units import parse_rate
 from regvault.config.values import Glob, Secret, schema
 from regvault.errors import UsageError
@@ -265,6 +266,10 @@ class Config(Settings):
     audit: Audit = Field(
         default_factory=lambda: Audit.model_validate({}),
         description="What the commands of `regvault audit` take where they are not told otherwise.",
+    )
+    tier: Tier = Field(
+        default_factory=lambda: Tier.model_validate({}),
+        description="What the commands of `regvault tier` take where they are not told otherwise.",
     )
 
     _file: str = PrivateAttr("")

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import tomllib
-from datetime import date
+from datetime import date  # noqa: TC003 (pydantic looks at it)
 from importlib import resources
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from regvault.config.values import Size
+from regvault.config.rules import Settings
+from regvault.config.values import Size  # noqa: TC001 (likewise)
 from regvault.errors import UsageError
 from regvault.policy.prices import ClassPrice, IdleTier, PriceTable, Thaw
 
-__all__ = ["DEFAULT_PRICES", "known_prices", "load_prices"]
+__all__ = ["DEFAULT_PRICES", "is_file", "known_prices", "load_prices"]
 
 DEFAULT_PRICES = "aws-us-east-1"
 
@@ -22,22 +23,18 @@ _Price = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 _Days = Annotated[float, Field(ge=0, le=36_500, allow_inf_nan=False)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Idle(_Part):
+class _Idle(Settings):
     days: _Days
     gb_month: _Price
 
 
-class _Thaw(_Part):
+class _Thaw(Settings):
     hours: Annotated[float, Field(gt=0, le=10_000)]
     gb: _Price
     per_1000: _Price
 
 
-class _Class(_Part):
+class _Class(Settings):
     gb_month: _Price
     put_per_1000: _Price
     get_per_1000: _Price = 0.0
@@ -54,7 +51,7 @@ class _Class(_Part):
     durable: bool = True
 
 
-class _File(_Part):
+class _File(Settings):
     name: str
     provider: str = ""
     as_of: date
@@ -69,13 +66,18 @@ def known_prices() -> list[str]:
     return sorted(each.name.removesuffix(".toml") for each in place.iterdir())
 
 
+def is_file(name: str) -> bool:
+    """Return whether prices are named by the path of a file: it has a `/`, or ends in .toml."""
+    return "/" in name or name.endswith(".toml")
+
+
 def load_prices(name: str) -> PriceTable:
-    """Return prices by their name, or by the path of a file: one that has a `/`, or ends in .toml.
+    """Return prices by their name, or by the path of a file (`is_file`).
 
     Raises:
         UsageError: there are none, or the file is none of prices.
     """
-    if "/" in name or name.endswith(".toml"):
+    if is_file(name):
         try:
             with open(name, "rb") as file:
                 return _parsed(file.read(), name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["parse_duration", "parse_percent", "parse_rate", "parse_size"]
+__all__ = ["parse_days", "parse_duration", "parse_percent", "parse_rate", "parse_size"]
 
 _FACTORS = {
     "": 1,
@@ -25,6 +25,8 @@ _FACTORS = {
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([a-z]{0,3})", re.ASCII | re.IGNORECASE)
 _SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|min|m|h|d|w)", re.ASCII)
+_DAYS = {"d": 1.0, "w": 7.0, "mo": 365.25 / 12, "y": 365.25}
+_LONG = re.compile(r"(\d{1,5}(?:\.\d{1,3})?)(d|w|mo|y)", re.ASCII)
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,6})?) ?%?", re.ASCII)
 
 
@@ -66,6 +68,19 @@ def parse_duration(text: str) -> float:
     if not parts or "".join(value + unit for value, unit in parts) != stripped:
         raise ValueError(f"{text!r} is no time span; one is written 90s, 5m, 1h30m or 2d")
     return sum(float(value) * _SECONDS[unit] for value, unit in parts)
+
+
+def parse_days(text: str) -> float:
+    """Return days, more than none: `24mo`, `90d`, `2y`, `6w`; a month is the twelfth of a year.
+
+    Raises:
+        ValueError: it is no such time.
+    """
+    match = _LONG.fullmatch(text.strip())
+    days = float(match[1]) * _DAYS[match[2]] if match else 0.0
+    if days <= 0:
+        raise ValueError(f"{text!r} is no time; one is written 24mo, 90d, 6w or 2y")
+    return days
 
 
 def parse_percent(text: str) -> float:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema
 
-from regvault.config.rules import text_of, wrong
+from regvault.config.rules import Settings, text_of, wrong
 from regvault.config.secrets import SecretRef, parse_secret_ref
 from regvault.config.units import parse_size
 from regvault.errors import UsageError
 from regvault.model.location import Role, is_location, parse_location
 from regvault.oci.grammar import InvalidNameError, glob_matcher, is_digest
+from regvault.policy.access import AccessRules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "DigestText",
@@ -20,9 +24,11 @@ __all__ = [
     "Files",
     "Glob",
     "HostPort",
+    "Ignored",
     "Secret",
     "Size",
     "VaultText",
+    "given",
     "host_port",
     "schema",
 ]
@@ -57,6 +63,14 @@ def _size(value: Any) -> int:
         raise wrong(str(error)) from None
 
 
+def _ignored(value: Any) -> str:
+    try:
+        AccessRules([text_of(value)])
+    except UsageError as error:
+        raise wrong(error.message, error.hint) from None
+    return str(value)
+
+
 def _file(value: Any, info: ValidationInfo) -> str:
     """Take a path, which counts from the file of the configuration; `-` is none."""
     text = text_of(value)
@@ -64,6 +78,16 @@ def _file(value: Any, info: ValidationInfo) -> str:
         raise wrong("it must not be empty")
     base = (info.context or {}).get("base", "")
     return text if text == "-" else os.path.join(base, text)
+
+
+def given(settings: Settings, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what is given: key with dots between, and value; of secrets where they are."""
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, Settings):
+            yield from given(value, f"{prefix}{name}.")
+        elif value is not None:
+            yield f"{prefix}{name}", str(value) if isinstance(value, SecretRef) else value
 
 
 def host_port(text: str, *, lowest: int = 1) -> tuple[str, int]:
@@ -121,6 +145,8 @@ Size = Annotated[
 ]
 File = Annotated[str, BeforeValidator(_file), _TEXT]
 Files = list[File]
+#: Who is no real client: see `AccessRules`.
+Ignored = Annotated[str, BeforeValidator(_ignored)]
 HostPort = Annotated[
     str, BeforeValidator(_host_port), schema("^.+:[0-9]{1,5}$", "kafka1:9092", "127.0.0.1:8099")
 ]

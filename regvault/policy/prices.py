@@ -126,9 +126,9 @@ class PriceTable(NamedTuple):
 
     @property
     def instant(self) -> list[str]:
-        """Names of the classes that serve at once and last, the hot one first."""
+        """Names of the classes that serve at once and last: the hot one, then by what they cost."""
         names = [name for name, each in self.classes.items() if each.instant and each.durable]
-        return sorted(names, key=lambda name: name != self.hot)
+        return sorted(names, key=lambda name: (name != self.hot, -self.classes[name].gb_month))
 
 
 class Cost(NamedTuple):

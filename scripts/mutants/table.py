@@ -11,6 +11,7 @@ import durability
 import hostile
 import proof
 import sealing
+import tiering
 
 if TYPE_CHECKING:
     from mutant import Mutant
@@ -23,6 +24,7 @@ GROUPS: dict[str, list[Mutant]] = {
     "Hostile input, signatures, secrets": hostile.MUTANTS,
     "Sealed vaults": sealing.MUTANTS,
     "Audit events": audit.MUTANTS,
+    "Tiering": tiering.MUTANTS,
 }
 MUTANTS = [mutant for group in GROUPS.values() for mutant in group]
 assert len({mutant.id for mutant in MUTANTS}) == len(MUTANTS)

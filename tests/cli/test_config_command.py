@@ -23,6 +23,7 @@ def test_check_says_what_it_read(capsys: Captured) -> None:
         "registries": [],
         "vaults": ["disk"],
         "audit": {},
+        "tier": {},
     }
 
 

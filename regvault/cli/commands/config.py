@@ -58,15 +58,17 @@ def check(app: App) -> None:
             "registries": sorted(found.registries),
             "vaults": sorted(found.vaults),
             "audit": found.audit.shown(),
+            "tier": found.tier.shown(),
         }
     )
     app.console.say(f"{found.file} is right.")
     app.console.say(f"Registries: {', '.join(found.registries) or 'none'}")
     app.console.say(f"Vaults:     {', '.join(found.vaults) or 'none'}")
     app.console.say(f"Timezone:   {found.timezone}")
-    for key, value in found.audit.shown().items():
-        told = json.dumps(value, ensure_ascii=False)
-        app.console.say(f"audit.{key}: {told}")
+    for name, section in (("audit", found.audit), ("tier", found.tier)):
+        for key, value in section.shown().items():
+            told = json.dumps(value, ensure_ascii=False)
+            app.console.say(f"{name}.{key}: {told}")
 
 
 @command(

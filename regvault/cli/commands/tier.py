@@ -1,0 +1,20 @@
+"""`regvault tier`: what is cold, into cheaper storage."""
+
+from __future__ import annotations
+
+from regvault.cli.group import LazyCommand, group
+
+_HERE = "regvault.cli.commands"
+
+
+@group(
+    "tier",
+    {
+        "simulate": LazyCommand(
+            f"{_HERE}.tier_simulate:simulate",
+            "Replay a history of accesses, and show what ways of tiering would have cost.",
+        ),
+    },
+)
+def tier() -> None:
+    """Find out what belongs into cheaper storage, by what is really pulled."""

@@ -1,0 +1,83 @@
+"""What the commands of `regvault tier` take from a configuration.
+
+Each option of a command has a key here, called as its flag: in the section of the command, else
+beside the sections, where several commands share it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationInfo
+
+from regvault.config.price_files import is_file, load_prices
+from regvault.config.rules import Settings, text_of, wrong
+from regvault.config.units import parse_days
+from regvault.config.values import File, Ignored, given
+from regvault.errors import UsageError
+
+__all__ = ["Tier"]
+
+
+def _prices(value: Any, info: ValidationInfo) -> str:
+    name = text_of(value)
+    if is_file(name):
+        name = os.path.join((info.context or {}).get("base", ""), name)
+    try:
+        load_prices(name)
+    except UsageError as error:
+        raise wrong(error.message, error.hint) from None
+    return name
+
+
+def _long(value: Any) -> str:
+    try:
+        parse_days(text_of(value))
+    except ValueError as error:
+        raise wrong(str(error)) from None
+    return str(value)
+
+
+class _Shared(Settings):
+    prices: Annotated[str, BeforeValidator(_prices)] | None = Field(
+        None,
+        description="What storage costs: aws-us-east-1, azure-eastus-lrs, gcs-us-east1, or the "
+        "path of one's own file, from this one.",
+    )
+    ignore: list[Ignored] | None = Field(
+        None,
+        description="Who is no client whose pulls count, beside scanners, replication and probes "
+        "that are known: agent=GLOB, actor=GLOB or address=NETWORK.",
+    )
+
+
+class Simulate(_Shared):
+    """Of `regvault tier simulate`."""
+
+    trace: File | None = Field(None, description="The history: CSV or JSON lines.")
+    sizes: File | None = Field(None, description="Sizes of blobs: CSV or JSON lines.")
+    horizon: Annotated[str, BeforeValidator(_long)] | None = Field(
+        None, description="How much of it is looked at, such as 24mo."
+    )
+    html: File | None = Field(None, description="A page with charts is written there.")
+
+
+class Tier(_Shared):
+    """Of tiering: sections of commands, and what they share. See docs/tiering.md."""
+
+    simulate: Simulate | None = Field(None, description="Of `regvault tier simulate`.")
+
+    def shown(self) -> dict[str, Any]:
+        """Return what is given, by key with dots between."""
+        return dict(given(self))
+
+    def value(self, command: str, flag: str) -> Any:
+        """Return what is configured for a flag of a command; None: nothing.
+
+        Args:
+            command: such as `simulate`.
+            flag: its name with `_` for `-`.
+        """
+        found = getattr(getattr(self, command), flag, None)
+        return getattr(self, flag, None) if found is None else found

@@ -1,0 +1,1 @@
+"""Tiering: plans, and what they would have saved."""
