@@ -19,6 +19,22 @@ MUTANTS = [
         (LEARNED + "test_nothing_is_known_of_what_comes",),
     ),
     Mutant(
+        "tier-first-read",
+        "policy/tiering/learned.py",
+        "    first = group, reads_bucket(runs.before + 1), sizes\n",
+        "    first = group, reads_bucket(runs.before + runs.reads), sizes\n",
+        "When a blob is read nobody knows of the reads that follow.",
+        (LEARNED + "test_nothing_is_decided_by_what_comes",),
+    ),
+    Mutant(
+        "tier-month",
+        "policy/tiering/learned.py",
+        "        wait = np.maximum(days[made.move[at]], begin - runs.end[here])\n",
+        "        wait = days[made.move[at]]\n",
+        "What is known of a month is used from its begin on.",
+        (LEARNED + "test_nothing_is_decided_by_what_comes",),
+    ),
+    Mutant(
         "tier-manifests",
         "policy/tiering/learned.py",
         "movable = history.movable[runs.owner] & (size >= 0)",

@@ -210,47 +210,40 @@ def plan_runs(
         months: days on which months begin.
         decisions: of each.
     """
-    month = np.maximum(np.searchsorted(months, runs.end, side="right") - 1, 0)
-    sizes = size_bucket(history.sizes)
-    size = sizes[runs.owner]
-    cell = history.groups[runs.owner], reads_bucket(runs.before + runs.reads), np.maximum(size, 0)
+    size = size_bucket(history.sizes)[runs.owner]
+    group, sizes = history.groups[runs.owner], np.maximum(size, 0)
+    after = group, reads_bucket(runs.before + runs.reads), sizes
+    waits, classes = _moves(runs, months, decisions, after)
     movable = history.movable[runs.owner] & (size >= 0)
-
-    def of(name: str, numbers: Ints | slice = slice(None)) -> np.ndarray:
-        at = np.empty(len(month[numbers]), dtype=getattr(decisions[0], name).dtype)
-        for number in np.unique(month[numbers]).tolist():
-            here = month[numbers] == number
-            field = getattr(decisions[number], name)
-            at[here] = field[tuple(part[numbers][here] for part in cell)]
-        return at
-
-    waits, classes = _moves(runs, months, decisions, cell)
     waits[:, ~movable] = np.inf
+    # When the first read of a run comes nobody knows of the others.
+    first = group, reads_bucket(runs.before + 1), sizes
+    month = np.maximum(np.searchsorted(months, runs.begin, side="right") - 1, 0)
 
     def promotes(numbers: Ints, where: Ints, there: Floats) -> Bools:
         """Return whether the hot class is better from this read on."""
-        blobs = runs.owner[numbers]
+        blobs, cell = runs.owner[numbers], tuple(part[numbers] for part in first)
         back = np.empty(len(numbers))
-        stay = np.empty(len(numbers))
-        hot = of("hot", numbers)
         for number, each in enumerate(costs):
             here = np.flatnonzero(where == number)
             some = blobs[here]
-            left = each.rate[some] * np.maximum(0.0, each.min_days - there[here])
-            back[here] = each.retrieve[some] + costs[0].write[some] + left
-            stay[here] = _cold(number, numbers[here])
-        better: Bools = back + hot < stay
+            early = each.of(some).early(there[here])
+            back[here] = each.retrieve[some] + costs[0].write[some] + early
+        hot = _looked_up([each.hot for each in decisions], month[numbers], cell)
+        stays = _looked_up([each.cold for each in decisions], month[numbers], (where, *cell))
+        better: Bools = back + hot < stays
         return better
 
-    def _cold(number: int, numbers: Ints) -> Floats:
-        at = np.empty(len(numbers))
-        for value in np.unique(month[numbers]).tolist():
-            here = month[numbers] == value
-            field = decisions[value].cold[number]
-            at[here] = field[tuple(part[numbers][here] for part in cell)]
-        return at
-
     return Plan(waits, classes, promotes)
+
+
+def _looked_up(tables: list[NDArray[np.floating]], month: Ints, cell: tuple[Ints, ...]) -> Floats:
+    """Return what the table of each month has in a cell."""
+    found = np.empty(len(month))
+    for number in np.unique(month).tolist():
+        here = month == number
+        found[here] = tables[number][tuple(part[here] for part in cell)]
+    return found
 
 
 def _moves(

@@ -37,6 +37,19 @@ def busy(seed=7, blobs=80, days=365):
                                                           for _ in range(blobs)])  # fmt: skip
 
 
+def bursts(seed=5, blobs=500, days=365):
+    """Blobs that are read a while after their push: one of four once, the others 21 times."""
+    chance = random.Random(seed)
+    made = []
+    for number in range(blobs):
+        born = chance.random() * days * 0.9
+        times = [born + chance.uniform(20, 60)]
+        while number % 4 and len(times) < 21:
+            times.append(times[-1] + 0.15)
+        made.append([born, *[time for time in times if time < days]])
+    return history(*made, end=days, sizes=[300 * MIB] * blobs)
+
+
 def months_of(days):
     return np.arange(0.0, days, MONTH_DAYS)
 
@@ -60,6 +73,35 @@ def test_nothing_is_known_of_what_comes():
         for known, then in zip(whole, part, strict=False):
             np.testing.assert_allclose(known.daily, then.daily, rtol=1e-12)
             np.testing.assert_allclose(known.burst, then.burst, rtol=1e-12)
+
+
+@pytest.mark.parametrize("make", [busy, bursts])
+def test_nothing_is_decided_by_what_comes(make):
+    made, days = make(blobs=400), 365
+    _, runs, plan = planned(made, days)
+    of = zip(runs.owner.tolist(), runs.turn.tolist(), strict=True)
+    known = {pair: number for number, pair in enumerate(of)}
+    for day in (25.3, 100.3, 200.7, 300.1):
+        cut = first_days(made, day)
+        # The blobs that are there keep their order; each knows the number that it had.
+        numbers = np.flatnonzero(made.start < day)
+        _, some, then = planned(cut, day)
+        at = np.array([known[numbers[owner], turn] for owner, turn in
+                       zip(some.owner.tolist(), some.turn.tolist(), strict=True)])  # fmt: skip
+        when = some.end + then.waits[0]
+        before = plan.waits[0][at] + runs.end[at]
+        same = ~some.last
+        np.testing.assert_array_equal(when[same], before[same])
+        np.testing.assert_array_equal(then.classes[0][same], plan.classes[0][at][same])
+        # What moved by then did so in both; who was idle for longer moved later, or not yet.
+        moved = some.last & (when < day)
+        np.testing.assert_array_equal(when[moved], before[moved])
+        assert (before[some.last & (when >= day)] >= day - 1).all()
+        everything = np.arange(len(some.owner))
+        where, there = np.full(len(at), 3), np.full(len(at), 100.0)
+        np.testing.assert_array_equal(
+            then.promotes(everything, where, there), plan.promotes(at, where, there)
+        )
 
 
 def test_what_is_read_often_is_told_from_what_is_not():
