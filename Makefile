@@ -49,17 +49,18 @@ demo: .venv/.installed ## Take the guided tour: back up, lose and recover a thro
 .PHONY: test
 test: .venv/.installed ## Run the tests that need no server (at most 5 minutes)
 	$(BIN)/pytest -n 2 --session-timeout=$(TEST_BUDGET) --ignore=tests/services --ignore=tests/faults \
-	  --ignore=tests/interleavings $(addprefix --ignore=,$(LONG)) \
-	  --ignore=tests/hostile/test_hostile_bounds.py tests $(ARGS)
+	  --ignore=tests/interleavings $(addprefix --ignore=,$(LONG) $(LIVES)) tests $(ARGS)
 
 .PHONY: test-faults
 test-faults: .venv/.installed ## Crash, fail, cut the power at every operation; hostile giants (at most 10 minutes)
 	$(BIN)/pytest -n 2 --dist worksteal --session-timeout=$(FAULTS_BUDGET) tests/faults \
-	  $(addprefix --ignore=,$(MANY)) tests/hostile/test_hostile_bounds.py $(ARGS)
+	  $(addprefix --ignore=,$(MANY)) $(LIVES) $(ARGS)
 
 # Several at once: interleaved, suspended, with clocks that jump; S3 that errs at any request.
 MANY := $(addprefix tests/faults/,test_suspended.py test_suspended_s3.py test_clocks.py \
   test_s3_faults.py)
+# Giants; a registry that is never still; months of a vault's life.
+LIVES := tests/hostile/test_hostile_bounds.py tests/ops/test_snapshot_busy.py tests/simulation
 # What is struck down again and again.
 LONG := tests/ops/test_snapshot_crashes.py tests/audit/tail/test_tail_killed.py
 

@@ -230,6 +230,7 @@ def test_replay_and_access_refuse_what_can_match_nothing(capsys):
     assert "--digest" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_replay_that_reaches_no_kafka_says_what_to_do_and_nothing_of_a_spool(capsys):
     assert run(["init", "./vault"]) == 0
     capsys.readouterr()
@@ -269,6 +270,14 @@ def test_a_topic_that_kafka_does_not_allow_is_named(capsys, name):
     assert "--dead-letter-topic" in capsys.readouterr().err
 
 
+@pytest.fixture
+def impatient(monkeypatch):
+    """Where nobody listens that is known after a second, in place of ten."""
+    for module in ("consumer", "producer"):
+        monkeypatch.setattr(f"regvault.audit.kafka.{module}._CONNECT_MS", 1000)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_without_kafka_the_other_places_answer(capsys):
     put({})
     Path("regvault.yaml").write_text(

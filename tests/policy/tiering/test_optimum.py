@@ -47,7 +47,7 @@ def test_nothing_that_can_be_tried_is_cheaper(provider):
     prices = load_prices(provider)
     names = prices.instant
     chance = random.Random(6)
-    for number in range(150):
+    for number in range(80):
         # Bursts, and gaps around those that pay.
         days = [0.0]
         for _ in range(chance.randrange(6)):
