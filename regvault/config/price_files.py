@@ -108,6 +108,17 @@ def _parsed(data: bytes, name: str) -> PriceTable:
         raise UsageError(f"prices {name}: `hot` names no class: {found.hot}")
     if found.classes[found.hot].thaw:
         raise UsageError(f"prices {name}: the hot class {found.hot} does not serve at once")
+    hot = found.classes[found.hot]
+    if hot.idle or hot.retrieval_gb or hot.min_days:
+        raise UsageError(
+            f"prices {name}: the hot class {found.hot} must cost nothing to leave, and the same "
+            "however long it is idle",
+            hint="It has no retrieval_gb, no min_days and no idle.",
+        )
+    for key, each in found.classes.items():
+        steps = [each.gb_month, *(gb for _, gb in sorted((i.days, i.gb_month) for i in each.idle))]
+        if steps != sorted(steps, reverse=True):
+            raise UsageError(f"prices {name}: what is idle in {key} gets dearer again")
     return PriceTable(
         found.name,
         found.as_of.isoformat(),

@@ -79,5 +79,10 @@ class Tier(_Shared):
             command: such as `simulate`.
             flag: its name with `_` for `-`.
         """
-        found = getattr(getattr(self, command), flag, None)
-        return getattr(self, flag, None) if found is None else found
+        for section in (getattr(self, command), self):
+            # Not every attribute of a section is a setting.
+            if section is not None and flag in type(section).model_fields:
+                found = getattr(section, flag)
+                if found is not None:
+                    return found
+        return None

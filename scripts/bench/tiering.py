@@ -31,10 +31,9 @@ def simulated(seed: int, months: float, prices: str, work: Path) -> dict[str, An
     made = subprocess.run([*maker, "--months", str(months)], check=True, capture_output=True)
     known = json.loads(made.stdout)
     began = time.perf_counter()
-    command = [sys.executable, "-m", "regvault", "tier", "simulate", "--json"]
-    process = subprocess.Popen(
-        [*command, "--trace", str(file), "--prices", prices], stdout=subprocess.PIPE, cwd=ROOT
-    )
+    command = [sys.executable, "-m", "regvault", "tier", "simulate", "--json", "--prices", prices]
+    files = ["--trace", str(file), "--sizes", str(file.with_suffix(".sizes"))]
+    process = subprocess.Popen([*command, *files], stdout=subprocess.PIPE, cwd=ROOT)
     assert process.stdout is not None
     document = json.loads(process.stdout.read())
     _, status, usage = os.wait4(process.pid, 0)

@@ -410,12 +410,15 @@ def facts(trace: Trace) -> dict[str, Any]:
 
 
 def write(trace: Trace, path: Path) -> None:
-    """Write it as CSV, as `regvault tier simulate --trace` reads it, pushes with it."""
+    """Write it as CSV, as `regvault tier simulate --trace` reads it, pushes with it.
+
+    Sizes of all blobs go beside it, into the file of the same name that ends in `.sizes`.
+    """
     rows: list[tuple[float, str, str, str, int, int, str]] = []
     for blob in trace.blobs:
         kind = "manifests" if blob.manifest else "blobs"
         uri = f"/v2/{blob.repository}/{kind}/{blob.digest}"
-        rows.append((max(blob.pushed, -1500 * DAY), "10.1.0.1", "PUT", uri, 201, blob.size, ""))
+        rows.append((max(blob.pushed, -1500 * DAY), "10.1.0.1", "PUT", uri, 201, 0, ""))
     for when, number, scan, client in zip(
         trace.times, trace.objects, trace.scanned, trace.clients, strict=True
     ):
@@ -430,6 +433,11 @@ def write(trace: Trace, path: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(["time", "client", "method", "uri", "status", "bytes", "useragent"])
         writer.writerows((f"{BEGAN + row[0]:.3f}", *row[1:]) for row in rows)
+
+    with path.with_suffix(".sizes").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["digest", "size"])
+        writer.writerows((blob.digest, blob.size) for blob in trace.blobs)
 
 
 def main() -> None:

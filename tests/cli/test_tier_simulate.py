@@ -80,6 +80,7 @@ def test_tables_for_people(trace, capsys):
     assert run(["tier", "simulate", "--trace", str(trace)]) == 0
     told = capsys.readouterr().out
     assert "765 reads of 401 blobs" in told
+    assert "How likely a read was within 30 days" in told
     assert re.search(r"^regvault +\d", told, re.MULTILINE)
     assert re.search(r"In 91 days regvault saves [\d.]+ % of [\d.]+ USD", told)
 
@@ -94,6 +95,7 @@ def test_a_page_with_charts(trace, place, capsys):
     whole = document(capsys, "--trace", trace)["horizons"][0]
     assert len(bars.findall("rect")) == len(whole["ways"])
     assert "<script" not in page
+    assert not list(place.glob("*.tmp"))
 
 
 def test_the_prices_of_others(trace, place, capsys):
@@ -150,7 +152,10 @@ def test_the_smallest_histories(text, place, capsys):
         (["--trace", "none.csv"], "cannot read none.csv"),
         (["--trace", "trace.csv", "--prices", "aws"], "no prices 'aws'"),
         (["--trace", "trace.csv", "--horizon", "soon"], "24mo"),
-        (["--trace", "trace.csv", "--sizes", "trace.csv"], "no field digest or size"),
+        (["--trace", "trace.csv", "--sizes", "trace.csv"], "no field digest"),
+        (["--trace", "trace.csv", "--html", "trace.csv"], "is read from"),
+        (["--trace", "trace.csv", "--html", "/dev/full"], "it is no file"),
+        (["--trace", "trace.csv", "--horizon", "5000y"], "20 years"),
         (["--trace", "trace.csv", "--html", "no/where.html"], "cannot write"),
         (["--trace", "trace.csv", "--ignore", "me"], "who is to be ignored"),
         ([], "--trace"),
@@ -175,6 +180,11 @@ def test_each_option_has_a_key(trace, place, capsys):
     assert len(found["horizons"]) == 2
     assert (place / "page.html").exists()
     assert document(capsys, "--prices", "aws-us-east-1")["prices"]["name"] == "aws-us-east-1"
+    # As people run it, with a configuration and without `--json`.
+    assert run(["tier", "simulate"]) == 0
+    assert "prices gcs-us-east1" in capsys.readouterr().out
+    (place / "regvault.yaml").write_text("audit: {}\n")
+    assert run(["tier", "simulate", "--trace", "trace.csv"]) == 0
     context = click.Context(tier)
     command = tier.get_command(context, "simulate")
     assert command is not None

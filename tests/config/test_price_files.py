@@ -85,6 +85,11 @@ def test_ones_own(own):
         ("name = ", "own.toml"),
         (OWN.replace('hot = "ssd"', 'hot = "nvme"'), "names no class: nvme"),
         (OWN.replace('hot = "ssd"', 'hot = "tape"'), "does not serve at once"),
+        (
+            OWN.replace("= 0\n\n[classes.disk]", "= 0\nmin_days = 3\n\n[classes.disk]"),
+            "nothing to leave",
+        ),
+        (OWN.replace("gb_month = 0.005", "gb_month = 0.05"), "idle in disk gets dearer"),
         (OWN.replace("0.05", "-1"), "classes.ssd.gb_month"),
         (OWN.replace("0.05", "nan"), "classes.ssd.gb_month"),
         (OWN.replace("gb_month = 0.05", ""), "classes.ssd.gb_month"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
+import tempfile
 from typing import IO, TYPE_CHECKING
 
 import click
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from regvault.cli.app import App
     from regvault.ops.tier.simulate import Simulation
     from regvault.ops.tier.trace import Trace
+
+#: Of so few blobs nothing is said of how right it was.
+_ENOUGH = 100
 
 
 @tier_command(
@@ -50,13 +55,14 @@ if TYPE_CHECKING:
     "--sizes",
     metavar="FILE",
     type=click.Path(),
-    help="Sizes of blobs that the history does not tell: CSV or JSON lines of digest, size.",
+    help="Sizes of blobs: CSV or JSON lines of digest, size. What is there and in no line of the "
+    "history was there all the time, read by nobody.",
 )
 @click.option(
     "--horizon",
     metavar="TIME",
     type=DAYS,
-    help="How much is looked at, from the first read on, such as 24mo or 90d; else all.",
+    help="How much is looked at, from the first read on, such as 24mo or 90d; else all there is.",
 )
 @prices_option
 @ignore_option
@@ -82,8 +88,14 @@ def simulate(
     """
     needs_numpy()
     from regvault.config.price_files import load_prices
+    from regvault.ops.tier.lines import read_sizes
     from regvault.ops.tier.simulate import simulate_horizons
-    from regvault.ops.tier.trace import read_sizes, read_trace
+    from regvault.ops.tier.trace import LONGEST_DAYS, read_trace
+
+    if horizon is not None and horizon > LONGEST_DAYS:
+        raise UsageError("--horizon: more than 20 years are not looked at")
+    if html is not None:
+        _writable(html, trace, sizes)
 
     table = load_prices(prices)
     rules = access_rules(ignored)
@@ -93,8 +105,6 @@ def simulate(
             known = read_sizes(lines)
     with _lines(trace) as lines:
         made = read_trace(lines, rules=rules, sizes=known, horizon=horizon)
-    if html is not None:
-        _writable(html)
     found = simulate_horizons(made.history, table, families=made.families, days=made.days)
     app.console.document(
         {
@@ -103,6 +113,9 @@ def simulate(
                 "lines": made.lines,
                 "ignored": made.ignored,
                 "unreadable": made.unreadable,
+                "untimed": made.untimed,
+                "unread": made.unread,
+                "time_assumed": made.begin is None,
                 "assumed_sizes": made.assumed,
             },
             "horizons": [each.to_json() for each in found],
@@ -112,8 +125,7 @@ def simulate(
     if html is not None:
         from regvault.cli.tier_page import page
 
-        with open(html, "w", encoding="utf-8") as file:
-            file.write(page(found))
+        _write(html, page(found, _notes(made)))
         app.console.note(f"Charts are in {html}.")
     return 0
 
@@ -122,24 +134,75 @@ def simulate(
 def _lines(path: str) -> Iterator[IO[str]]:
     """Open a file of text; `-` is standard input. Raises UsageError."""
     if path == "-":
+        if sys.stdin is None:  # it was closed
+            raise UsageError("--trace: there is no standard input")
         if isinstance(sys.stdin, io.TextIOWrapper):
             sys.stdin.reconfigure(encoding="utf-8", errors="replace")
         yield sys.stdin
         return
     try:
-        with open(path, encoding="utf-8", errors="replace", newline="") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             yield file
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _writable(path: str) -> None:
-    """Raise UsageError where a file cannot be written, before much is done."""
+def _writable(path: str, *read: str | None) -> None:
+    """Raise UsageError where a page cannot be written, before much is done; nothing is changed."""
     try:
-        with open(path, "a", encoding="utf-8"):
+        if os.path.exists(path):
+            if not os.path.isfile(path):
+                raise UsageError(f"cannot write {path}: it is no file")
+            if any(each not in (None, "-") and os.path.samefile(path, str(each)) for each in read):
+                raise UsageError(f"--html: {path} is read from")
+        with tempfile.TemporaryFile(dir=os.path.dirname(path) or "."):
             pass
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _write(path: str, text: str) -> None:
+    """Put a page in place of what was there, all at once. Raises UsageError."""
+    aside = f"{path}.tmp"
+    try:
+        with open(aside, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(aside, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(aside)
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _notes(made: Trace) -> list[str]:
+    """Return what one should know of a history."""
+    found = []
+    if made.begin is None:
+        found.append(f"The lines have no time: they are taken for {made.days:.0f} days.")
+    if made.ignored:
+        found.append(
+            f"{fmt.count(made.ignored, 'line')} of {fmt.number(made.lines)} are no access of a "
+            "client: scanners, replication, probes, HEAD, failures, lists."
+        )
+    if made.untimed:
+        found.append(
+            f"{fmt.count(made.untimed, 'line')} had no time that can be read, and are left out."
+        )
+    if made.unreadable:
+        found.append(f"{fmt.count(made.unreadable, 'line')} said nothing, and are left out.")
+    if made.unread:
+        found.append(f"{fmt.count(made.unread, 'blob')} of the sizes are in no line: never read.")
+    if made.assumed:
+        found.append(f"The sizes of {fmt.count(made.assumed, 'blob')} are assumed: see --sizes.")
+    return found
+
+
+def _money(value: float) -> str:
+    return f"{value:.2f}" if value >= 1 or not value else f"{value:.3g}"
+
+
+def _times(part: float, whole: float) -> str:
+    return f"{part / whole:.2f}" if whole > 0 else ""
 
 
 def _show(app: App, made: Trace, found: list[Simulation]) -> None:
@@ -147,27 +210,27 @@ def _show(app: App, made: Trace, found: list[Simulation]) -> None:
 
     whole = found[0]
     say = app.console.say
-    currency = whole.table.currency
+    currency = fmt.inline(whole.table.currency)
     say(
-        f"{fmt.number(whole.accesses)} reads of {fmt.number(whole.blobs)} blobs "
-        f"({fmt.size(whole.nbytes)}) in {whole.days:.0f} days; prices {whole.table.name} of "
-        f"{whole.table.as_of}, in {currency}"
+        f"{fmt.count(whole.accesses, 'read')} of {fmt.count(whole.blobs, 'blob')} "
+        f"({fmt.size(whole.nbytes)}) in {whole.days:.0f} days; prices "
+        f"{fmt.inline(whole.table.name)} of {whole.table.as_of}, in {currency}"
     )
-    if made.assumed:
-        app.console.note(f"The sizes of {fmt.number(made.assumed)} blobs are assumed: see --sizes.")
-    if made.unreadable:
-        app.console.note(f"{fmt.number(made.unreadable)} lines say nothing, and are left out.")
+    for note in _notes(made):
+        app.console.note(note)
     hot, best = whole.ways[0].cost, whole.ways[-1].cost
     app.console.table(
         ["way", "cost", "of hot", "of optimum", "storage", "reads", "moves", "slow", "moved"],
         [
             (
-                way.name,
-                f"{way.cost:.2f}",
-                fmt.percent(way.cost, hot),
-                f"{way.cost / best:.2f}" if best else "",
-                *("" if part is None else f"{part:.2f}" for part in (way.storage, way.reads)),
-                "" if way.moves is None else f"{way.moves:.2f}",
+                fmt.inline(way.name),
+                _money(way.cost),
+                fmt.percent(way.cost, hot) if hot else "",
+                _times(way.cost, best),
+                *(
+                    "" if part is None else _money(part)
+                    for part in (way.storage, way.reads, way.moves)
+                ),
                 "" if way.slow_reads is None else fmt.number(way.slow_reads),
                 "" if way.moved is None else fmt.number(way.moved),
             )
@@ -177,14 +240,17 @@ def _show(app: App, made: Trace, found: list[Simulation]) -> None:
     )
     for each in found:
         cost, ours, fixed = each.ways[0].cost, each.cost(OURS), each.best_fixed
-        optimum = each.cost(OPTIMUM) or 1.0
+        optimum = each.cost(OPTIMUM)
+        if not cost or not optimum:
+            continue
         say(
             f"In {each.days:.0f} days regvault saves {fmt.percent(cost - ours, cost)} of "
-            f"{cost:.2f} {currency}, and pays {ours / optimum:.2f} times the optimum; "
-            f"{fixed.name}: {fixed.cost / optimum:.2f} times"
+            f"{_money(cost)} {currency}, and pays {_times(ours, optimum)} times the optimum; "
+            f"{fmt.inline(fixed.name)}: {_times(fixed.cost, optimum)} times"
         )
     told = whole.calibration
-    say(
-        f"Of reads within 30 days: squared error {told.brier:.4f}; {told.base:.4f} of one who "
-        "always says the mean"
-    )
+    if sum(share.asked for share in told.shares) >= _ENOUGH:
+        say(
+            "How likely a read was within 30 days, it thought with a mean squared error of "
+            f"{told.brier:.4f}; to say the same of all, {told.base:.4f}"
+        )

@@ -147,7 +147,7 @@ def simulate(history: History, table: PriceTable, *, families: Ints, days: float
         table,
         names,
         len(history.sizes),
-        int(history.sizes.sum()),
+        int(history.sizes.sum(dtype=float)),
         len(history.times),
         days,
         ways,

@@ -1,40 +1,55 @@
 """Reads a history of accesses: CSV with a header, or JSON lines; also events as `audit query` has.
 
 Any of the fields `time, client, method, uri, status, bytes, useragent` will do, `uri` alone too:
-then the order of the lines is time. A line of an event has `digest` and `repository` instead.
+then the order of the lines is time. A line of an event has `digest` and `repository` instead. What
+nginx and HAProxy call these fields is known, and nginx's own times are.
+
+What comes out does not depend on the order of lines of the same time.
 """
 
 from __future__ import annotations
 
-import csv
-import itertools
-import json
-import re
 from array import array
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from regvault.errors import UsageError
+from regvault.ops.tier.lines import (
+    BLOB,
+    MANIFEST,
+    NOWHERE,
+    OPAQUE,
+    Place,
+    bytes_of,
+    number_of,
+    place_of_uri,
+    time_of,
+    trace_rows,
+)
 from regvault.policy.tiering.history import make_history
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
 
     from regvault.policy.access import AccessRules
-    from regvault.policy.tiering.history import History, Ints
+    from regvault.policy.tiering.history import Floats, History, Ints
 
-__all__ = ["ASSUMED_BYTES", "Trace", "read_sizes", "read_trace"]
+__all__ = ["ASSUMED_BYTES", "ASSUMED_MANIFEST_BYTES", "LONGEST_DAYS", "Trace", "read_trace"]
 
 ASSUMED_BYTES = 4 << 20
 """Of a blob whose size nobody tells: about the mean of layers in published studies."""
 
+ASSUMED_MANIFEST_BYTES = 4 << 10
+"""Likewise of a manifest."""
+
+LONGEST_DAYS = 20 * 365.25
+"""A history is no longer: its times are wrong then."""
+
 _DAY = 86_400.0
-_DIGEST = re.compile(r"(sha256|sha512)(?::|%3[Aa]|/[0-9a-f]{2}/)([0-9a-f]{64}(?:[0-9a-f]{64})?)\b")
-_OF_API = re.compile(r"/v2/(.+?)/(manifests|blobs)/([^?#]*)")
 _WRITES = {"PUT", "POST", "PATCH"}
-_FIELDS = ("time", "client", "method", "uri", "status", "bytes", "useragent")
 _READ, _PUSHED, _DELETED = range(3)
 #: So many repositories are looked at one by one, so many of what their names begin with.
 _GROUPS, _FAMILIES = 400, 200
@@ -51,6 +66,8 @@ class Trace(NamedTuple):
         lines: that were read.
         ignored: that are no access of a client: scanners, HEAD, failures, lists.
         unreadable: that say nothing.
+        untimed: without a time, among others that have one; or with one that is none.
+        unread: blobs that only the sizes tell of.
         assumed: how many sizes were.
     """
 
@@ -61,28 +78,9 @@ class Trace(NamedTuple):
     lines: int
     ignored: int
     unreadable: int
+    untimed: int
+    unread: int
     assumed: int
-
-
-def read_sizes(lines: Iterable[str]) -> dict[str, int]:
-    """Return digest -> bytes of a file: CSV with `digest` and `size`, or JSON lines of such.
-
-    Raises:
-        UsageError: it is none, or a line of it is not.
-    """
-    found: dict[str, int] = {}
-    for row in _rows(lines, "sizes", {"digest", "size"}):
-        try:
-            size = int(row["size"])
-            if size < 0:
-                raise ValueError
-            found[str(row["digest"])] = size
-        except (KeyError, TypeError, ValueError):
-            raise UsageError(
-                f"a line of the sizes has no digest and size: {str(row)[:100]}",
-                hint="One is sha256:...,12345 below the header digest,size.",
-            ) from None
-    return found
 
 
 def read_trace(
@@ -106,42 +104,9 @@ def read_trace(
         UsageError: it is none; or nothing in it is read.
     """
     reader = _Reader(rules)
-    for row in _rows(lines, "trace", {"uri", "digest"}):
+    for row in trace_rows(lines):
         reader.take(row)
     return reader.trace(sizes or {}, horizon, default_days)
-
-
-def _rows(lines: Iterable[str], name: str, wanted: set[str]) -> Iterator[Mapping[str, Any]]:
-    """Yield the lines of a file as fields by name; an empty one for what is none."""
-    rest = iter(lines)
-    first = next((line for line in rest if line.strip()), None)
-    if first is None:
-        raise UsageError(f"the {name} is empty")
-    if first.lstrip().startswith("{"):
-        for line in itertools.chain([first], rest):
-            if line.strip():
-                yield _parsed(line)
-        return
-    header = [field.strip().lower() for field in next(csv.reader([first]))]
-    if not wanted & set(header):
-        raise UsageError(
-            f"the {name} has no field {' or '.join(sorted(wanted))} in its first line",
-            hint=f"CSV has a header, with any of {', '.join(_FIELDS)}; JSON lines have objects.",
-        )
-    try:
-        for values in csv.reader(rest):
-            if values:
-                yield dict(zip(header, values, strict=False))
-    except csv.Error as error:
-        raise UsageError(f"the {name} is no CSV: {error}") from None
-
-
-def _parsed(line: str) -> Mapping[str, Any]:
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 class _Reader:
@@ -149,54 +114,70 @@ class _Reader:
 
     def __init__(self, rules: AccessRules) -> None:
         self.rules = rules
-        self.lines = self.ignored = self.unreadable = 0
+        self.lines = self.ignored = self.unreadable = self.untimed = 0
         self.known: dict[str, int] = {}
-        self.digests: list[str] = []
+        self.names: list[str] = []
         self.sizes = array("q")
-        self.manifests = array("b")
+        #: OPAQUE, BLOB or MANIFEST, of each content.
+        self.kinds = array("b")
         self.groups = array("q")
+        #: When a content was seen first, in that repository.
+        self.seen = array("d")
+        self.shared: set[int] = set()
         self.repositories: dict[str, int] = {}
-        self.places: dict[str, int | None] = {}
+        self.places: dict[str, Place | None] = {}
         self.whats = array("b")
         self.contents = array("q")
         self.times = array("d")
-        self.timed = 0
+        self.last = float("-inf")
 
     def take(self, row: Mapping[str, Any]) -> None:
         """Take one line."""
         self.lines += 1
-        uri = row.get("uri")
-        if isinstance(uri, str) and uri:
-            content = self.places.get(uri, -1)
-            if content == -1:
-                content = self.places[uri] = self._of_uri(uri)
-        elif isinstance(row.get("digest"), str):
-            kind = row.get("kind") == "manifest"
-            content = self._content(row["digest"], str(row.get("repository") or ""), kind)
-        elif row.get("action") is not None:
-            content = None  # an event of something else
-        else:
+        place = self._place(row)
+        if place is NOWHERE:
             self.unreadable += 1
             return
-        what = None if content is None else self._what(row)
-        if content is None or what is None:
+        time = time_of(row.get("time"))
+        if time is not None and time > self.last:
+            self.last = time
+        what = None if place is None else self._what(row)
+        if place is None or what is None:
             self.ignored += 1
             return
-        size = _number(row.get("bytes", row.get("size")))
+        if time is None and row.get("time") not in (None, ""):
+            self.untimed += 1
+            return
+        content = self._content(place, float(self.lines) if time is None else time)
+        size = bytes_of(row, is_read=what == _READ)
         if size is not None and size > self.sizes[content]:
-            self.sizes[content] = min(int(size), 1 << 50)
-        time = _time(row.get("time"))
-        self.timed += time is not None
+            self.sizes[content] = size
         self.whats.append(what)
         self.contents.append(content)
         self.times.append(float("nan") if time is None else time)
 
+    def _place(self, row: Mapping[str, Any]) -> Place | None:
+        """Return what a line is about; None: no content; NOWHERE: it does not say."""
+        uri = row.get("uri")
+        if isinstance(uri, str) and uri.strip():
+            if uri in self.places:
+                return self.places[uri]
+            place = self.places[uri] = place_of_uri(uri.strip())
+            return place
+        digest = row.get("digest")
+        if isinstance(digest, str) and digest:
+            if row.get("kind") == "tag":
+                return None
+            kind = MANIFEST if row.get("kind") == "manifest" else BLOB
+            return Place(digest, str(row.get("repository") or ""), kind)
+        return None if row.get("action") is not None else NOWHERE
+
     def _what(self, row: Mapping[str, Any]) -> int | None:
         """Return what a line says that was done; None: nothing that counts."""
-        status = _number(row.get("status"))
+        status = number_of(row.get("status"))
         if status is not None and status >= 400:
             return None
-        method = str(row.get("method") or "").upper()
+        method = str(row.get("method") or "").strip().upper()
         action = row.get("action")
         if method in _WRITES or action in ("push", "mount"):
             return _PUSHED
@@ -214,32 +195,24 @@ class _Reader:
         ]
         return None if self.rules.ignores(*who) else _READ
 
-    def _of_uri(self, uri: str) -> int | None:
-        """Return the number of the content that a target is about; None: it is about none."""
-        digest = _DIGEST.search(uri)
-        api = _OF_API.search(uri)
-        if digest is None and api is None:
-            # Of an API, lists and the like; else whatever it is the name of.
-            return None if "/v2/" in uri else self._content(uri.partition("?")[0], "", False)
-        repository = "" if api is None else api[1]
-        is_manifest = api is not None and api[2] == "manifests"
-        if digest is not None:
-            return self._content(f"{digest[1]}:{digest[2]}", repository, is_manifest)
-        if not is_manifest:
-            return None  # a step of an upload
-        assert api is not None
-        return self._content(f"{repository}:{api[3]}", repository, True)
-
-    def _content(self, name: str, repository: str, is_manifest: bool) -> int:
+    def _content(self, place: Place, time: float) -> int:
+        name, repository, kind = place
+        group = self.repositories.setdefault(repository, len(self.repositories))
         number = self.known.get(name)
         if number is None:
-            number = self.known[name] = len(self.digests)
-            self.digests.append(name)
+            number = self.known[name] = len(self.names)
+            self.names.append(name)
             self.sizes.append(-1)
-            self.manifests.append(is_manifest)
-            self.groups.append(self.repositories.setdefault(repository, len(self.repositories)))
-        elif is_manifest:
-            self.manifests[number] = True
+            self.kinds.append(kind)
+            self.groups.append(group)
+            self.seen.append(time)
+            return number
+        self.kinds[number] = max(self.kinds[number], kind)
+        if self.groups[number] != group:
+            self.shared.add(number)
+            if time < self.seen[number]:
+                self.groups[number] = group
+        self.seen[number] = min(self.seen[number], time)
         return number
 
     def trace(self, sizes: Mapping[str, int], horizon: float | None, default_days: float) -> Trace:
@@ -247,71 +220,111 @@ class _Reader:
         self.places.clear()
         whats = np.frombuffer(self.whats, dtype=np.int8)
         contents = np.frombuffer(self.contents, dtype=np.int64)
-        reads = whats == _READ
-        if not reads.any():
+        stamps = np.frombuffer(self.times)
+        kinds = np.frombuffer(self.kinds, dtype=np.int8)
+        timed = bool(len(stamps)) and bool(np.isfinite(stamps).any())
+        kept = np.isfinite(stamps) if timed else np.ones(len(stamps), dtype=bool)
+        self.untimed += int((~kept).sum())
+        if (kinds > OPAQUE).any():
+            # Beside what registries serve, names of anything else are none of content.
+            other = kinds[contents] == OPAQUE
+            self.ignored += int((kept & other).sum())
+            kept &= ~other
+        whats, contents, stamps = whats[kept], contents[kept], stamps[kept]
+        if not (whats == _READ).any():
             raise UsageError(
                 f"nothing is read in the trace: {self.lines} lines, {self.ignored} of them no "
-                f"access of a client, {self.unreadable} unreadable",
+                f"access of a client, {self.unreadable} unreadable, {self.untimed} without a time "
+                "that can be read",
                 hint="A read is a GET, or a line without a method, that was answered below 400 and "
-                "comes from no scanner, replication or probe.",
+                "comes from no scanner, replication or probe. A time is seconds since 1970, or "
+                "2026-11-20T03:00:00Z.",
             )
         begin: float | None = None
-        if self.timed:
-            stamps = np.frombuffer(self.times)
-            some = np.isfinite(stamps)
-            whats, contents, reads, stamps = whats[some], contents[some], reads[some], stamps[some]
-            begin = float(stamps[reads].min()) if reads.any() else float(stamps.min())
+        if timed:
+            begin = float(stamps[whats == _READ].min())
             times = (stamps - begin) / _DAY
-            days = float(times.max()) + 1 / _DAY
+            days = (self.last - begin) / _DAY + 1 / _DAY
         else:
             days = horizon or default_days
             times = (np.arange(len(whats)) + 0.5) / len(whats) * days
+        if days > LONGEST_DAYS:
+            raise UsageError(
+                f"the history has {days:.0f} days, from {begin} to {self.last} seconds since 1970",
+                hint="Are these milliseconds? A history has at most 20 years.",
+            )
         days = min(days, horizon or days)
-        count = len(self.digests)
-        born, ended = np.full(count, np.inf), np.full(count, np.inf)
+        return self._made(whats, contents, times, begin, days, sizes)
+
+    def _made(
+        self,
+        whats: NDArray[np.int8],
+        contents: Ints,
+        times: Floats,
+        begin: float | None,
+        days: float,
+        sizes: Mapping[str, int],
+    ) -> Trace:
+        unread = sorted(name for name in sizes if name not in self.known)
+        count = len(self.names)
+        born = np.full(count, np.inf)
         np.minimum.at(born, contents, times)
+        pushed = whats == _PUSHED
+        if pushed.any() or sizes:
+            # Where pushes are told, and of what is listed: what nobody pushed was there before.
+            old = np.isfinite(born)
+            if not pushed.any():
+                old &= np.array([name in sizes for name in self.names])
+            old[contents[pushed]] = False
+            born[old] = np.minimum(born[old], 0.0)
         gone = whats == _DELETED
-        last = np.full(count, -np.inf)
+        last, used = np.full(count, -np.inf), np.full(count, -np.inf)
         np.maximum.at(last, contents[gone], times[gone])
-        used = np.full(count, -np.inf)
         np.maximum.at(used, contents[~gone], times[~gone])
-        deleted = (last > used) & (last < days)  # and not pushed again
+        # One repository of several lets go of its link; the content stays for the others.
+        shared = np.zeros(count, dtype=bool)
+        shared[list(self.shared)] = True
+        deleted = (last >= used) & (last < days) & ~shared  # and not pushed again
         ended = np.where(deleted, last, days)
         there = (born < days) & (ended > np.maximum(born, 0.0))
-        known = self._sizes(sizes)
+        known = np.frombuffer(self.sizes, dtype=np.int64).copy()
+        for name, size in sizes.items():
+            if name in self.known:
+                known[self.known[name]] = size
+        manifests = np.frombuffer(self.kinds, dtype=np.int8) == MANIFEST
+        assumed = np.where(manifests, ASSUMED_MANIFEST_BYTES, ASSUMED_BYTES)
         groups, families = self._grouped()
-        # What is not there in this time is left out.
-        number = np.cumsum(there) - 1
-        some = reads & there[contents]
+        # By name: in whatever order they came.
+        order = np.array(sorted(np.flatnonzero(there).tolist(), key=self.names.__getitem__))
+        number = np.full(count, -1)
+        number[order] = np.arange(len(order))
+        reads = (whats == _READ) & (number[contents] >= 0)
+        more = len(unread)
         history = make_history(
-            number[contents[some]],
-            times[some],
-            sizes=np.where(known < 0, ASSUMED_BYTES, known)[there],
-            born=born[there],
+            number[contents[reads]],
+            times[reads],
+            sizes=np.concatenate(
+                (np.where(known < 0, assumed, known)[order], [sizes[name] for name in unread])
+            ).astype(np.int64),
+            born=np.concatenate((born[order], np.zeros(more))),
             begin=0.0,
-            ended=ended[there],
-            deleted=deleted[there],
-            groups=groups[there],
-            movable=np.array(self.manifests)[there] == 0,
+            ended=np.concatenate((ended[order], np.full(more, days))),
+            deleted=np.concatenate((deleted[order], np.zeros(more, dtype=bool))),
+            groups=np.concatenate((groups[order], np.full(more, len(families)))),
+            movable=np.concatenate((~manifests[order], np.ones(more, dtype=bool))),
         )
         return Trace(
             history,
-            families,
+            np.append(families, families.max(initial=-1) + 1),
             days,
             begin,
             self.lines,
             self.ignored,
             self.unreadable,
-            int((known < 0)[there].sum()),
+            self.untimed,
+            more,
+            int((known < 0)[order].sum()),
         )
-
-    def _sizes(self, sizes: Mapping[str, int]) -> Ints:
-        found: Ints = np.array(self.sizes, dtype=np.int64)
-        for name, size in sizes.items():
-            number = self.known.get(name)
-            if number is not None:
-                found[number] = size
-        return found
 
     def _grouped(self) -> tuple[Ints, Ints]:
         """Return the group of each content, and the family of each group.
@@ -334,22 +347,3 @@ class _Reader:
             numbers.append(groups.setdefault(key, len(groups)))
         made = np.array([families[family] for family, _ in groups], dtype=np.int64)
         return np.array(numbers, dtype=np.int64)[of], made
-
-
-def _number(value: Any) -> float | None:
-    try:
-        found = float(value)
-    except (TypeError, ValueError):
-        return None
-    return found if abs(found) < 1e18 else None
-
-
-def _time(value: Any) -> float | None:
-    """Return seconds since 1970, of such a number or of an ISO 8601 time; None: it is none."""
-    if isinstance(value, str) and value[4:5] == "-":
-        try:
-            found = datetime.fromisoformat(value)
-        except ValueError:
-            return None
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
-    return _number(value)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from regvault.policy.tiering.history import events_of, runs_of
+from regvault.policy.tiering.history import SMALLEST, events_of, runs_of
 from regvault.policy.tiering.walk import Outcome, Plan, never, walk
 
 if TYPE_CHECKING:
@@ -24,31 +24,34 @@ def hot_only(history: History, costs: list[ClassCosts]) -> Outcome:
 
 
 def watched(history: History, costs: list[ClassCosts], number: int) -> Outcome:
-    """Return what a class costs that moves by itself what is idle: all is in it from the begin.
+    """Return what a class costs that moves by itself what is idle: all goes there when it comes.
 
     Args:
-        history: of all blobs.
+        history: of all blobs; as everywhere they begin in the hot class. Manifests and those
+            smaller than `SMALLEST` stay there.
         costs: of the classes, hottest first.
         number: of that class.
     """
     shortest = min((days for days, _ in costs[number].steps), default=np.inf)
     runs = runs_of(history, shortest)
-    first = np.full(len(history.sizes), number)
+    there = history.movable & (history.sizes >= SMALLEST)
+    first = np.where(there, number, 0)
     found = walk(history, runs, costs, never(runs), first=first)
-    before = history.born < history.start  # what is written later is written there
-    return found._replace(moves=found.moves + before * costs[number].enter)
+    return found._replace(
+        moves=found.moves + there * costs[number].enter, moved=found.moved + there
+    )
 
 
 def by_age(history: History, costs: list[ClassCosts], rules: list[tuple[float, int]]) -> Outcome:
     """Return what a lifecycle rule costs that moves blobs at an age, whatever is read.
 
     Args:
-        history: of all blobs. Those smaller than 128 KiB are left, as S3 does since 2024.
+        history: of all blobs. Those smaller than `SMALLEST` are left, as S3 does since 2024.
         costs: of the classes, hottest first; without steps where a rule names them.
         rules: (days of age, number of the class), in order.
     """
     count = len(history.sizes)
-    moved = (history.sizes >= 128 << 10) & history.movable
+    moved = (history.sizes >= SMALLEST) & history.movable
     owners = history.owners
     storage, reads, moves = np.zeros(count), np.zeros(count), np.zeros(count)
     slow, how_often = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
@@ -68,10 +71,11 @@ def by_age(history: History, costs: list[ClassCosts], rules: list[tuple[float, i
             there = days > 0
             moves += each.enter * there
             how_often += there
-            slow += amount
+            slow += amount * bool(np.any(each.read > costs[0].read))
             cold_days += days
-            gone = there & history.deleted & (history.ended <= high)
-            moves[gone] += each.of(gone).early((history.ended - begin)[gone])
+            # What leaves before its minimum is billed until then, wherever it goes.
+            left = there & ((history.deleted & (history.ended <= high)) | (high < history.ended))
+            moves[left] += each.of(left).early((end - begin)[left])
     return Outcome(storage, reads, moves, slow, how_often, cold_days)
 
 
@@ -84,7 +88,9 @@ def least_recent(history: History, costs: list[ClassCosts], number: int, share: 
         number: of the class that they go to; a read brings them back.
         share: of the bytes of all that is there in the end.
     """
-    waits = _evicted(history, share * float(history.sizes[history.movable].sum()))
+    history = history._replace(movable=history.movable & (history.sizes >= SMALLEST))
+    total = float(history.sizes[history.movable].sum(dtype=float))
+    waits = _evicted(history, share * total)
     runs = runs_of(history, np.where(np.isfinite(waits), 0.0, np.inf))
     cut = np.isfinite(waits)
     starts, days, _ = events_of(history)

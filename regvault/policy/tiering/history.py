@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "SMALLEST",
     "Bools",
     "Floats",
     "History",
@@ -25,6 +26,10 @@ __all__ = [
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+
+
+SMALLEST = 128 << 10
+"""Bytes: what is smaller is never moved; it would not pay within years, and S3 would not either."""
 
 
 class History(NamedTuple):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from regvault.policy.tiering.costs import class_costs
+from regvault.policy.tiering.history import SMALLEST
 from regvault.policy.tiering.survival import IDLE_DAYS, Hazards, reads_bucket
 from regvault.policy.tiering.walk import Plan
 
@@ -29,9 +30,6 @@ __all__ = ["Decisions", "decide", "plan_runs", "size_bucket"]
 
 SHORT_DAYS = 30.0
 """Days of history below which nothing is believed of it."""
-
-SMALLEST = 128 << 10
-"""Bytes: what is smaller is never moved; it would not pay within years, and S3 would not either."""
 
 #: Sizes are told apart by powers of the square root of two, from the smallest on.
 _STEPS = 2

@@ -59,7 +59,8 @@ def optimum(history: History, costs: list[ClassCosts]) -> Floats:
     # Where all that can be saved is less than one move costs, nothing is to be thought about.
     life = history.ended - history.start
     least = np.minimum.reduce([each.storage(life) + each.enter for each in costs])
-    chosen = history.movable & (least < hot.storage(life))
+    least += np.minimum.reduce([each.read for each in costs]) * history.counts
+    chosen = history.movable & (least < alone)
     runs = runs_of(history, shortest_gap(costs))
     numbers = np.flatnonzero(chosen)
     firsts = np.flatnonzero(chosen[runs.owner] & (runs.turn == 0)).tolist()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from regvault.ops.tier.lines import read_sizes
 from regvault.ops.tier.trace import read_trace
 from regvault.policy.access import AccessRules
 
@@ -49,7 +50,8 @@ def test_what_is_written_is_what_is_read(traces, tmp_path):
     assert made.scanned.any()
     traces.write(made, tmp_path / "trace.csv")
     with (tmp_path / "trace.csv").open() as file:
-        found = read_trace(file, rules=AccessRules())
+        sizes = read_sizes((tmp_path / "trace.sizes").read_text().splitlines())
+        found = read_trace(file, rules=AccessRules(), sizes=sizes)
     real = ~made.scanned
     assert len(found.history.times) == real.sum()
     assert found.ignored == made.scanned.sum()

@@ -83,7 +83,8 @@ def test_a_class_that_watches():
     stored = sum(day * price for day, price in zip(days, prices, strict=True)) / MONTH_DAYS
     assert found.storage == pytest.approx([stored + monitored])
     assert found.reads == pytest.approx([0.0004 / 1000])
-    assert (found.slow[0], found.moves[0]) == (0, 0)  # it was written there
+    assert found.slow[0] == 0
+    assert found.moves == pytest.approx([0.01 / 1000])  # there from the hot class
 
 
 def test_what_is_small_is_not_watched():
@@ -117,6 +118,14 @@ def test_a_rule_of_age_costs_what_the_same_moves_cost():
     plan = plan_of(runs, (30, GLACIER), back=False)
     walked, aged = walk(made, runs, costs(made), plan), by_age(made, costs(made), [(30, GLACIER)])
     assert walked.cost == pytest.approx(aged.cost)
+
+
+def test_each_step_of_a_rule_of_age_bills_the_minimum_of_the_one_before():
+    made = history([0], end=100, sizes=[SIZE])
+    infrequent = NAMES.index("STANDARD_IA")
+    found = by_age(made, costs(made), [(30, infrequent), (40, GLACIER)])
+    left = (30 - 10) * 0.0125 / MONTH_DAYS
+    assert found.moves == pytest.approx([0.01 / 1000 + 0.02 / 1000 + left])
 
 
 def test_a_cache_keeps_what_was_read_last():
