@@ -3,9 +3,10 @@
 PYTHON ?= python3
 # Words passed on to pytest, e.g. make test ARGS='-k retention -x'
 ARGS ?=
-# Seconds that the whole of `make test` and of `make test-faults` may take.
+# Seconds that the whole of `make test`, `make test-faults` and `make test-interleavings` may take.
 TEST_BUDGET ?= 300
 FAULTS_BUDGET ?= 600
+LONG_BUDGET ?= 480
 
 # Seconds that `make fuzz` gives each target, and which (none: all).
 FUZZ_SECONDS ?= 20
@@ -49,24 +50,25 @@ demo: .venv/.installed ## Take the guided tour: back up, lose and recover a thro
 .PHONY: test
 test: .venv/.installed ## Run the tests that need no server (at most 5 minutes)
 	$(BIN)/pytest -n 2 --session-timeout=$(TEST_BUDGET) --ignore=tests/services --ignore=tests/faults \
-	  --ignore=tests/interleavings $(addprefix --ignore=,$(LONG) $(LIVES)) tests $(ARGS)
+	  --ignore=tests/interleavings $(addprefix --ignore=,$(LONG)) tests $(ARGS)
 
 .PHONY: test-faults
-test-faults: .venv/.installed ## Crash, fail, cut the power at every operation; hostile giants (at most 10 minutes)
+test-faults: .venv/.installed ## Crash, fail, cut the power at every operation (at most 10 minutes)
 	$(BIN)/pytest -n 2 --dist worksteal --session-timeout=$(FAULTS_BUDGET) tests/faults \
-	  $(addprefix --ignore=,$(MANY)) $(LIVES) $(ARGS)
+	  $(addprefix --ignore=,$(MANY)) $(ARGS)
 
-# Several at once: interleaved, suspended, with clocks that jump; S3 that errs at any request.
+# Several at once: interleaved, suspended, killed, with clocks that jump; S3 that errs at any request.
 MANY := $(addprefix tests/faults/,test_suspended.py test_suspended_s3.py test_clocks.py \
-  test_s3_faults.py)
-# Giants; a registry that is never still; months of a vault's life.
-LIVES := tests/hostile/test_hostile_bounds.py tests/ops/test_snapshot_busy.py tests/simulation
-# What is struck down again and again.
-LONG := tests/ops/test_snapshot_crashes.py tests/audit/tail/test_tail_killed.py
+  test_s3_faults.py test_killed.py)
+# What takes long: what is struck down again and again; a registry that is never still; months of a
+# vault's life; programs beside; hostile giants.
+LONG := tests/hostile/test_hostile_bounds.py tests/ops/test_snapshot_crashes.py tests/audit/tail/test_tail_killed.py \
+  tests/ops/test_snapshot_busy.py tests/simulation tests/cli/test_age.py \
+  tests/runbooks/test_recover_sealed_without_regvault.py
 
 .PHONY: test-interleavings
-test-interleavings: .venv/.installed ## Many at once, in every order, suspended, killed, with clocks that jump
-	$(BIN)/pytest -n 2 --dist worksteal --session-timeout=$(TEST_BUDGET) tests/interleavings $(MANY) $(LONG) $(ARGS)
+test-interleavings: .venv/.installed ## Many at once, in every order, suspended, killed, with clocks that jump; hostile giants
+	$(BIN)/pytest -n 2 --dist worksteal --session-timeout=$(LONG_BUDGET) tests/interleavings $(MANY) $(LONG) $(ARGS)
 
 .PHONY: check
 check: .venv/.installed ## Lint, formatting, types, layers, generated pages
