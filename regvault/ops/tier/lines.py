@@ -9,6 +9,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from regvault.audit.formats.times import clf_time
 from regvault.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ _ALIASES = {
     "user_agent": "useragent",
     "http_user_agent": "useragent",
 }
-_LOCAL = "%d/%b/%Y:%H:%M:%S %z"
 _MOST_BYTES = 1 << 44
 _DIGEST = re.compile(r"(sha256|sha512)(?::|%3[Aa]|/[0-9a-f]{2}/)([0-9a-f]{64}(?:[0-9a-f]{64})?)\b")
 _OF_API = re.compile(r"/v2/(.+?)/(manifests|blobs)/([^?#]*)")
@@ -204,12 +204,12 @@ def time_of(value: Any) -> float | None:
         return None if isinstance(value, bool) else number_of(value)
     text = value.strip()
     try:
-        if text[4:5] == "-":
-            found = datetime.fromisoformat(text)
-        elif text[2:3] == "/":
-            found = datetime.strptime(text, _LOCAL)  # noqa: DTZ007 (it has a zone)
-        else:
+        if text[2:3] == "/":
+            # Without a zone nobody knows when it was.
+            text = (clf_time(text) if text[-6:-4] in (" +", " -") else None) or ""
+        elif text[4:5] != "-":
             return number_of(text)
+        found = datetime.fromisoformat(text)
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None

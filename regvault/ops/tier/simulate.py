@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from regvault.policy.tiering.history import History, Ints
     from regvault.policy.tiering.walk import Outcome
 
-__all__ = ["HORIZONS", "OPTIMUM", "OURS", "Simulation", "Way", "simulate", "simulate_horizons"]
+__all__ = ["OPTIMUM", "OURS", "Simulation", "Way", "simulate", "simulate_horizons"]
 
 OURS = "regvault"
 OPTIMUM = "optimum"
 _AGES = (30, 60, 90)
 _BUDGET = 0.2
+#: Shorter times that are shown beside: 12 and 3 months.
+_SHORTER_DAYS = (12 * MONTH_DAYS, 3 * MONTH_DAYS)
 
 
 @dataclass(frozen=True)
@@ -198,10 +200,6 @@ def _way(name: str, made: Outcome) -> Way:
     )
 
 
-HORIZONS = {"3 months": 3 * MONTH_DAYS, "12 months": 12 * MONTH_DAYS}
-"""Shorter times that are shown beside, by their names."""
-
-
 def simulate_horizons(
     history: History, table: PriceTable, *, families: Ints, days: float
 ) -> list[Simulation]:
@@ -214,7 +212,7 @@ def simulate_horizons(
         days: how long the history is.
     """
     found = [simulate(history, table, families=families, days=days)]
-    for each in reversed(HORIZONS.values()):
+    for each in _SHORTER_DAYS:
         first = first_days(history, each)
         if each < days * 0.99 and len(first.sizes):
             found.append(simulate(first, table, families=families, days=each))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from regvault.policy.prices import ClassPrice, PriceTable
     from regvault.policy.tiering.history import Bools, Floats, Ints
 
-__all__ = ["ClassCosts", "class_costs", "move_cost"]
+__all__ = ["ClassCosts", "class_costs"]
 
 
 class ClassCosts(NamedTuple):
@@ -101,16 +101,3 @@ def _steps(price: ClassPrice, stored: Floats) -> list[tuple[float, Floats]]:
         found.append((tier.days, stored * (before - tier.gb_month) / MONTH_DAYS))
         before = tier.gb_month
     return found
-
-
-def move_cost(source: ClassCosts, target: ClassCosts, days: Floats, *, down: bool) -> Floats:
-    """Return what it costs to move each blob from one class to another.
-
-    Args:
-        source: where it is.
-        target: where it goes.
-        days: that it was in the source.
-        down: a transition; else it is read there and written here.
-    """
-    fee = target.enter if down else source.retrieve + target.write
-    return fee + source.early(days)

@@ -154,7 +154,7 @@ class _Walk:
         days = now - self.since[blobs]
         chosen = self.plan.promotes(numbers, where, days)
         blobs, where, now, days = blobs[chosen], where[chosen], now[chosen], days[chosen]
-        early = self.rate[where, blobs] * np.maximum(0.0, self.least[where] - days)
+        early = self._early(where, blobs, days)
         self.made.moves[blobs] += self.up[where, blobs] + early
         self.made.moved[blobs] += 1
         self.where[blobs] = 0
@@ -174,7 +174,7 @@ class _Walk:
             self._keep(some, at[moving], when, idle[moving])
             source = self.where[some]
             days = end[moving] + when - self.since[some]
-            early = self.rate[source, some] * np.maximum(0.0, self.least[source] - days)
+            early = self._early(source, some, days)
             made.moves[some] += self.enter[target, some] + early
             made.moved[some] += 1
             self.where[some] = target
@@ -186,8 +186,12 @@ class _Walk:
             some = blobs[gone]
             where = self.where[some]
             days = end[gone] + gap[gone] - self.since[some]
-            early = self.rate[where, some] * np.maximum(0.0, self.least[where] - days)
+            early = self._early(where, some, days)
             made.moves[some] += early
+
+    def _early(self, where: Ints, blobs: Ints, days: Floats) -> Floats:
+        """Return what is billed besides for leaving classes after so many days in them."""
+        return self.rate[where, blobs] * np.maximum(0.0, self.least[where] - days)
 
     def _keep(self, blobs: Ints, begin: Floats, end: Floats, idle: Floats) -> None:
         """Pay for storage within a gap, from one day to another."""
