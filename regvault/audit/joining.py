@@ -76,6 +76,10 @@ class Group:
         """Return whether a record that has the id of this request may be of it."""
         return not any(_differ(each, event, "tag", "digest") for each in self.events)
 
+    def is_about(self, event: Event) -> bool:
+        """Return whether one of the records is of the same tag or digest."""
+        return any(_share(each, event, "tag", "digest") for each in self.events)
+
     def is_like(self, event: Event) -> bool:
         """Return whether a record is of this request, as far as one can tell without ids."""
         return all(_alike(each, event) for each in self.events)
@@ -231,9 +235,15 @@ class Waiting:
         """Return the request of a record: by its id, else by who asked, else any like it."""
         if name is not None:
             other = None if source in _SEVERAL else source
+            named = None
             for each in self._named.without(name, other):
                 if each.is_named(event):
-                    return each
+                    if each.is_about(event):
+                        return each
+                    # The deletion of a manifest is told of once more for each tag that it had.
+                    named = named or each
+            if named is not None:
+                return named
         first = None
         for each in self._alike.without(about, source):
             if each.is_like(event):
@@ -299,6 +309,10 @@ def _differ(one: Event, other: Event, *names: str) -> bool:
         one[name] is not None and other[name] is not None and one[name] != other[name]
         for name in names
     )
+
+
+def _share(one: Event, other: Event, *names: str) -> bool:
+    return any(one[name] is not None and one[name] == other[name] for name in names)
 
 
 def _alike(one: Event, other: Event) -> bool:

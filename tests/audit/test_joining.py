@@ -73,6 +73,20 @@ def test_a_request_id_joins_what_nothing_else_does():
     assert len(list(joined([one, other]))) == 1
 
 
+def test_a_request_id_of_several_notifications_joins_the_one_of_the_same_digest():
+    of_request = {"action": "delete", "method": "DELETE", "request_id": "r1"}
+    manifest = record("distribution", 0, digest=DIGEST, **of_request)
+    tag = record("distribution", 1, 1, tag="v9", **of_request)
+    proxy = record("haproxy", 2, digest=DIGEST, status=202, action="delete", method="DELETE")
+    log = record("distribution-log", 3, digest=DIGEST, status=202, **of_request)
+    for order in ([manifest, tag, proxy, log], [tag, manifest, log, proxy]):
+        told = [{**event, "time": time_text(START + n * 10**6)} for n, event in enumerate(order)]
+        found = {event["id"]: event for event in joined(told)}
+        assert "joined" not in found[tag["id"]]
+        others = {other["source"] for other in found[manifest["id"]]["joined"]}
+        assert others == {"distribution-log", "haproxy"}
+
+
 def test_what_differs_stays_apart():
     one = record("distribution", 0, tag="v1", digest=DIGEST)
     for other in (
