@@ -19,6 +19,7 @@ RegvaultError                   1   anything below, or a failure without a bette
     ├── PreconditionError       1   If-Match or If-None-Match did not hold
     ├── DigestMismatchError     1   the bytes streamed are not the digest that was promised
     ├── StoreUnavailableError   6   unreachable, throttled, timed out
+    ├── ObjectArchivedError     6   it lies in an archive, and has to be thawed before it is read
     ├── StoreFullError          6   no space, no inodes, quota
     ├── StoreAccessError       12   credentials are missing, wrong, or do not suffice
     ├── ReadOnlyStoreError     12   the store cannot be written (mount, role)
@@ -41,6 +42,7 @@ __all__ = [
     "LeaseHeldError",
     "LeaseLostError",
     "NotFoundError",
+    "ObjectArchivedError",
     "ObjectNotFoundError",
     "PreconditionError",
     "ReadOnlyStoreError",
@@ -232,6 +234,13 @@ class StoreUnavailableError(StoreError, TemporaryError):
 
     exit_code = 6
     code = "store-unavailable"
+
+
+class ObjectArchivedError(StoreError, TemporaryError):
+    """It lies in an archive class, and has to be thawed before it can be read."""
+
+    exit_code = 6
+    code = "archived"
 
 
 class StoreFullError(StoreError, TemporaryError):

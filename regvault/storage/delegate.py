@@ -1,8 +1,8 @@
 """The base of stores that stand before another store.
 
 A wrapper says in four small methods what it does with requests and with bytes. It is a
-HierarchicalStore, a LockingStore or a VersionedStore exactly if the store behind it is one, so
-`isinstance` stays right.
+HierarchicalStore, a LockingStore, a VersionedStore or a ClassedStore exactly if the store behind it
+is one, so `isinstance` stays right.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from regvault.model.classes import ClassedStore
 from regvault.model.store import HierarchicalStore, LockingStore, VersionedStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
+    from regvault.model.classes import Moved, Placement
     from regvault.model.store import (
         ByteReader,
         Entry,
@@ -288,10 +290,40 @@ class _Versions:
         return found
 
 
+class _Classes:
+    """What a wrapper of a store with storage classes has besides."""
+
+    inner: ClassedStore
+
+    _run: Callable[..., Any]
+
+    def list_classes(self, prefix: str = "", *, after: str = "") -> Iterator[tuple[Entry, str]]:
+        """Pass on."""
+        call = partial(self.inner.list_classes, prefix, after=after)
+        found: Iterator[tuple[Entry, str]] = self._run("list_classes", prefix, call)
+        return found
+
+    def placement(self, key: str) -> Placement:
+        """Pass on."""
+        found: Placement = self._run("placement", key, lambda: self.inner.placement(key))
+        return found
+
+    def change_class(self, key: str, storage_class: str, *, expected: Placement) -> Moved:
+        """Pass on."""
+        call = partial(self.inner.change_class, key, storage_class, expected=expected)
+        done: Moved = self._run("change_class", key, call)
+        return done
+
+    def thaw(self, key: str, *, way: str, days: int) -> None:
+        """Pass on."""
+        self._run("thaw", key, lambda: self.inner.thaw(key, way=way, days=days))
+
+
 _ABILITIES: tuple[tuple[Any, type[Any]], ...] = (
     (HierarchicalStore, _Directories),
     (LockingStore, _Locks),
     (VersionedStore, _Versions),
+    (ClassedStore, _Classes),
 )
 
 _made: dict[tuple[type[Any], ...], type[Any]] = {}

@@ -19,8 +19,8 @@ from regvault.errors import (
     StoreMissingError,
     StoreUnavailableError,
 )
-from regvault.model.store import Entry, Space, Stored
-from regvault.storage import s3_locks, s3_upload, s3_walk
+from regvault.model.store import Space, Stored
+from regvault.storage import s3_classes, s3_locks, s3_upload, s3_walk
 from regvault.storage.delegate import unwrap
 from regvault.storage.keys import check_directory, check_key, check_prefix
 from regvault.storage.s3_client import Connection, Endpoint
@@ -33,7 +33,8 @@ from regvault.storage.streams import check_range
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from regvault.model.store import ByteReader, ObjectStore, Retention, SizedReader, Stage
+    from regvault.model.classes import Moved, Placement
+    from regvault.model.store import ByteReader, Entry, ObjectStore, Retention, SizedReader, Stage
 
 __all__ = ["S3Store"]
 
@@ -46,6 +47,8 @@ _WRITES = frozenset(
         "create_multipart_upload",
         "upload_part",
         "copy_object",
+        "restore_object",
+        "upload_part_copy",
     }
 )
 
@@ -199,9 +202,7 @@ class S3Store:
 
     def head(self, key: str) -> Entry:
         """Return what LIST would say of `key`, but for the fraction of a second."""
-        answer = self.call("head_object", "look at", check_key(key))
-        modified = int(answer["LastModified"].timestamp()) * 1_000_000_000
-        return Entry(key, answer["ContentLength"], answer["ETag"].strip('"'), modified)
+        return s3_classes.entry_of(key, self.call("head_object", "look at", check_key(key)))
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
         """Yield the objects below `prefix` in byte order of their keys.
@@ -210,7 +211,7 @@ class S3Store:
             StoreError: the server gave them in another order, or did not come to an end.
         """
         check_prefix(prefix)
-        return s3_walk.objects(self, prefix, after)
+        return (entry for entry, _ in s3_walk.objects(self, prefix, after))
 
     def list_prefixes(self, prefix: str = "") -> Iterator[str]:
         """Yield the common prefixes below `prefix`."""
@@ -361,6 +362,25 @@ class S3Store:
         from regvault.storage.s3_versions import S3AsOf
 
         return S3AsOf(self, moment_ns)
+
+    # Storage classes
+
+    def list_classes(self, prefix: str = "", *, after: str = "") -> Iterator[tuple[Entry, str]]:
+        """Yield the objects below `prefix`, as `list` does, and their storage classes."""
+        check_prefix(prefix)
+        return s3_walk.objects(self, prefix, after)
+
+    def placement(self, key: str) -> Placement:
+        """Return in which storage class an object lies, and whether it can be read."""
+        return s3_classes.placement(self, check_key(key))
+
+    def change_class(self, key: str, storage_class: str, *, expected: Placement) -> Moved:
+        """Let the server copy an object onto itself, into another storage class."""
+        return s3_classes.change(self, check_key(key), storage_class, expected)
+
+    def thaw(self, key: str, *, way: str, days: int) -> None:
+        """Ask for an archived object to be restored for some days."""
+        s3_classes.thaw(self, check_key(key), way, days)
 
     # The store as a whole
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from regvault.errors import (
     DigestMismatchError,
+    ObjectArchivedError,
     ObjectNotFoundError,
     PreconditionError,
     StoreAccessError,
@@ -179,8 +180,8 @@ def translate(error: Exception, what: str, location: str, *, key: str = "") -> S
         hint = "free some space or raise the quota"
         return StoreFullError(message, key=key, hint=hint)
     if code == "InvalidObjectState":
-        hint = "it is archived: thaw it first, then try again when that is done"
-        return StoreAccessError(message, key=key, hint=hint)
+        hint = "it lies in an archive class: thaw it (regvault tier thaw), then try again"
+        return ObjectArchivedError(message, key=key, hint=hint)
     if code in _WRONG_CREDENTIALS:
         return StoreAccessError(message, key=key, hint=_WRONG_CREDENTIALS[code])
     if answer.status in (401, 403):

@@ -18,12 +18,24 @@ from urllib.parse import unquote_plus
 if TYPE_CHECKING:
     from collections.abc import Callable, Sized
 
-__all__ = ["PAGE", "Page", "datetime_ns", "install", "page_of", "parse_page", "parse_time_ns"]
+__all__ = [
+    "PAGE",
+    "STANDARD",
+    "Page",
+    "datetime_ns",
+    "install",
+    "page_of",
+    "parse_page",
+    "parse_time_ns",
+]
 
 # Where the page is found in the answer that botocore returns.
 PAGE = "RegvaultPage"
 
-_FIELD = re.compile(rb"<(Key|LastModified|ETag|Size|/Contents)>([^<]*)").findall
+STANDARD = "STANDARD"
+"""The storage class of what is in no other one; HEAD does not name it."""
+
+_FIELD = re.compile(rb"<(Key|LastModified|ETag|Size|StorageClass|/Contents)>([^<]*)").findall
 _PREFIX = re.compile(rb"<CommonPrefixes>\s*<Prefix>([^<]*)</Prefix>\s*</CommonPrefixes>").findall
 _TOP = re.compile(rb"<(IsTruncated|NextContinuationToken|EncodingType)>([^<]*)</").findall
 _ENTITY = re.compile(r"&(#x[0-9a-fA-F]+|#[0-9]+|[a-z]+);")
@@ -31,17 +43,21 @@ _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+Listed = tuple[str, int, str, int, str]
+
+
 class Page(NamedTuple):
     """One page of a listing.
 
     Attributes:
-        objects: (key, size in bytes, etag without quotes, modification in ns) of each.
+        objects: (key, size in bytes, etag without quotes, modification in ns, storage class) of
+            each; where the server tells no class, it is STANDARD.
         prefixes: the common prefixes.
         token: the token of the next page, or None on the last.
         truncated: whether the server says that there is more.
     """
 
-    objects: list[tuple[str, int, str, int]]
+    objects: list[Listed]
     prefixes: list[str]
     token: str | None
     truncated: bool
@@ -84,10 +100,9 @@ def _all_found(body: bytes, tag: bytes, found: Sized) -> bool:
     return body.count(b"<" + tag) == count and body.count(tag + b">") == 2 * count
 
 
-def _objects(
-    body: bytes, start: int, decode: Callable[[str], str]
-) -> list[tuple[str, int, str, int]]:
-    found = []
+def _objects(body: bytes, start: int, decode: Callable[[str], str]) -> list[Listed]:
+    found: list[Listed] = []
+    classes = {b"": STANDARD}
     # Objects of one upload share their second, so most of the dates are parsed once a page.
     seconds: dict[str, int] = {}
     fields: dict[bytes, bytes] = {}
@@ -100,6 +115,8 @@ def _objects(
         if second is None:
             second = seconds[time[:19]] = parse_time_ns(time[:19] + "Z")
         key = fields[b"Key"].decode()
+        named = fields.get(b"StorageClass", b"")
+        storage_class = classes.get(named) or classes.setdefault(named, named.decode())
         etag = fields.get(b"ETag", b"").replace(b"&quot;", b"").replace(b"&#34;", b"")
         found.append(
             (
@@ -107,6 +124,7 @@ def _objects(
                 int(fields[b"Size"]),
                 etag.strip(b'"').decode(),
                 second + _fraction_ns(time),
+                storage_class,
             )
         )
         fields.clear()
@@ -171,7 +189,13 @@ def page_of(answer: dict[str, Any]) -> Page:
         return page  # type: ignore[no-any-return]
     return Page(
         [
-            (o["Key"], o["Size"], o.get("ETag", "").strip('"'), datetime_ns(o["LastModified"]))
+            (
+                o["Key"],
+                o["Size"],
+                o.get("ETag", "").strip('"'),
+                datetime_ns(o["LastModified"]),
+                o.get("StorageClass") or STANDARD,
+            )
             for o in answer.get("Contents", ())
         ],
         [prefix["Prefix"] for prefix in answer.get("CommonPrefixes", ())],

@@ -30,7 +30,16 @@ if TYPE_CHECKING:
     from regvault.model.store import ByteReader
     from regvault.storage.s3 import S3Store
 
-__all__ = ["SINGLE_PUT_LIMIT", "base64_of", "part_size", "put_parts", "put_single", "sha256_params"]
+__all__ = [
+    "SINGLE_PUT_LIMIT",
+    "abort",
+    "base64_of",
+    "complete",
+    "part_size",
+    "put_parts",
+    "put_single",
+    "sha256_params",
+]
 
 MIB = 1024 * 1024
 SINGLE_PUT_LIMIT = 1024 * MIB
@@ -127,9 +136,9 @@ def put_parts(
         parts, digest = _send_parts(store, key, upload, reader, size)
         if sha256 is not None and digest != sha256:
             raise digest_mismatch(key, sha256, got=digest)
-        etag = _complete(store, key, upload, parts, mark)
+        etag = complete(store, key, upload, parts, mark)
     except BaseException:
-        _abort(store, key, upload)
+        abort(store, key, upload)
         raise
     return Stored(etag, size, digest, "regvault")
 
@@ -178,7 +187,7 @@ def _fill(reader: ByteReader, buffer: bytearray) -> int:
     return done
 
 
-def _complete(store: S3Store, key: str, upload: str, parts: list[dict[str, Any]], mark: str) -> str:
+def complete(store: S3Store, key: str, upload: str, parts: list[dict[str, Any]], mark: str) -> str:
     """Complete an upload and return the etag.
 
     Servers have lost objects over a Complete that was sent twice: when its outcome is unknown,
@@ -220,7 +229,7 @@ def _etag_if_ours(store: S3Store, key: str, mark: str) -> str | None:
     return str(answer["ETag"]).strip('"')
 
 
-def _abort(store: S3Store, key: str, upload: str) -> None:
+def abort(store: S3Store, key: str, upload: str) -> None:
     """Throw the parts away. Failing at it is no error: `doctor` wants a lifecycle rule for it."""
     try:
         store.call("abort_multipart_upload", "abort the upload of", key, UploadId=upload)

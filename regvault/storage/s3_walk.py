@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["objects", "prefixes"]
 
 
-def objects(store: S3Store, prefix: str, after: str) -> Iterator[Entry]:
-    """Yield the objects below `prefix` whose keys are greater than `after`.
+def objects(store: S3Store, prefix: str, after: str) -> Iterator[tuple[Entry, str]]:
+    """Yield the objects below `prefix` whose keys are greater than `after`, and their classes.
 
     Raises:
         StoreError: keys are not in order, or the listing does not come to an end.
@@ -31,14 +31,14 @@ def objects(store: S3Store, prefix: str, after: str) -> Iterator[Entry]:
     first = after.encode("utf-8", "surrogateescape")
     given = {"StartAfter": outer + after} if after else {}
     for page in _pages(store, prefix, **given):
-        for whole, size, etag, modified in page.objects:
+        for whole, size, etag, modified, storage_class in page.objects:
             order = whole.encode()
             if order <= last or not whole.startswith(start):
                 raise _untrue(store, prefix, whole)
             last = order
             key = whole[cut:]
             if is_object(key) and (not first or key.encode() > first):
-                yield Entry(key, size, etag, modified)
+                yield Entry(key, size, etag, modified), storage_class
 
 
 def prefixes(store: S3Store, base: str) -> Iterator[str]:

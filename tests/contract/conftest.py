@@ -3,7 +3,7 @@ import logging
 
 import pytest
 
-pytest.register_assert_rewrite("store_contract", "lock_contract")
+pytest.register_assert_rewrite("store_contract", "lock_contract", "class_contract")
 
 _numbers = itertools.count()
 _connections = {}

@@ -145,6 +145,13 @@ def test_what_is_left_to_botocore_is_understood(ask, name):
     assert [key for key, *_ in page_of(answer).objects] == ["a", "b/c"]
 
 
-def test_times_and_etags():
-    [[key, size, etag, modified]] = parse_page(document(MINIO, ["a"])).objects
+def test_times_etags_and_classes():
+    [[key, size, etag, modified, storage_class]] = parse_page(document(MINIO, ["a"])).objects
     assert (key, size, etag, modified) == ("a", 12, "abc-2", 1_770_091_506_789_000_000)
+    assert storage_class == "STANDARD"
+    page = document(MINIO, ["a", "b"])
+    assert page.count(b"<StorageClass>STANDARD<") == 2
+    cold = parse_page(page.replace(b"<StorageClass>STANDARD<", b"<StorageClass>GLACIER_IR<", 1))
+    assert [storage_class for *_, storage_class in cold.objects] == ["GLACIER_IR", "STANDARD"]
+    untold = parse_page(page.replace(b"<StorageClass>STANDARD</StorageClass>", b""))
+    assert [storage_class for *_, storage_class in untold.objects] == ["STANDARD"] * 2

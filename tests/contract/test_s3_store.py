@@ -12,6 +12,7 @@ from store_contract import MIB, Failing, OneWay, StoreContract, keys, sha
 import regvault
 from regvault.errors import (
     DigestMismatchError,
+    ObjectArchivedError,
     ObjectNotFoundError,
     PreconditionError,
     ReadOnlyStoreError,
@@ -28,14 +29,14 @@ from regvault.storage.s3 import S3Store
 from regvault.storage.s3_list import Page, page_of
 from regvault.storage.wrappers import CountingStore
 
-A, B = ("ka", 1, "e", 0), ("kb", 1, "e", 0)
+A, B = ("ka", 1, "e", 0, "STANDARD"), ("kb", 1, "e", 0, "STANDARD")
 LIES = {
     "backwards": Page([B, A], [], None, False),
     "twice": Page([A, A], [], None, False),
     "the same page again": Page([A], [], "t", True),
     "no token": Page([A], [], None, True),
     "the same token again": Page([], [], "t", True),
-    "another prefix": Page([("other", 1, "e", 0)], [], None, False),
+    "another prefix": Page([("other", 1, "e", 0, "STANDARD")], [], None, False),
 }
 
 
@@ -415,7 +416,7 @@ class TestErrors:
     def test_an_archived_object_says_so(self, make_s3):
         store = make_s3(storage_class="GLACIER")
         store.put("k", b"cold")
-        with pytest.raises(StoreAccessError, match="InvalidObjectState") as caught:
+        with pytest.raises(ObjectArchivedError, match="InvalidObjectState") as caught:
             store.get("k")
         assert "thaw" in caught.value.hint
         assert store.head("k").size == 4
