@@ -27,7 +27,7 @@ from regvault.ops.tier.lines import (
     time_of,
     trace_rows,
 )
-from regvault.policy.tiering.history import make_history
+from regvault.policy.tiering.history import grouped, make_history
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -51,8 +51,6 @@ LONGEST_DAYS = 20 * 365.25
 _DAY = 86_400.0
 _WRITES = {"PUT", "POST", "PATCH"}
 _READ, _PUSHED, _DELETED = range(3)
-#: So many repositories are looked at one by one, so many of what their names begin with.
-_GROUPS, _FAMILIES = 400, 200
 
 
 class Trace(NamedTuple):
@@ -293,7 +291,8 @@ class _Reader:
                 known[self.known[name]] = size
         manifests = np.frombuffer(self.kinds, dtype=np.int8) == MANIFEST
         assumed = np.where(manifests, ASSUMED_MANIFEST_BYTES, ASSUMED_BYTES)
-        groups, families = self._grouped()
+        labels = [(name.rpartition("/")[0], name) for name in self.repositories]
+        groups, families = grouped(np.array(self.groups, dtype=np.int64), labels)
         # By name: in whatever order they came.
         order = np.array(sorted(np.flatnonzero(there).tolist(), key=self.names.__getitem__))
         number = np.full(count, -1)
@@ -325,25 +324,3 @@ class _Reader:
             more,
             int((known < 0)[order].sum()),
         )
-
-    def _grouped(self) -> tuple[Ints, Ints]:
-        """Return the group of each content, and the family of each group.
-
-        A group is a repository, its family what its name begins with. Those that have little are
-        one group for each family, and small families are one.
-        """
-        of: Ints = np.array(self.groups, dtype=np.int64)
-        sizes = np.bincount(of, minlength=len(self.repositories))
-        large = set(np.argsort(-sizes, kind="stable")[:_GROUPS].tolist())
-        families: dict[str, int] = {}
-        groups: dict[tuple[str, int | None], int] = {}
-        numbers: list[int] = []
-        for number, name in enumerate(self.repositories):
-            family = name.rpartition("/")[0]
-            if family not in families and len(families) >= _FAMILIES:
-                family = ""
-            families.setdefault(family, len(families))
-            key = family, number if number in large else None
-            numbers.append(groups.setdefault(key, len(groups)))
-        made = np.array([families[family] for family, _ in groups], dtype=np.int64)
-        return np.array(numbers, dtype=np.int64)[of], made

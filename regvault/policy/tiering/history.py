@@ -19,6 +19,7 @@ __all__ = [
     "Runs",
     "events_of",
     "first_days",
+    "grouped",
     "make_history",
     "runs_of",
 ]
@@ -30,6 +31,10 @@ Bools = NDArray[np.bool_]
 
 SMALLEST = 128 << 10
 """Bytes: what is smaller is never moved; it would not pay within years, and S3 would not either."""
+
+
+#: So many labels are looked at one by one, so many of their families.
+_GROUPS, _FAMILIES = 400, 200
 
 
 class History(NamedTuple):
@@ -100,6 +105,30 @@ def make_history(
     counts = np.bincount(objects, minlength=len(sizes))
     first = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
     return History(sizes, born, start, ended, deleted, first, times[order], groups, movable)
+
+
+def grouped(of: Ints, labels: list[tuple[str, str]]) -> tuple[Ints, Ints]:
+    """Return the group of each content, and the family of each group.
+
+    A group is of one label, such as a repository, its family what it is of, such as a project.
+    Labels that have little are one group for each family, and families beyond some are one.
+
+    Args:
+        of: of each content, the number of its label.
+        labels: the family and the name of each.
+    """
+    sizes = np.bincount(of, minlength=len(labels))
+    large = set(np.argsort(-sizes, kind="stable")[:_GROUPS].tolist())
+    families: dict[str, int] = {}
+    groups: dict[tuple[str, int | None], int] = {}
+    numbers: list[int] = []
+    for number, (family, _) in enumerate(labels):
+        known = family if family in families or len(families) < _FAMILIES else ""
+        families.setdefault(known, len(families))
+        key = known, number if number in large else None
+        numbers.append(groups.setdefault(key, len(groups)))
+    made = np.array([families[family] for family, _ in groups], dtype=np.int64)
+    return np.array(numbers, dtype=np.int64)[of], made
 
 
 def first_days(history: History, days: float) -> History:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from regvault.policy.tiering.costs import ClassCosts
     from regvault.policy.tiering.history import Bools, Floats, History, Ints, Runs
 
-__all__ = ["Decisions", "decide", "plan_runs", "size_bucket"]
+__all__ = ["Decisions", "decide", "penalty", "plan_runs", "rate_at", "size_bucket"]
 
 SHORT_DAYS = 30.0
 """Days of history below which nothing is believed of it."""
@@ -97,9 +97,9 @@ def decide(hazards: Hazards, table: PriceTable, names: list[str]) -> Decisions:
         days = -np.expm1(-rate * width) / rate
         now: list[Floats] = []
         for each in costs:
-            penalty = _penalty(each, costs[0], burst, IDLE_DAYS[place] + width / 2)
-            kept = _rate_at(each, IDLE_DAYS[place] + width / 2)
-            now.append(kept * days + (1 - stays) * penalty)
+            dearer = penalty(each, costs[0], burst, IDLE_DAYS[place] + width / 2)
+            kept = rate_at(each, IDLE_DAYS[place] + width / 2)
+            now.append(kept * days + (1 - stays) * dearer)
         staying = [cost + stays * after for cost, after in zip(now, later, strict=True)]
         later = list(staying)
         # From the coldest on: a blob in a class with steps may go on to one that is colder still.
@@ -172,7 +172,7 @@ def _rented(hazards: Hazards, costs: list[ClassCosts]) -> Decisions:
     )
 
 
-def _rate_at(costs: ClassCosts, idle: float) -> Floats:
+def rate_at(costs: ClassCosts, idle: float) -> Floats:
     """Return what a day costs after so many days without a read."""
     rate = costs.rate
     for after, less in costs.steps:
@@ -181,7 +181,7 @@ def _rate_at(costs: ClassCosts, idle: float) -> Floats:
     return rate
 
 
-def _penalty(costs: ClassCosts, hot: ClassCosts, burst: Floats, idle: float) -> Floats:
+def penalty(costs: ClassCosts, hot: ClassCosts, burst: Floats, idle: float) -> Floats:
     """Return what reads cost more in a class than in the hot one, when they come.
 
     Either all reads of a burst are out of it, or the first one is, and the blob goes back.

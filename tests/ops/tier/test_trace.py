@@ -135,8 +135,8 @@ def test_repositories_are_groups_and_their_projects_families():
 
 
 def test_very_many_repositories_take_no_more_memory(monkeypatch):
-    monkeypatch.setattr("regvault.ops.tier.trace._GROUPS", 2)
-    monkeypatch.setattr("regvault.ops.tier.trace._FAMILIES", 3)
+    monkeypatch.setattr("regvault.policy.tiering.history._GROUPS", 2)
+    monkeypatch.setattr("regvault.policy.tiering.history._FAMILIES", 3)
     names = [f"p{number // 4}/r{number}" for number in range(40)] + ["p0/r0"] * 3 + ["p1/r5"] * 2
     found = read(
         table(
