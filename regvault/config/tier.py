@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo
 
 from regvault.config.price_files import is_file, load_prices
 from regvault.config.rules import Settings, text_of, wrong
-from regvault.config.units import parse_days
+from regvault.config.units import parse_days, parse_duration
 from regvault.config.values import File, Ignored, given
 from regvault.errors import UsageError
 
@@ -39,6 +39,17 @@ def _long(value: Any) -> str:
     return str(value)
 
 
+def _span(value: Any) -> str:
+    try:
+        parse_duration(text_of(value))
+    except ValueError as error:
+        raise wrong(str(error)) from None
+    return str(value)
+
+
+Duration = Annotated[str, BeforeValidator(_span)]
+
+
 class _Shared(Settings):
     prices: Annotated[str, BeforeValidator(_prices)] | None = Field(
         None,
@@ -49,6 +60,27 @@ class _Shared(Settings):
         None,
         description="Who is no client whose pulls count, beside scanners, replication and probes "
         "that are known: agent=GLOB, actor=GLOB or address=NETWORK.",
+    )
+
+
+class Plan(_Shared):
+    """Of `regvault tier plan`."""
+
+    horizon: Annotated[str, BeforeValidator(_long)] | None = Field(
+        None, description="Over how long costs are expected, such as 12mo."
+    )
+    min_idle: Duration | None = Field(
+        None, description="How long what goes to a colder class is known to be idle, such as 7d."
+    )
+    max_lag: Duration | None = Field(
+        None,
+        description="Where what is known of accesses ends so long ago, nothing goes to a colder "
+        "class, such as 2d.",
+    )
+    out: File | None = Field(None, description="Where the plan is written.")
+    access: str | None = Field(
+        None,
+        description="Who tells what was pulled: a vault, by name or location, or a file.",
     )
 
 
@@ -66,6 +98,7 @@ class Simulate(_Shared):
 class Tier(_Shared):
     """Of tiering: sections of commands, and what they share. See docs/tiering.md."""
 
+    plan: Plan | None = Field(None, description="Of `regvault tier plan`.")
     simulate: Simulate | None = Field(None, description="Of `regvault tier simulate`.")
 
     def shown(self) -> dict[str, Any]:

@@ -10,6 +10,10 @@ _HERE = "regvault.cli.commands"
 @group(
     "tier",
     {
+        "plan": LazyCommand(
+            f"{_HERE}.tier_plan:plan",
+            "Plan which blobs go to a cheaper class, and which come back.",
+        ),
         "simulate": LazyCommand(
             f"{_HERE}.tier_simulate:simulate",
             "Replay a history of accesses, and show what ways of tiering would have cost.",

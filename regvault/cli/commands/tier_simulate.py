@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-import sys
 import tempfile
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import click
 
 from regvault.cli import text as fmt
 from regvault.cli.audit_options import access_rules, ignore_option
+from regvault.cli.lines import open_lines
 from regvault.cli.options import DAYS
 from regvault.cli.tier_options import needs_numpy, prices_option, tier_command
 from regvault.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from regvault.cli.app import App
     from regvault.ops.tier.simulate import Simulation
     from regvault.ops.tier.trace import Trace
@@ -101,9 +98,9 @@ def simulate(
     rules = access_rules(ignored)
     known = None
     if sizes is not None:
-        with _lines(sizes) as lines:
+        with open_lines(sizes, "--sizes") as lines:
             known = read_sizes(lines)
-    with _lines(trace) as lines:
+    with open_lines(trace, "--trace") as lines:
         made = read_trace(lines, rules=rules, sizes=known, horizon=horizon)
     found = simulate_horizons(made.history, table, families=made.families, days=made.days)
     app.console.document(
@@ -128,23 +125,6 @@ def simulate(
         _write(html, page(found, _notes(made)))
         app.console.note(f"Charts are in {html}.")
     return 0
-
-
-@contextlib.contextmanager
-def _lines(path: str) -> Iterator[IO[str]]:
-    """Open a file of text; `-` is standard input. Raises UsageError."""
-    if path == "-":
-        if sys.stdin is None:  # it was closed
-            raise UsageError("--trace: there is no standard input")
-        if isinstance(sys.stdin, io.TextIOWrapper):
-            sys.stdin.reconfigure(encoding="utf-8", errors="replace")
-        yield sys.stdin
-        return
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            yield file
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _writable(path: str, *read: str | None) -> None:

@@ -37,7 +37,18 @@ if TYPE_CHECKING:
     from regvault.policy.access import AccessRules
     from regvault.policy.tiering.history import Floats, History, Ints
 
-__all__ = ["ASSUMED_BYTES", "ASSUMED_MANIFEST_BYTES", "LONGEST_DAYS", "Trace", "read_trace"]
+__all__ = [
+    "ASSUMED_BYTES",
+    "ASSUMED_MANIFEST_BYTES",
+    "DELETED",
+    "LONGEST_DAYS",
+    "PUSHED",
+    "READ",
+    "Reads",
+    "Trace",
+    "read_accesses",
+    "read_trace",
+]
 
 ASSUMED_BYTES = 4 << 20
 """Of a blob whose size nobody tells: about the mean of layers in published studies."""
@@ -50,7 +61,9 @@ LONGEST_DAYS = 20 * 365.25
 
 _DAY = 86_400.0
 _WRITES = {"PUT", "POST", "PATCH"}
-_READ, _PUSHED, _DELETED = range(3)
+
+READ, PUSHED, DELETED = range(3)
+"""What a line says that was done."""
 
 
 class Trace(NamedTuple):
@@ -79,6 +92,56 @@ class Trace(NamedTuple):
     untimed: int
     unread: int
     assumed: int
+
+
+class Reads(NamedTuple):
+    """The lines of a history, as columns.
+
+    Attributes:
+        names: of contents: digests, or `repository:tag`.
+        whats: of each line that counts, what was done.
+        contents: the number of what it was done to.
+        times: seconds since 1970; NaN where a line has none.
+        last: the latest time of any line.
+        lines, ignored, unreadable, untimed: see `Trace`.
+    """
+
+    names: list[str]
+    whats: array[int]
+    contents: array[int]
+    times: array[float]
+    last: float
+    lines: int
+    ignored: int
+    unreadable: int
+    untimed: int
+
+
+def read_accesses(lines: Iterable[str], *, rules: AccessRules) -> Reads:
+    """Read a history of something that is there, whose sizes are known.
+
+    Args:
+        lines: of the file.
+        rules: who is no client whose reads count.
+
+    Raises:
+        UsageError: it is none.
+    """
+    reader = _Reader(rules)
+    for row in trace_rows(lines):
+        reader.take(row)
+    reader.places.clear()
+    return Reads(
+        reader.names,
+        reader.whats,
+        reader.contents,
+        reader.times,
+        reader.last,
+        reader.lines,
+        reader.ignored,
+        reader.unreadable,
+        reader.untimed,
+    )
 
 
 def read_trace(
@@ -147,7 +210,7 @@ class _Reader:
             self.untimed += 1
             return
         content = self._content(place, float(self.lines) if time is None else time)
-        size = bytes_of(row, is_read=what == _READ)
+        size = bytes_of(row, is_read=what == READ)
         if size is not None and size > self.sizes[content]:
             self.sizes[content] = size
         self.whats.append(what)
@@ -178,9 +241,9 @@ class _Reader:
         method = str(row.get("method") or "").strip().upper()
         action = row.get("action")
         if method in _WRITES or action in ("push", "mount"):
-            return _PUSHED
+            return PUSHED
         if method == "DELETE" or action == "delete":
-            return _DELETED
+            return DELETED
         if method not in ("", "GET") or action not in (None, "pull"):
             return None
         who = [
@@ -191,7 +254,7 @@ class _Reader:
                 row.get("client") or row.get("address"),
             )
         ]
-        return None if self.rules.ignores(*who) else _READ
+        return None if self.rules.ignores(*who) else READ
 
     def _content(self, place: Place, time: float) -> int:
         name, repository, kind = place
@@ -229,7 +292,7 @@ class _Reader:
             self.ignored += int((kept & other).sum())
             kept &= ~other
         whats, contents, stamps = whats[kept], contents[kept], stamps[kept]
-        if not (whats == _READ).any():
+        if not (whats == READ).any():
             raise UsageError(
                 f"nothing is read in the trace: {self.lines} lines, {self.ignored} of them no "
                 f"access of a client, {self.unreadable} unreadable, {self.untimed} without a time "
@@ -240,7 +303,7 @@ class _Reader:
             )
         begin: float | None = None
         if timed:
-            begin = float(stamps[whats == _READ].min())
+            begin = float(stamps[whats == READ].min())
             times = (stamps - begin) / _DAY
             days = (self.last - begin) / _DAY + 1 / _DAY
         else:
@@ -267,7 +330,7 @@ class _Reader:
         count = len(self.names)
         born = np.full(count, np.inf)
         np.minimum.at(born, contents, times)
-        pushed = whats == _PUSHED
+        pushed = whats == PUSHED
         if pushed.any() or sizes:
             # Where pushes are told, and of what is listed: what nobody pushed was there before.
             old = np.isfinite(born)
@@ -275,7 +338,7 @@ class _Reader:
                 old &= np.array([name in sizes for name in self.names])
             old[contents[pushed]] = False
             born[old] = np.minimum(born[old], 0.0)
-        gone = whats == _DELETED
+        gone = whats == DELETED
         last, used = np.full(count, -np.inf), np.full(count, -np.inf)
         np.maximum.at(last, contents[gone], times[gone])
         np.maximum.at(used, contents[~gone], times[~gone])
@@ -297,7 +360,7 @@ class _Reader:
         order = np.array(sorted(np.flatnonzero(there).tolist(), key=self.names.__getitem__))
         number = np.full(count, -1)
         number[order] = np.arange(len(order))
-        reads = (whats == _READ) & (number[contents] >= 0)
+        reads = (whats == READ) & (number[contents] >= 0)
         more = len(unread)
         history = make_history(
             number[contents[reads]],

@@ -38,7 +38,7 @@ class Standing(NamedTuple):
         idle: days for which it is known that nothing that reaches it was read.
         present: the number of the class that it is in.
         inside: days for which it has been in that class.
-        warmed: whether it was read since it came there.
+        since: how often it was read since it came there.
     """
 
     sizes: Ints
@@ -47,7 +47,7 @@ class Standing(NamedTuple):
     idle: Floats
     present: Ints
     inside: Floats
-    warmed: Bools
+    since: Ints
 
     def part(self, some: slice) -> Standing:
         """Return the same of some of them."""
@@ -58,7 +58,7 @@ class Standing(NamedTuple):
             self.idle[some],
             self.present[some],
             self.inside[some],
-            self.warmed[some],
+            self.since[some],
         )
 
 
@@ -170,9 +170,8 @@ def _outlook(
     to = np.where(standing.present == 0, _down(decisions, place, whole, begin), standing.present)
     if not _is_ruled(decisions):
         to = np.where(standing.present > 0, _further(costs, whole, standing), to)
-    to = np.where(
-        standing.warmed & (standing.present > 0), _back(decisions, place, moves, standing, to), to
-    )
+    extra = np.stack([each.read - costs[0].read for each in costs])[standing.present, rows]
+    to = np.where(_back(decisions, place, moves, standing, extra), 0, to)
     to = np.where(size < 0, standing.present, to)
     once = np.stack([each.read for each in costs])[to, rows]
     moved = np.where(to == standing.present, 0.0, moves[to, rows])
@@ -233,9 +232,15 @@ def _back(
     place: tuple[Ints, Ints, Ints],
     moves: Floats,
     standing: Standing,
-    to: Ints,
-) -> Ints:
-    """Return the hot class for what was read where that is cheaper than to be read there again."""
+    extra: Floats,
+) -> Bools:
+    """Return what goes back into the hot class, since it was read where it is.
+
+    Either that is expected to be cheaper than to be read there again and again; or its reads there
+    have cost as much by now as the move does (the ski-rental rule: never twice the best choice).
+    """
     stays = decisions.cold[(standing.present, *place)]
-    better = moves[0] + decisions.hot[place] < stays
-    return np.where(better, 0, to)
+    cheaper = moves[0] + decisions.hot[place] < stays
+    paid = standing.since * extra >= moves[0]
+    found: Bools = (standing.present > 0) & (standing.since > 0) & (cheaper | paid)
+    return found

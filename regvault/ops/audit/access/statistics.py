@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from regvault.vault.audit.chain import Link
     from regvault.vault.vault import Vault
 
-__all__ = ["AccessStatistics", "Counted"]
+__all__ = ["AccessStatistics", "Counted", "view_of_file"]
 
 _KEPT_BEHIND = 32
 """Where so many links are not counted here, what is kept in the vault is looked at."""
@@ -340,6 +340,30 @@ class AccessStatistics:
             return False
         keep(self._vault, self._tables, self._rules.id)
         return True
+
+
+@contextlib.contextmanager
+def view_of_file(directory: str, rules: str) -> Iterator[AccessView]:
+    """Give the answers of a file that was counted elsewhere: `access-<rules>.sqlite`.
+
+    Args:
+        directory: where it is.
+        rules: the part of its name.
+
+    Raises:
+        TemporaryError: it cannot be used.
+    """
+    try:
+        tables = Tables(directory, rules)
+        try:
+            with tables.transaction(keep=False):
+                settle(tables, None)
+                tables.age()
+                yield AccessView(tables, frozenset())
+        finally:
+            tables.close()
+    except sqlite3.DatabaseError as error:
+        raise _unusable(error) from None
 
 
 def _unusable(why: object) -> TemporaryError:

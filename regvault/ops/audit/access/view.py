@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from regvault.model.event import time_text
-from regvault.policy.access_counts import DAY_US, HALF_LIVES, clients_in, decayed, merged, within
+from regvault.policy.access_counts import (
+    DAY_US,
+    HALF_LIVES,
+    clients_in,
+    decayed,
+    first_day,
+    merged,
+    within,
+)
 from regvault.policy.coverage import Coverage, covered_by
 
 if TYPE_CHECKING:
@@ -129,6 +137,37 @@ class AccessView:
             "SELECT repository, tag FROM targets WHERE digest = '' ORDER BY repository, tag"
         )
         return list(rows.fetchall())
+
+    def digests_of_tag(self, repository: str, tag: str) -> list[str]:
+        """Return what a tag is, and what it was before, as far as events tell."""
+        rows = self._db.execute(
+            "SELECT digest, before FROM tags WHERE repository = ? AND tag = ?", (repository, tag)
+        )
+        return [digest for row in rows.fetchall() for digest in row if digest]
+
+    def every_target(self, count: int) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield so many at once: number, digest, repository, tag, last pull, last push.
+
+        Digest and tag are "" where there is none, times are microseconds since the epoch or None.
+        """
+        query = "SELECT id, digest, repository, tag, last, pushed FROM targets ORDER BY id"
+        rows = self._db.execute(query)
+        while some := rows.fetchmany(count):
+            yield some
+
+    def every_day(self, count: int) -> Iterator[list[tuple[int, int, int]]]:
+        """Yield so many at once: number of a target, day since the epoch, pulls on it.
+
+        What is old is told of a day in the middle of its block.
+        """
+        cut = first_day(self._newest)
+        query = (
+            "SELECT target, CASE WHEN day < ? THEN day + 16 ELSE day END, pulls FROM days"
+            " ORDER BY target, day"
+        )
+        rows = self._db.execute(query, (cut,))
+        while some := rows.fetchmany(count):
+            yield some
 
     def _access(self, row: tuple[Any, ...]) -> Access:
         number, digest, repository, tag, kind, first, last, pulls, pushed = row

@@ -1,0 +1,224 @@
+"""`regvault tier plan`: what goes to a cheaper class, why, and what that saves."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from regvault.cli import text as fmt
+from regvault.cli.audit_options import access_rules, ignore_option
+from regvault.cli.options import DAYS, DURATION, LOCATION, endpoint_option, threads_option
+from regvault.cli.tier_access import access_option, open_accesses
+from regvault.cli.tier_options import needs_numpy, prices_option, tier_command
+from regvault.errors import UsageError
+
+if TYPE_CHECKING:
+    from regvault.cli.app import App
+    from regvault.ops.tier.planned import Header, Move, Plan
+
+_DAY_S = 86_400.0
+_SHOWN = 20
+
+
+@tier_command(
+    "plan",
+    examples=[
+        (
+            "By what the audit stream knows",
+            "regvault tier plan s3://registry --access backup --json > plan.jsonl",
+        ),
+        (
+            "By a log of accesses, for a registry on disks with a colder mount",
+            "regvault tier plan fs:/var/lib/registry --access accesses.csv --prices disks.toml",
+        ),
+    ],
+    exit_codes=(0, 1, 2, 4, 5, 6, 10, 12),
+)
+@click.argument("source", type=LOCATION)
+@access_option
+@prices_option
+@click.option(
+    "--horizon",
+    metavar="TIME",
+    type=DAYS,
+    default="12mo",
+    show_default=True,
+    help="Over how long costs are expected.",
+)
+@click.option(
+    "--min-idle",
+    metavar="DURATION",
+    type=DURATION,
+    default="7d",
+    show_default=True,
+    help="What goes to a colder class is known to be idle for so long, at least.",
+)
+@click.option(
+    "--max-lag",
+    metavar="DURATION",
+    type=DURATION,
+    default="2d",
+    show_default=True,
+    help="Where what is known of accesses ends so long ago, nothing goes to a colder class.",
+)
+@click.option(
+    "--out", metavar="FILE", type=click.Path(), help="Write the plan there, for tier apply."
+)
+@ignore_option
+@endpoint_option
+@threads_option
+@click.pass_obj
+def plan(
+    app: App,
+    source: str,
+    access: str | None,
+    prices: str,
+    horizon: float,
+    min_idle: float,
+    max_lag: float,
+    out: str | None,
+    ignored: tuple[str, ...],
+    endpoint_url: str | None,
+    threads: int | None,
+) -> int:
+    """Plan which blobs of the registry at SOURCE go to a cheaper class, and which come back.
+
+    Changes nothing. Only classes that serve at once are chosen from; manifests and small blobs
+    stay, and a blob is cold only if all manifests that reach it are. Time of which nobody knows
+    what was pulled is no idle time. With --json the plan is printed, a line for each move; it is
+    what tier apply takes. See docs/tiering.md.
+    """
+    needs_numpy()
+    from regvault.assemble import open_source_store, threads_for
+    from regvault.config.price_files import load_prices
+    from regvault.model.location import Role
+    from regvault.ops.tier.plan import PlanOptions, plan_registry
+
+    table = load_prices(prices)
+    rules = access_rules(ignored)
+    place = app.registry(source, Role.SOURCE, endpoint_url=endpoint_url)
+    count = threads_for(place, asked=threads)
+    store, registry = open_source_store(place, threads=count)
+    with open_accesses(app, access, rules, endpoint_url=endpoint_url) as (accesses, told):
+        options = PlanOptions(
+            table, horizon, min_idle / _DAY_S, max_lag / _DAY_S, told, threads=count
+        )
+        with app.progress() as progress:
+            made = plan_registry(
+                registry,
+                store,
+                accesses,
+                options,
+                now_us=time.time_ns() // 1000,
+                progress=progress,
+            )
+    registry.close()
+    if out is not None:
+        _write(made, out)
+    if app.json:
+        from regvault.ops.tier.planned import lines_of
+
+        for line in lines_of(made):
+            app.console.document(line)
+    show_plan(app, made.header)
+    _show_moves(app, made)
+    if out is not None:
+        app.console.note(f"The plan is in {out}. Do it: regvault tier apply {out}")
+    return 0
+
+
+def _write(made: Plan, path: str) -> None:
+    """Write a plan, all at once. Raises UsageError."""
+    from regvault.ops.tier.planned import encode, lines_of
+
+    aside = f"{path}.tmp"
+    try:
+        with open(aside, "wb") as file:
+            file.writelines(encode(line) for line in lines_of(made))
+        os.replace(aside, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(aside)
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def show_plan(app: App, header: Header) -> None:
+    """Show what a plan comes to."""
+    say = app.console.say
+    currency = fmt.inline(header.prices["currency"])
+    access = header.access
+    if access["since"]:
+        since, until = app.console.time(access["since"]), app.console.time(access["until"])
+        say(
+            f"Accesses are known from {since} to {until} ({access['known_days']:.0f} days), "
+            f"by {fmt.inline(access['source'])}."
+        )
+    if header.flows:
+        app.console.table(
+            ["from", "to", "blobs", "size", "saves", "costs"],
+            [
+                (
+                    flow["from"],
+                    flow["to"],
+                    fmt.number(flow["count"]),
+                    fmt.size(flow["bytes"]),
+                    f"{flow['saves']:.2f}",
+                    f"{flow['costs']:.2f}",
+                )
+                for flow in header.flows
+            ],
+            align="llrrrr",
+        )
+        say(
+            f"{fmt.count(header.moves, 'move')}, {fmt.size(header.nbytes)}: storage costs "
+            f"{header.month[1]:.2f} instead of {header.month[0]:.2f} {currency} a month, by "
+            f"{fmt.inline(header.prices['name'])} of {header.prices['as_of']}. The moves cost "
+            f"{header.costs:.2f}; in {header.horizon_days:.0f} days they save {header.saves:.2f} "
+            f"beyond that. To bring all of it back costs {header.back:.2f}; it serves at once "
+            "meanwhile."
+        )
+    else:
+        say("Nothing is to be moved.")
+    if header.left:
+        app.console.table(
+            ["stays, because", "blobs", "size"],
+            [
+                (reason, fmt.number(left.count), fmt.size(left.nbytes))
+                for reason, left in header.left.items()
+            ],
+            align="lrr",
+        )
+    for note in header.notes:
+        app.console.note(note[:1].upper() + note[1:] + ".")
+
+
+def _show_moves(app: App, made: Plan) -> None:
+    """Show the moves that save most."""
+    import heapq
+
+    best: list[Move] = heapq.nlargest(_SHOWN, made.moves(), key=lambda move: move.saves)
+    if not best or app.json:
+        return
+    app.console.table(
+        ["repository", "blob", "size", "from", "to", "saves", "back", "why"],
+        [
+            (
+                fmt.inline(move.repository),
+                move.digest[7:19],
+                fmt.size(move.size),
+                move.source,
+                move.target,
+                f"{move.saves:.4f}",
+                f"{move.back:.4f}",
+                move.why,
+            )
+            for move in best
+        ],
+        align="llrllrrl",
+    )
+    if made.header.moves > len(best):
+        app.console.say(f"... and {fmt.count(made.header.moves - len(best), 'move')} more.")

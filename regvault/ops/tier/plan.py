@@ -1,0 +1,324 @@
+"""The verb `tier plan` for a live registry: which blobs go to which class, and what that saves.
+
+Only classes that serve at once, since a registry has to serve what it has. Manifests and small
+blobs stay, and a blob is cold only if every manifest that reaches it is (rule 20). What is not
+known is not cold: time of which nobody knows what happened is no idle time (rule 22).
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from regvault.errors import UsageError
+from regvault.model.event import time_text
+from regvault.ops.tier.contents import list_contents
+from regvault.ops.tier.planned import Header, Left, Move, Plan
+from regvault.ops.tier.reach import read_reach
+from regvault.ops.tier.standing import known_of
+from regvault.policy.access_counts import DAY_US
+from regvault.policy.prices import MONTH_DAYS
+from regvault.policy.tiering.costs import class_costs
+from regvault.policy.tiering.history import SMALLEST
+from regvault.policy.tiering.learned import SHORT_DAYS
+from regvault.policy.tiering.outlook import outlook
+from regvault.registry.layout import blob_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from regvault.model.progress import Progress
+    from regvault.model.registry import RegistrySource
+    from regvault.model.store import ObjectStore
+    from regvault.ops.tier.accesses import Accesses
+    from regvault.ops.tier.contents import Contents
+    from regvault.ops.tier.reach import Reach
+    from regvault.ops.tier.standing import Known
+    from regvault.policy.prices import PriceTable
+    from regvault.policy.tiering.history import Bools, Floats, Ints
+    from regvault.policy.tiering.outlook import Outlook
+
+__all__ = ["PlanOptions", "plan_registry"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """What was asked for.
+
+    Attributes:
+        table: the prices.
+        horizon: days over which costs are expected.
+        min_idle: days that a blob is known to be idle before it goes to a colder class.
+        max_lag: days after which what is known of accesses is too old to call anything cold.
+        source: what tells of accesses, in words.
+        threads: that read manifests.
+    """
+
+    table: PriceTable
+    horizon: float = 365.0
+    min_idle: float = 7.0
+    max_lag: float = 2.0
+    source: str = "nothing"
+    threads: int = 4
+
+
+def plan_registry(
+    source: RegistrySource,
+    store: ObjectStore,
+    accesses: Accesses,
+    options: PlanOptions,
+    *,
+    now_us: int,
+    progress: Progress,
+) -> Plan:
+    """Plan the tiering of a live registry.
+
+    Args:
+        source: the registry, to read links and manifests.
+        store: its storage.
+        accesses: what is known of accesses.
+        options: what was asked for.
+        now_us: the time, microseconds since the epoch.
+        progress: is told how far it is.
+
+    Raises:
+        NotFoundError: there is no registry.
+        UsageError: the prices have no class that what is there lies in.
+        SourceError, SourceUnavailableError, StoreError: it cannot be read.
+    """
+    source.check()
+    progress.phase("Listing blobs")
+    contents = list_contents(store, progress)
+    names = _classes(options.table, contents, store.location)
+    progress.phase("Reading manifests")
+    reach = read_reach(
+        source, contents, asked=accesses.tags(), threads=options.threads, progress=progress
+    )
+    progress.phase("Weighing")
+    known = known_of(accesses, contents, reach, names, now_us)
+    found = outlook(known.hazards, options.table, names, known.standing, options.horizon)
+    made = _Made(contents, reach, known, found, names, options)
+    header = Header(
+        secrets.token_hex(16),
+        "registry",
+        source.location,
+        source.endpoint,
+        time_text(now_us * 1000),
+        {
+            "name": options.table.name,
+            "as_of": options.table.as_of,
+            "currency": options.table.currency,
+        },
+        made.access(accesses, now_us),
+        options.horizon,
+        names,
+        names[0],
+    )
+    made.decide(header)
+    return Plan(header, made.moves)
+
+
+def _classes(table: PriceTable, contents: Contents, location: str) -> list[str]:
+    """Return the classes to choose from.
+
+    Raises:
+        UsageError: nothing lies in any of them.
+    """
+    names = table.instant
+    if len(contents) and not set(names) & set(contents.classes):
+        raise UsageError(
+            f"the prices {table.name} have none of the classes that {location} has: "
+            f"{', '.join(contents.classes)}",
+            hint="Write down what its storage costs, and name that: --prices FILE "
+            "(docs/tiering.md)",
+        )
+    return names
+
+
+class _Made:
+    """What is decided of each content."""
+
+    def __init__(
+        self,
+        contents: Contents,
+        reach: Reach,
+        known: Known,
+        found: Outlook,
+        names: list[str],
+        options: PlanOptions,
+    ) -> None:
+        self._contents = contents
+        self._reach = reach
+        self._known = known
+        self._found = found
+        self._names = names
+        self._options = options
+        self._frozen = ""
+        self._known_days = 0.0
+        self._chosen: Ints = np.zeros(0, dtype=np.int64)
+        self._back: Floats = np.zeros(0)
+
+    def access(self, accesses: Accesses, now_us: int) -> dict[str, Any]:
+        """Return what is known of accesses; from now on nothing goes colder where that is old."""
+        coverage = accesses.coverage
+        lag = (now_us - coverage.end) / DAY_US
+        if not coverage.end:
+            self._frozen = "nothing is known of accesses"
+        elif lag > self._options.max_lag:
+            self._frozen = f"what is known of accesses ends {lag:.1f} days ago"
+        self._known_days = coverage.idle_us(coverage.start) / DAY_US
+        return {
+            "source": self._options.source,
+            "since": time_text(coverage.start * 1000) if coverage.end else None,
+            "until": time_text(coverage.end * 1000) if coverage.end else None,
+            "known_days": round(self._known_days, 3),
+            "frozen": self._frozen or None,
+        }
+
+    def decide(self, header: Header) -> None:
+        """Choose what moves, and put it into the header."""
+        contents, reach, known, found = self._contents, self._reach, self._known, self._found
+        standing, options = known.standing, self._options
+        colder = found.to > standing.present
+        pays = found.stay - found.go - found.move > 0
+        # In this order: the first that holds is told.
+        reasons: list[tuple[str, Bools]] = [
+            ("in a class that the prices do not have", known.foreign),
+            ("manifests", reach.manifest),
+            ("nothing refers to it: see tier gc", reach.repository < 0),
+            ("a manifest that cannot be read may need it", reach.doubtful),
+            (f"smaller than {SMALLEST >> 10} KiB", standing.sizes < SMALLEST),
+            ("stays where it is cheapest", found.to == standing.present),
+            (self._frozen or "frozen", colder & bool(self._frozen)),
+            ("not known to be idle for long enough", colder & (standing.idle < options.min_idle)),
+            ("would not pay", colder & ~pays),
+        ]
+        open_to = np.ones(len(contents), dtype=bool)
+        for reason, holds in reasons:
+            some = open_to & holds
+            if some.any():
+                header.left[reason] = Left(int(some.sum()), int(standing.sizes[some].sum()))
+            open_to &= ~holds
+        self._chosen = np.flatnonzero(open_to)
+        self._sum_up(header)
+
+    def _sum_up(self, header: Header) -> None:
+        chosen, found, standing = self._chosen, self._found, self._known.standing
+        to, present = found.to[chosen], standing.present[chosen]
+        sizes = standing.sizes[chosen]
+        costs = [class_costs(self._options.table, name, sizes) for name in self._names]
+        rows = np.arange(len(chosen))
+        self._back = np.where(
+            to == 0,
+            0.0,
+            np.stack([each.retrieve for each in costs])[to, rows] + costs[0].write,
+        )
+        header.moves, header.nbytes = len(chosen), int(sizes.sum())
+        header.saves = _money((found.stay - found.go - found.move)[chosen].sum())
+        header.costs, header.back = _money(found.move[chosen].sum()), _money(self._back.sum())
+        for source, target in sorted({*zip(present.tolist(), to.tolist(), strict=True)}):
+            some = (present == source) & (to == target)
+            header.flows.append(
+                {
+                    "from": self._names[source],
+                    "to": self._names[target],
+                    "count": int(some.sum()),
+                    "bytes": int(sizes[some].sum()),
+                    "saves": _money((found.stay - found.go - found.move)[chosen][some].sum()),
+                    "costs": _money(found.move[chosen][some].sum()),
+                }
+            )
+        header.month = self._month(to)
+        header.notes = self._notes(header)
+
+    def _month(self, to: Ints) -> list[float]:
+        """Return what storage costs a month, before and after."""
+        standing, table = self._known.standing, self._options.table
+        after = standing.present.copy()
+        after[self._chosen] = to
+        spent = []
+        for where in (standing.present, after):
+            rate = 0.0
+            for number, name in enumerate(self._names):
+                here = (where == number) & ~self._known.foreign
+                rate += float(class_costs(table, name, standing.sizes[here]).rate.sum())
+            spent.append(_money(rate * MONTH_DAYS))
+        return spent
+
+    def _notes(self, header: Header) -> list[str]:
+        found = []
+        if self._frozen:
+            idle = standing_idle(self._contents, self._known, self._reach)
+            found.append(
+                f"{self._frozen}: nothing goes to a colder class. {idle[0]} blobs "
+                f"({idle[1]} bytes) were written more than 90 days ago, and may be cold; who pulls "
+                "what is told by regvault audit (docs/audit.md), or by a log of accesses (--access)"
+            )
+        elif self._known_days < SHORT_DAYS:
+            found.append(
+                f"only {self._known_days:.1f} days of accesses are known: nothing is learned of "
+                "them yet, and what is idle moves once its storage has cost what a move would"
+            )
+        if self._reach.unreadable:
+            found.append(
+                f"{self._reach.unreadable} manifests cannot be read (regvault scan): what they may "
+                "reach stays"
+            )
+        if self._contents.others:
+            found.append(f"{self._contents.others} blobs have no SHA-256 for a name, and stay")
+        foreign = header.left.get("in a class that the prices do not have")
+        if foreign is not None:
+            names = sorted(set(self._contents.classes) - set(self._names))
+            found.append(
+                f"{foreign.count} blobs lie in {', '.join(names)}: if that is an archive, they "
+                "cannot be pulled"
+            )
+        return found
+
+    def moves(self) -> Iterator[Move]:
+        """Yield the moves, in the order of the digests."""
+        contents, found, standing = self._contents, self._found, self._known.standing
+        saves = found.stay - found.go - found.move
+        for place, number in enumerate(self._chosen.tolist()):
+            digest = contents.digest(number)
+            source, target = int(standing.present[number]), int(found.to[number])
+            idle, reads = float(standing.idle[number]), int(standing.reads[number])
+            chance = float(found.chance[number])
+            yield Move(
+                blob_key(digest),
+                digest,
+                int(standing.sizes[number]),
+                contents.etag(number),
+                self._names[source],
+                self._names[target],
+                self._reach.repositories[int(self._reach.repository[number])],
+                _why(source, target, idle, reads, chance, self._options.horizon),
+                round(idle, 3),
+                reads,
+                int(self._known.used[number]),
+                round(chance, 6),
+                _money(saves[number]),
+                _money(found.move[number]),
+                _money(self._back[place]),
+                0.0,
+            )
+
+
+def standing_idle(contents: Contents, known: Known, reach: Reach) -> tuple[int, int]:
+    """Return number and bytes of the blobs that were written more than 90 days ago."""
+    old = ~reach.manifest & (known.standing.inside > 90) & (contents.sizes >= SMALLEST)
+    return int(old.sum()), int(contents.sizes[old].sum())
+
+
+def _why(source: int, target: int, idle: float, reads: int, chance: float, days: float) -> str:
+    likely = f"a read within {days:.0f} days: {chance:.1%}"
+    if target < source:
+        return f"read again, {reads} times so far; {likely}"
+    return f"idle {idle:.0f} days, read {reads} times before; {likely}"
+
+
+def _money(value: float) -> float:
+    return round(float(value), 8)

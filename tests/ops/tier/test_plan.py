@@ -1,0 +1,259 @@
+"""What is planned for a live registry: only what is known to be cold, and pays."""
+
+import json
+import random
+
+import pytest
+from tiered import DAY, LARGE, MIB, START, Tiered
+from world import blob_key, noise
+
+from regvault.errors import UsageError
+from regvault.ops.tier.planned import PlanFile, encode, lines_of
+from regvault.policy.tiering.history import SMALLEST
+
+
+@pytest.fixture
+def registry():
+    return Tiered()
+
+
+def keep_alive(registry, days, *, every=1.0):
+    """Somebody pulls something all the time, so what happens is known."""
+    image = registry.image("busy/app", "live")
+    day = 0.0
+    while day <= days:
+        registry.pull_image(day, "busy/app", image)
+        day += every
+    return image
+
+
+def test_what_nobody_pulled_for_long_goes_and_what_is_pulled_stays(registry):
+    busy = keep_alive(registry, 120)
+    cold = registry.image("team/old", "v1")
+    found = registry.moved(120)
+    assert found == {cold.blobs[1]: ("STANDARD", "GLACIER_IR")}
+    assert not set(busy.blobs) & set(found)
+
+
+def test_unknown_is_not_cold(registry):
+    registry.image("team/old", "v1")
+    plan = registry.plan(400)
+    assert list(plan.moves()) == []
+    assert plan.header.access["frozen"] == "nothing is known of accesses"
+    assert "1 blobs" in plan.header.notes[0]
+    # The stream began ten days ago: nothing can be idle for longer.
+    image = registry.image("busy/app", "live")
+    for day in range(390, 401):
+        registry.pull_image(day, "busy/app", image)
+    plan = registry.plan(400)
+    assert list(plan.moves()) == []
+    assert plan.header.access["known_days"] == pytest.approx(10)
+
+
+def test_what_is_known_too_long_ago_freezes(registry):
+    keep_alive(registry, 120)
+    registry.image("team/old", "v1")
+    assert len(registry.moved(121)) == 1
+    assert registry.moved(123) == {}
+    assert "2.5 days" not in str(registry.plan(123).header.access["frozen"])
+    assert "ends 3.0 days ago" in registry.plan(123).header.access["frozen"]
+    assert len(registry.moved(123, max_lag=4)) == 1
+
+
+def test_a_layer_of_two_images_is_cold_only_if_both_are(registry):
+    keep_alive(registry, 120)
+    base = noise(LARGE, "base")
+    old = registry.push.image("team/old", "v1", layers=(base, noise(LARGE, "old")))
+    new = registry.push.image("team/new", "v1", layers=(base, noise(LARGE, "new")))
+    # Who has the layers asks for the manifest only: that is use of all that it reaches.
+    for day in range(0, 121, 5):
+        registry.pull(day, f"/v2/team/new/manifests/{new.digest}")
+    found = registry.moved(120)
+    assert set(found) == {old.blobs[2]}
+
+
+def test_children_of_an_index_that_is_pulled_stay(registry):
+    keep_alive(registry, 120)
+    amd = registry.image("team/multi", size=LARGE)
+    arm = registry.image("team/multi", size=LARGE + 1)
+    index = registry.push.index("team/multi", "v1", children=(amd, arm))
+    registry.pull(118, f"/v2/team/multi/manifests/{index.digest}")
+    assert registry.moved(120) == {}
+    # By its tag, too: the registry knows what it names.
+    registry.pulls = [line for line in registry.pulls if index.digest not in line["uri"]]
+    assert len(registry.moved(120)) == 2
+    registry.pull(118, "/v2/team/multi/manifests/v1")
+    assert registry.moved(120) == {}
+
+
+def test_what_refers_to_an_image_that_is_pulled_stays(registry):
+    keep_alive(registry, 120)
+    image = registry.image("team/signed", "v1")
+    subject = {"mediaType": image.media_type, "digest": image.digest, "size": len(image.data)}
+    sbom = registry.push.image("team/signed", layers=(noise(LARGE, "sbom"),), subject=subject)
+    tag = image.digest.replace(":", "-") + ".sig"
+    signature = registry.push.image("team/signed", tag, layers=(noise(LARGE, "sig"),))
+    assert {sbom.blobs[1], signature.blobs[1]} < set(registry.moved(120))
+    registry.pull(119, f"/v2/team/signed/manifests/{image.digest}")
+    assert registry.moved(120) == {}
+
+
+@pytest.mark.parametrize(
+    "how", [{"method": "HEAD"}, {"useragent": "Trivy/0.58"}, {"useragent": "regvault/1"},
+            {"status": 404}]
+)  # fmt: skip
+def test_what_is_no_pull_of_a_client_warms_nothing(registry, how):
+    keep_alive(registry, 120)
+    image = registry.image("team/scanned", "v1")
+    registry.pull_image(119, "team/scanned", image, **how)
+    assert set(registry.moved(120)) == {image.blobs[1]}
+
+
+def test_manifests_small_blobs_and_what_nothing_refers_to_stay(registry):
+    keep_alive(registry, 120)
+    registry.image("team/small", "v1", size=SMALLEST - 1)
+    orphan = registry.push.blob(noise(LARGE, "orphan"))
+    plan = registry.plan(120)
+    assert list(plan.moves()) == []
+    left = {reason: each.count for reason, each in plan.header.left.items()}
+    assert left["manifests"] == 2
+    assert left["nothing refers to it: see tier gc"] == 1
+    assert left["smaller than 128 KiB"] == 3
+    assert registry.class_of(orphan) == "STANDARD"
+
+
+def test_what_a_manifest_that_cannot_be_read_may_need_stays(registry):
+    keep_alive(registry, 120)
+    shared = noise(LARGE, "shared")
+    registry.push.image("team/odd", "v1", layers=(shared,))
+    lost = registry.push.image("team/odd", "v2", layers=(shared, noise(LARGE, "more")))
+    registry.store.put(blob_key(lost.digest), b"{")
+    plan = registry.plan(120)
+    assert list(plan.moves()) == []
+    assert plan.header.left["a manifest that cannot be read may need it"].count == 2
+    assert any("cannot be read" in note for note in plan.header.notes)
+
+
+def test_a_push_is_use(registry):
+    keep_alive(registry, 120)
+    registry.store.clock_ns = (START + 119 * DAY) * 10**9
+    registry.image("team/fresh", "v1")
+    assert registry.moved(120) == {}
+
+
+def test_what_was_read_after_it_went_comes_back(registry):
+    keep_alive(registry, 200)
+    image = registry.image("team/back", "v1")
+    key = blob_key(image.blobs[1])
+    registry.store.clock_ns = (START + 100 * DAY) * 10**9
+    registry.store.change_class(key, "GLACIER_IR", expected=registry.store.placement(key))
+    assert registry.moved(200) == {}
+    for day in range(190, 201):
+        registry.pull_image(day, "team/back", image)
+    assert registry.moved(200) == {image.blobs[1]: ("GLACIER_IR", "STANDARD")}
+
+
+def test_what_lies_in_an_archive_is_told(registry):
+    keep_alive(registry, 120)
+    image = registry.image("team/gone", "v1")
+    key = blob_key(image.blobs[1])
+    registry.store.change_class(key, "GLACIER", expected=registry.store.placement(key))
+    plan = registry.plan(120)
+    assert list(plan.moves()) == []
+    assert any("cannot be pulled" in note for note in plan.header.notes)
+
+
+def test_prices_of_other_classes_are_refused(registry):
+    from regvault.config.price_files import load_prices
+
+    registry.image("team/app", "v1")
+    with pytest.raises(UsageError, match="none of the classes"):
+        registry.moved(1, table=load_prices("azure-eastus-lrs"))
+
+
+def test_sums_are_those_of_the_moves(registry):
+    keep_alive(registry, 120)
+    for number in range(20):
+        registry.image(f"team/old-{number}", "v1", size=LARGE + number * MIB)
+    plan = registry.plan(120)
+    moves = list(plan.moves())
+    assert plan.header.moves == len(moves) == 20
+    assert plan.header.nbytes == sum(move.size for move in moves)
+    assert plan.header.saves == pytest.approx(sum(move.saves for move in moves), rel=1e-4)
+    assert plan.header.costs == pytest.approx(20 * 0.02 / 1000)
+    # To bring one back: one GET, retrieval, one PUT.
+    for move in moves:
+        back = 0.01 / 1000 + move.size / 2**30 * 0.03 + 0.005 / 1000
+        assert move.back == pytest.approx(back, abs=1e-7)
+        assert move.saves > 0
+        assert move.repository.startswith("team/old-")
+    before, after = plan.header.month
+    saved = plan.header.nbytes / 2**30 * (0.023 - 0.004)
+    assert before - after == pytest.approx(saved, rel=1e-4)
+
+
+def test_time_that_nobody_knows_is_not_idle(registry):
+    image = keep_alive(registry, 20)
+    registry.image("team/old", "v1")
+    accesses = registry.accesses()
+    whole = accesses.coverage
+    from regvault.ops.tier.accesses import KnownTime
+    from regvault.policy.coverage import Coverage, Span
+
+    assert image.blobs
+    gap = Span(whole.start + 5 * DAY * 10**6, whole.start + 15 * DAY * 10**6)
+    known = KnownTime(Coverage(whole.start, whole.end, (gap,)))
+    assert known.days == pytest.approx(10)
+    import numpy as np
+
+    times = np.array([whole.start + day * DAY * 10**6 for day in (-3, 0, 4, 5, 9, 15, 16, 20, 30)])
+    assert known.at(times).tolist() == pytest.approx([0, 0, 4, 5, 5, 5, 6, 10, 10])
+
+
+def test_the_time_is_that_of_the_coverage(registry):
+    import numpy as np
+
+    from regvault.ops.tier.accesses import KnownTime
+    from regvault.policy.coverage import Coverage, Span
+
+    dice = random.Random(3)
+    for _ in range(50):
+        points = sorted(dice.sample(range(1000), 8))
+        gaps = tuple(Span(*points[at : at + 2]) for at in range(0, 8, 2))
+        coverage = Coverage(100, 1100, tuple(g for g in gaps if g.first >= 100))
+        known = KnownTime(coverage)
+        since = dice.randrange(1100)
+        passed = known.days - known.at(np.array([since], dtype=np.int64))[0]
+        assert passed * DAY * 10**6 == pytest.approx(coverage.idle_us(max(since, 100)))
+
+
+def test_a_plan_that_is_not_whole_is_none(registry, tmp_path):
+    keep_alive(registry, 120)
+    registry.image("team/old", "v1")
+    plan = registry.plan(120)
+    lines = [encode(line) for line in lines_of(plan)]
+    path = tmp_path / "plan.jsonl"
+    path.write_bytes(b"".join(lines))
+    read = PlanFile(str(path))
+    assert read.header == plan.header
+    assert list(read.moves()) == list(plan.moves())
+    pretty = "\n".join(json.dumps(json.loads(line), indent=None) for line in lines)
+    path.write_text(pretty)
+    assert PlanFile(str(path)).header == plan.header
+    changed = lines[1].replace(b"GLACIER_IR", b"GLACIER_XX")
+    for wrong in (
+        lines[:-1],
+        [lines[0], lines[2]],
+        [lines[0], lines[1], lines[1], lines[2]],
+        [lines[0], changed, lines[2]],
+        [*lines, lines[1]],
+        lines[1:],
+        [lines[0][:20]],
+        [b"\x00\xff"],
+        [],
+    ):
+        path.write_bytes(b"".join(wrong))
+        with pytest.raises(UsageError, match="no plan"):
+            PlanFile(str(path))
+    with pytest.raises(UsageError, match="cannot read"):
+        PlanFile(str(tmp_path / "none"))
