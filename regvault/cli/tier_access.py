@@ -40,8 +40,8 @@ def access_option(function: F) -> F:
 @contextlib.contextmanager
 def open_accesses(
     app: App, text: str | None, rules: AccessRules, *, endpoint_url: str | None = None
-) -> Iterator[tuple[Accesses, str]]:
-    """Give what is known of accesses, and who tells it.
+) -> Iterator[Accesses]:
+    """Give what is known of accesses.
 
     Args:
         app: of this run.
@@ -56,16 +56,16 @@ def open_accesses(
     from regvault.ops.tier.accesses import NothingKnown
 
     if text is None:
-        yield NothingKnown(), "nothing"
+        yield NothingKnown()
     elif text == "-" or os.path.isfile(text):
         if text != "-" and _is_database(text):
             with _of_database(text) as found:
-                yield found, text
+                yield found
         else:
-            yield _of_history(text, rules), text
+            yield _of_history(text, rules)
     else:
-        with _of_vault(app, text, rules, endpoint_url) as told:
-            yield told
+        with _of_vault(app, text, rules, endpoint_url) as found:
+            yield found
 
 
 def _is_database(path: str) -> bool:
@@ -117,7 +117,7 @@ def _of_database(path: str) -> Iterator[Accesses]:
 @contextlib.contextmanager
 def _of_vault(
     app: App, text: str, rules: AccessRules, endpoint_url: str | None
-) -> Iterator[tuple[Accesses, str]]:
+) -> Iterator[Accesses]:
     from regvault.assemble import open_vault
     from regvault.cli.audit_options import needs_extra
     from regvault.ops.audit.access.open_tags import named_by_snapshots
@@ -135,6 +135,6 @@ def _of_vault(
         for key, why in done.damaged.items():
             app.console.warn_line(f"{key}: {why}", hint="See: regvault audit verify")
         with statistics.view() as view:
-            yield ViewAccesses(view, named_by_snapshots(vault, view)), vault.store.location
+            yield ViewAccesses(view, named_by_snapshots(vault, view))
     finally:
         statistics.close()

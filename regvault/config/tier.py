@@ -63,7 +63,32 @@ class _Shared(Settings):
     )
 
 
-class Plan(_Shared):
+class _Used(_Shared):
+    access: str | None = Field(
+        None,
+        description="Who tells what was pulled: a vault, by name or location, or a file.",
+    )
+    max_lag: Duration | None = Field(
+        None,
+        description="Where what is known of accesses ends so long ago, nothing goes to a colder "
+        "class, such as 2d.",
+    )
+
+
+class Apply(_Used):
+    """Of `regvault tier apply`."""
+
+    max_cost: float | None = Field(
+        None, ge=0, description="What the moves of one run may cost, by the prices of the plan."
+    )
+    rate: float | None = Field(None, gt=0, description="Moves a second, at most.")
+    journal: File | None = Field(None, description="Where what is done is written.")
+    unchecked: bool | None = Field(
+        None, description="Do not ask again what was pulled since the plan was made."
+    )
+
+
+class Plan(_Used):
     """Of `regvault tier plan`."""
 
     horizon: Annotated[str, BeforeValidator(_long)] | None = Field(
@@ -72,16 +97,7 @@ class Plan(_Shared):
     min_idle: Duration | None = Field(
         None, description="How long what goes to a colder class is known to be idle, such as 7d."
     )
-    max_lag: Duration | None = Field(
-        None,
-        description="Where what is known of accesses ends so long ago, nothing goes to a colder "
-        "class, such as 2d.",
-    )
     out: File | None = Field(None, description="Where the plan is written.")
-    access: str | None = Field(
-        None,
-        description="Who tells what was pulled: a vault, by name or location, or a file.",
-    )
 
 
 class Simulate(_Shared):
@@ -95,9 +111,10 @@ class Simulate(_Shared):
     html: File | None = Field(None, description="A page with charts is written there.")
 
 
-class Tier(_Shared):
+class Tier(_Used):
     """Of tiering: sections of commands, and what they share. See docs/tiering.md."""
 
+    apply: Apply | None = Field(None, description="Of `regvault tier apply`.")
     plan: Plan | None = Field(None, description="Of `regvault tier plan`.")
     simulate: Simulate | None = Field(None, description="Of `regvault tier simulate`.")
 

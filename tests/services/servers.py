@@ -356,8 +356,9 @@ class Moto(Server):
 
     access = secret = "anything"
 
-    def __init__(self, *, state: Path, port: int | None = None) -> None:
+    def __init__(self, *, state: Path, port: int | None = None, age_days: float = 0) -> None:
         super().__init__("moto", state=state, port=port, detached=False)
+        self._age_days = age_days
 
     def client(self) -> Any:
         import boto3
@@ -378,7 +379,8 @@ class Moto(Server):
         return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
 
     def command(self) -> Sequence[str | Path]:
-        return [sys.executable, Path(__file__).with_name("moto_app.py"), str(self.port)]
+        app = Path(__file__).with_name("moto_app.py")
+        return [sys.executable, app, str(self.port), str(self._age_days)]
 
     def environment(self) -> Mapping[str, str]:
         return {"AWS_ACCESS_KEY_ID": self.access, "AWS_SECRET_ACCESS_KEY": self.secret}

@@ -10,6 +10,7 @@ _HERE = "regvault.cli.commands"
 @group(
     "tier",
     {
+        "apply": LazyCommand(f"{_HERE}.tier_apply:apply", "Do what was planned, and nothing else."),
         "plan": LazyCommand(
             f"{_HERE}.tier_plan:plan",
             "Plan which blobs go to a cheaper class, and which come back.",

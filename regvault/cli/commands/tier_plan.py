@@ -103,9 +103,9 @@ def plan(
     place = app.registry(source, Role.SOURCE, endpoint_url=endpoint_url)
     count = threads_for(place, asked=threads)
     store, registry = open_source_store(place, threads=count)
-    with open_accesses(app, access, rules, endpoint_url=endpoint_url) as (accesses, told):
+    with open_accesses(app, access, rules, endpoint_url=endpoint_url) as accesses:
         options = PlanOptions(
-            table, horizon, min_idle / _DAY_S, max_lag / _DAY_S, told, threads=count
+            table, horizon, min_idle / _DAY_S, max_lag / _DAY_S, access, source, count
         )
         with app.progress() as progress:
             made = plan_registry(

@@ -53,7 +53,8 @@ class PlanOptions:
         horizon: days over which costs are expected.
         min_idle: days that a blob is known to be idle before it goes to a colder class.
         max_lag: days after which what is known of accesses is too old to call anything cold.
-        source: what tells of accesses, in words.
+        source: who tells of accesses, as it is named on a command line.
+        place: the registry, as it is named there.
         threads: that read manifests.
     """
 
@@ -61,7 +62,8 @@ class PlanOptions:
     horizon: float = 365.0
     min_idle: float = 7.0
     max_lag: float = 2.0
-    source: str = "nothing"
+    source: str | None = None
+    place: str = ""
     threads: int = 4
 
 
@@ -104,6 +106,7 @@ def plan_registry(
     header = Header(
         secrets.token_hex(16),
         "registry",
+        options.place,
         source.location,
         source.endpoint,
         time_text(now_us * 1000),

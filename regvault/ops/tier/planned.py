@@ -84,10 +84,12 @@ class Header:
     Attributes:
         id: of the plan, 32 hex digits.
         kind: `registry` or `vault`.
-        location, endpoint: of what is tiered.
+        place: what is tiered, as it was named on the command line.
+        location, endpoint: where that is.
         created: when, ISO 8601 in UTC.
         prices: `name`, `as_of`, `currency` of the prices.
-        access: `source`, `since`, `until`, `known_days`, and `frozen` (why nothing goes colder).
+        access: `source` (as it was named, or None), `since`, `until`, `known_days`, and `frozen`
+            (why nothing goes colder, or None).
         horizon_days: over which costs are expected.
         classes: to choose from, hottest first.
         hot: the class of what is not tiered.
@@ -102,6 +104,7 @@ class Header:
 
     id: str
     kind: str
+    place: str
     location: str
     endpoint: str
     created: str

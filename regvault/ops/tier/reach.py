@@ -112,6 +112,7 @@ def read_reach(
     asked: frozenset[tuple[str, str]],
     threads: int,
     progress: Progress,
+    repositories: Iterable[str] | None = None,
 ) -> Reach:
     """Read all links and manifests of a registry.
 
@@ -121,10 +122,11 @@ def read_reach(
         asked: repositories and tags of which pulls are known, but not of what.
         threads: that read manifests.
         progress: is told of repositories.
+        repositories: only of these; None: of all.
     """
     reader = _Reader(source, contents, asked)
     with ThreadPoolExecutor(threads, thread_name_prefix="tier") as pool:
-        for survey in source.surveys():
+        for survey in source.surveys(repositories):
             reader.take(survey.repository, survey.links(), pool)
             progress.advance(1)
     return reader.reach()

@@ -1,0 +1,227 @@
+"""`regvault tier apply`: do what was planned."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from regvault.cli import text as fmt
+from regvault.cli.audit_options import access_rules, ignore_option
+from regvault.cli.commands.tier_plan import show_plan
+from regvault.cli.options import DURATION, endpoint_option, threads_option
+from regvault.cli.tier_access import access_option, open_accesses
+from regvault.cli.tier_options import needs_numpy, tier_command
+from regvault.errors import RefusedError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from regvault.cli.app import App
+    from regvault.model.classes import ClassedStore
+    from regvault.model.registry import RegistrySource
+    from regvault.ops.tier.apply import Applied
+    from regvault.ops.tier.planned import Header, Move
+
+_DAY_US = 86_400 * 10**6
+
+
+@tier_command(
+    "apply",
+    examples=[
+        ("What was planned, and looked at", "regvault tier apply plan.jsonl"),
+        (
+            "By cron, for no more than 5 dollars a run",
+            "regvault tier apply plan.jsonl --yes --max-cost 5",
+        ),
+    ],
+    exit_codes=(0, 1, 2, 3, 4, 5, 6, 10, 11, 12),
+)
+@click.argument("plan", metavar="PLAN", type=click.Path())
+@click.option(
+    "--max-cost",
+    metavar="MONEY",
+    type=click.FloatRange(min=0),
+    help="Stop before the moves cost more than that, by the prices of the plan.",
+)
+@click.option(
+    "--rate", metavar="N", type=click.FloatRange(min=0, min_open=True), help="Moves a second."
+)
+@click.option(
+    "--journal",
+    metavar="FILE",
+    type=click.Path(),
+    help="What is done is written there; PLAN.journal where it is left out. A run that was struck "
+    "down goes on where it ended.",
+)
+@access_option
+@click.option(
+    "--unchecked",
+    is_flag=True,
+    help="Do not ask again what was pulled since the plan was made.",
+)
+@click.option(
+    "--max-lag",
+    metavar="DURATION",
+    type=DURATION,
+    default="2d",
+    show_default=True,
+    help="Where what is known of accesses ends so long ago, nothing goes to a colder class.",
+)
+@ignore_option
+@endpoint_option
+@threads_option
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def apply(
+    app: App,
+    plan: str,
+    max_cost: float | None,
+    rate: float | None,
+    journal: str | None,
+    access: str | None,
+    unchecked: bool,
+    max_lag: float,
+    ignored: tuple[str, ...],
+    endpoint_url: str | None,
+    threads: int | None,
+    dry_run: bool,
+    yes: bool,
+) -> int:
+    """Move what PLAN says, as regvault tier plan has written it, and nothing else.
+
+    Each object is looked at once more: it has to be what it was, and still cold, by what is known
+    of accesses now. It is looked at again afterwards, and read. Exit code 3: stopped, at the
+    ceiling or at what is not as it was planned; the report says which. What was done is written
+    down, so the same command goes on.
+    """
+    needs_numpy()
+    from regvault.assemble import open_source_store, threads_for
+    from regvault.model.classes import ClassedStore
+    from regvault.model.location import Role
+    from regvault.ops.tier.apply import ApplyOptions
+    from regvault.ops.tier.apply import apply as execute
+    from regvault.ops.tier.journal import Journal
+    from regvault.ops.tier.planned import PlanFile
+
+    made = PlanFile(plan)
+    header = made.header
+    place = app.registry(
+        header.place, Role.SOURCE, endpoint_url=endpoint_url or header.endpoint or None
+    )
+    count = threads_for(place, asked=threads)
+    store, source = open_source_store(place, threads=count)
+    if (source.location, source.endpoint) != (header.location, header.endpoint):
+        raise RefusedError(
+            f"{plan} is for {header.location}, and {header.place} is {source.location} now",
+            hint="Make a new plan: regvault tier plan",
+        )
+    if not isinstance(store, ClassedStore):
+        raise UsageError(f"{source.location} has no storage classes")
+    show_plan(app, header)
+    if dry_run or not header.moves:
+        app.console.document({"plan": header.to_json(), "dry_run": dry_run})
+        return 0
+    app.confirm(
+        f"Move {fmt.count(header.moves, 'blob')} ({fmt.size(header.nbytes)})?",
+        yes=yes,
+    )
+    done = Journal(journal or f"{plan}.journal", header.id)
+    try:
+        is_used = (
+            _never
+            if unchecked
+            else _rechecked(
+                app, header, source, store, (access, ignored, endpoint_url), max_lag, count
+            )
+        )
+        with app.progress() as progress:
+            progress.phase("Moving")
+            result = execute(
+                made.moves(),
+                store,
+                done,
+                ApplyOptions(max_cost, rate, count),
+                is_used=is_used,
+                progress=progress,
+            )
+    finally:
+        done.close()
+        source.close()
+    _report(app, result, header)
+    return result.exit_code
+
+
+def _never(_: Move) -> bool:
+    return False
+
+
+def _rechecked(
+    app: App,
+    header: Header,
+    source: RegistrySource,
+    store: ClassedStore,
+    told: tuple[str | None, tuple[str, ...], str | None],
+    max_lag: float,
+    threads: int,
+) -> Callable[[Move], bool]:
+    """Return what tells whether something was used since the plan was made."""
+    from datetime import datetime
+
+    from regvault.ops.tier.recheck import used_since
+
+    access, ignored, endpoint_url = told
+    access = access or header.access["source"]
+    if access is None or access == "-":
+        raise UsageError(
+            "nobody tells what was pulled since the plan was made",
+            hint="Name who does: --access; or go by the plan alone: --unchecked",
+        )
+    since = datetime.fromisoformat(header.access["until"] or header.created).timestamp()
+    rules = access_rules(ignored)
+    colder = {name: number for number, name in enumerate(header.classes)}
+    with open_accesses(app, access, rules, endpoint_url=endpoint_url) as accesses:
+        lag = time.time_ns() // 1000 - accesses.coverage.end
+        if lag > max_lag * 1e6 and any(
+            colder[flow["to"]] > colder[flow["from"]] for flow in header.flows
+        ):
+            raise RefusedError(
+                f"what {access} knows of accesses ends {lag / _DAY_US:.1f} days ago",
+                hint="Archive what happened since (regvault audit archive), or allow it: --max-lag",
+            )
+        with app.progress() as progress:
+            used = used_since(
+                accesses, source, store, int(since * 1e6), threads=threads, progress=progress
+            )
+
+    def is_used(move: Move) -> bool:
+        return colder[move.target] > colder[move.source] and used(move)
+
+    return is_used
+
+
+def _report(app: App, result: Applied, header: Header) -> None:
+    app.console.document(result.to_json())
+    say = app.console.say
+    currency = fmt.inline(header.prices["currency"])
+    before = f" {fmt.number(result.before)} were done before." if result.before else ""
+    say(
+        f"{fmt.count(result.moved, 'blob')} moved, {fmt.size(result.nbytes)}, for "
+        f"{result.cost:.4f} {currency} by the prices.{before}"
+    )
+    kinds = (
+        (result.there, "lay there already"),
+        (result.used, "used since the plan was made: they stay"),
+        (result.gone, "not there any more"),
+        (result.written, "written since the plan was made: they stay, and want a new plan"),
+        (result.left, "left"),
+    )
+    for count, what in kinds:
+        if count:
+            say(f"{fmt.number(count)} {what}.")
+    for key, why in result.listed.items():
+        app.console.warn_line(f"{key}: {why}")
+    if result.stopped is not None:
+        app.console.warn(f"stopped: {result.stopped}", hint=result.hint)

@@ -1,0 +1,152 @@
+"""Tiering of a registry that runs, on a store that knows classes: it is pulled from all the time."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from images import layer
+from servers import Moto, Registry, S3Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from regvault_cli import Cli
+
+DAY = 86_400
+BUCKET = "registry"
+
+
+@pytest.fixture
+def moto(tmp_path: Path) -> Iterator[Moto]:
+    """A store in which all is a hundred days old."""
+    with Moto(state=tmp_path, age_days=100) as server:
+        server.create_bucket(BUCKET)
+        yield server
+
+
+@pytest.fixture
+def registry(moto: Moto, tmp_path: Path) -> Iterator[Registry]:
+    storage = S3Storage(
+        endpoint=moto.url, bucket=BUCKET, access=moto.access, secret=moto.secret,
+        rootdirectory="/some/registry",
+    )  # fmt: skip
+    with Registry("3", storage=storage, state=tmp_path) as server:
+        yield server
+
+
+def classes(moto: Moto) -> dict[str, str]:
+    """The class of each blob of 1 MiB and more."""
+    pages = moto.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+    return {
+        f"sha256:{entry['Key'].split('/')[-2]}": entry["StorageClass"]
+        for page in pages
+        for entry in page.get("Contents", ())
+        if entry["Key"].endswith("/data") and entry["Size"] >= 1 << 20
+    }
+
+
+def history(path: Path, pulls: list[tuple[float, str]]) -> Path:
+    """Write a history: days ago, and what was pulled."""
+    now = time.time()
+    lines = [
+        json.dumps({"time": now - days * DAY, "method": "GET", "uri": uri, "status": 200})
+        for days, uri in sorted(pulls, reverse=True)
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def push(run: Callable[..., str], registry: Registry, tmp_path: Path, name: str) -> str:
+    """Push an image with a layer of 2 MiB; return the digest of the layer."""
+    file = layer(tmp_path, name.replace("/", "-"), size=2 << 20)
+    run("crane", "append", "-f", file, "-t", f"{registry.host}/{name}:v1")
+    manifest = json.loads(run("crane", "manifest", f"{registry.host}/{name}:v1"))
+    return str(manifest["layers"][0]["digest"])
+
+
+def test_cold_blobs_move_while_they_are_pulled_and_come_back(
+    moto: Moto, registry: Registry, run: Callable[..., str], cli: Cli, tmp_path: Path
+) -> None:
+    user = cli.at(
+        AWS_ENDPOINT_URL=moto.url, AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x"
+    )  # fmt: skip
+    source = f"s3://{BUCKET}/some/registry"
+    busy = push(run, registry, tmp_path, "team/busy")
+    cold = push(run, registry, tmp_path, "team/cold")
+    used = [(day / 2, "/v2/team/busy/manifests/v1") for day in range(1, 180)]
+    told = history(tmp_path / "told.jsonl", used)
+
+    # On the first day nothing is known, and nothing is cold.
+    first, *_, end = user("tier", "plan", source).lines
+    assert end["end"]["moves"] == 0
+    assert first["plan"]["access"]["frozen"] == "nothing is known of accesses"
+
+    plan = tmp_path / "plan.jsonl"
+    lines = user("tier", "plan", source, "--access", told, "--out", plan).lines
+    assert [line["move"]["digest"] for line in lines if "move" in line] == [cold]
+    assert lines == [json.loads(line) for line in plan.read_text().splitlines()]
+    assert classes(moto) == {busy: "STANDARD", cold: "STANDARD"}
+
+    pulled, stop = [], threading.Event()
+
+    def pull() -> None:
+        while not stop.is_set():
+            out = tmp_path / f"pulled-{len(pulled)}.tar"
+            run("crane", "pull", f"{registry.host}/team/cold:v1", out)
+            pulled.append(out)
+
+    thread = threading.Thread(target=pull)
+    thread.start()
+    try:
+        dry = user("tier", "apply", plan, "--dry-run").document
+        assert dry["dry_run"] is True
+        assert classes(moto)[cold] == "STANDARD"
+        user("tier", "apply", plan, expect=2)  # nobody can be asked
+        done = user("tier", "apply", plan, "--yes").document
+    finally:
+        stop.set()
+        thread.join()
+    assert (done["moved"], done["stopped"]) == (1, None)
+    assert classes(moto) == {busy: "STANDARD", cold: "GLACIER_IR"}
+    again = user("tier", "apply", plan, "--yes").document
+    assert (again["moved"], again["before"]) == (0, 1)
+    run("crane", "pull", f"{registry.host}/team/cold:v1", tmp_path / "after.tar")
+    assert len(pulled) >= 1
+
+    # It is pulled again and again: it goes back.
+    used += [(day / 4, f"/v2/team/cold/blobs/{cold}") for day in range(1, 40)]
+    told = history(tmp_path / "told.jsonl", used)
+    user("tier", "plan", source, "--access", told, "--out", plan)
+    journal = tmp_path / "second.journal"
+    done = user("tier", "apply", plan, "--yes", "--journal", journal).document
+    assert done["moved"] == 1
+    assert classes(moto) == {busy: "STANDARD", cold: "STANDARD"}
+
+
+def test_what_is_used_since_the_plan_stays(
+    moto: Moto, registry: Registry, run: Callable[..., str], cli: Cli, tmp_path: Path
+) -> None:
+    user = cli.at(
+        AWS_ENDPOINT_URL=moto.url, AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x"
+    )  # fmt: skip
+    source = f"s3://{BUCKET}/some/registry"
+    push(run, registry, tmp_path, "team/busy")
+    colds = [push(run, registry, tmp_path, f"team/cold-{n}") for n in range(3)]
+    used = [(day / 2, "/v2/team/busy/manifests/v1") for day in range(1, 180)]
+    told = history(tmp_path / "told.jsonl", used)
+    plan = tmp_path / "plan.jsonl"
+    user("tier", "plan", source, "--access", told, "--out", plan)
+    # By its tag; the layer is nowhere in the history.
+    history(told, [*used, (0, "/v2/team/cold-1/manifests/v1")])
+    low = user("tier", "apply", plan, "--yes", "--max-cost", "0", expect=3).document
+    assert "ceiling" in low["stopped"]
+    assert low["moved"] == 0
+    done = user("tier", "apply", plan, "--yes").document
+    assert (done["moved"], done["used"]) == (2, 1)
+    found = classes(moto)
+    assert [found[digest] for digest in colds] == ["GLACIER_IR", "STANDARD", "GLACIER_IR"]
