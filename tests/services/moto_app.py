@@ -2,8 +2,8 @@
 
     moto_app.py PORT [DAYS]
 
-What is written is so many days old at once. Its conditional writes are made atomic, which it does not promise (it checks, then writes), else
-there could be no vault in it.
+What is written is so many days old at once. Its conditional writes are made atomic, which it does
+not promise (it checks, then writes), else there could be no vault in it.
 """
 
 import sys

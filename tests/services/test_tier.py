@@ -1,4 +1,4 @@
-"""Tiering of a registry that runs, on a store that knows classes: it is pulled from all the time."""
+"""Tiering of a registry that runs, on a store that knows classes, while it is pulled from."""
 
 from __future__ import annotations
 
