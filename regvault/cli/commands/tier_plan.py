@@ -123,7 +123,7 @@ def plan(
         from regvault.ops.tier.planned import lines_of
 
         for line in lines_of(made):
-            app.console.document(line)
+            app.console.raw(line.decode().removesuffix("\n"))
     show_plan(app, made.header)
     _show_moves(app, made)
     if out is not None:
@@ -133,12 +133,12 @@ def plan(
 
 def _write(made: Plan, path: str) -> None:
     """Write a plan, all at once. Raises UsageError."""
-    from regvault.ops.tier.planned import encode, lines_of
+    from regvault.ops.tier.planned import lines_of
 
     aside = f"{path}.tmp"
     try:
         with open(aside, "wb") as file:
-            file.writelines(encode(line) for line in lines_of(made))
+            file.writelines(lines_of(made))
         os.replace(aside, path)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -138,24 +138,23 @@ def contents_of(listed: Iterable[tuple[Entry, str]]) -> Contents:
     classes: dict[str, int] = {}
     etags = _Texts()
     others = 0
-    last = ""
-    for entry, name in listed:
-        key = entry.key
+    last = b""
+    for (key, size, etag, modified_ns), name in listed:
         if not key.endswith("/data"):
             continue
-        if len(key) != _KEY or not key.startswith(_SHA256):
-            others += 1
-            continue
-        if key <= last:
-            raise SourceError(f"the listing of blobs is out of order at {key!r}")
-        last = key
         try:
-            digests += bytes.fromhex(key[_HEX : _HEX + 64])
+            digest = bytes.fromhex(key[_HEX : _HEX + 64])
         except ValueError:
+            digest = b""
+        if len(digest) != 32 or len(key) != _KEY or not key.startswith(_SHA256):
             others += 1
             continue
-        sizes.append(entry.size)
-        modified.append(entry.modified_ns // 1000)
+        if digest <= last:
+            raise SourceError(f"the listing of blobs is out of order at {key!r}")
+        last = digest
+        digests += digest
+        sizes.append(size)
+        modified.append(modified_ns // 1000)
         present.append(classes.setdefault(name, len(classes)))
-        etags.add(entry.etag)
+        etags.add(etag)
     return Contents(digests, sizes, modified, present, list(classes), etags, others)

@@ -25,7 +25,7 @@ from regvault.policy.tiering.costs import class_costs
 from regvault.policy.tiering.history import SMALLEST
 from regvault.policy.tiering.learned import SHORT_DAYS
 from regvault.policy.tiering.outlook import outlook
-from regvault.registry.layout import blob_key
+from regvault.registry.layout import BLOBS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from regvault.policy.tiering.outlook import Outlook
 
 __all__ = ["PlanOptions", "plan_registry"]
+
+
+#: Moves that are made at once.
+_AT_ONCE = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,13 +216,12 @@ class _Made:
         chosen, found, standing = self._chosen, self._found, self._known.standing
         to, present = found.to[chosen], standing.present[chosen]
         sizes = standing.sizes[chosen]
-        costs = [class_costs(self._options.table, name, sizes) for name in self._names]
-        rows = np.arange(len(chosen))
-        self._back = np.where(
-            to == 0,
-            0.0,
-            np.stack([each.retrieve for each in costs])[to, rows] + costs[0].write,
-        )
+        self._back = np.zeros(len(chosen))
+        for number, name in enumerate(self._names[1:], 1):
+            some = np.flatnonzero(to == number)
+            out = class_costs(self._options.table, name, sizes[some]).retrieve
+            hot = class_costs(self._options.table, self._names[0], sizes[some])
+            self._back[some] = out + hot.write
         header.moves, header.nbytes = len(chosen), int(sizes.sum())
         header.saves = _money((found.stay - found.go - found.move)[chosen].sum())
         header.costs, header.back = _money(found.move[chosen].sum()), _money(self._back.sum())
@@ -283,29 +286,46 @@ class _Made:
 
     def moves(self) -> Iterator[Move]:
         """Yield the moves, in the order of the digests."""
+        for begin in range(0, len(self._chosen), _AT_ONCE):
+            yield from self._some(slice(begin, begin + _AT_ONCE))
+
+    def _some(self, part: slice) -> Iterator[Move]:
         contents, found, standing = self._contents, self._found, self._known.standing
-        saves = found.stay - found.go - found.move
-        for place, number in enumerate(self._chosen.tolist()):
+        chosen = self._chosen[part]
+        columns = (
+            chosen,
+            standing.sizes[chosen],
+            standing.present[chosen],
+            found.to[chosen],
+            self._reach.repository[chosen],
+            standing.idle[chosen].round(3),
+            standing.reads[chosen],
+            self._known.used[chosen],
+            found.chance[chosen].round(6),
+            (found.stay - found.go - found.move)[chosen].round(8),
+            found.move[chosen].round(8),
+            self._back[part].round(8),
+        )
+        for row in zip(*(column.tolist() for column in columns), strict=True):
+            number, size, source, target, repository, idle, reads, used, chance, *money = row
             digest = contents.digest(number)
-            source, target = int(standing.present[number]), int(found.to[number])
-            idle, reads = float(standing.idle[number]), int(standing.reads[number])
-            chance = float(found.chance[number])
+            saves, costs, back = money
             yield Move(
-                blob_key(digest),
+                f"{BLOBS}sha256/{digest[7:9]}/{digest[7:]}/data",
                 digest,
-                int(standing.sizes[number]),
+                size,
                 contents.etag(number),
                 self._names[source],
                 self._names[target],
-                self._reach.repositories[int(self._reach.repository[number])],
+                self._reach.repositories[repository],
                 _why(source, target, idle, reads, chance, self._options.horizon),
-                round(idle, 3),
+                idle,
                 reads,
-                int(self._known.used[number]),
-                round(chance, 6),
-                _money(saves[number]),
-                _money(found.move[number]),
-                _money(self._back[place]),
+                used,
+                chance,
+                saves,
+                costs,
+                back,
                 0.0,
             )
 

@@ -7,14 +7,15 @@ many these were and the SHA-256 of all lines before it, so that half a plan is n
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass, field
 from typing import IO, TYPE_CHECKING, Any
+
+import orjson
 
 from regvault.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["FORMAT", "Header", "Left", "Move", "Plan", "PlanFile", "lines_of"]
 
@@ -146,24 +147,24 @@ class Plan:
         return self.each()
 
 
-def lines_of(plan: Plan) -> Iterator[dict[str, Any]]:
-    """Yield the lines of a plan, as objects to be written with `encode`."""
+def lines_of(plan: Plan) -> Iterator[bytes]:
+    """Yield the lines of a plan."""
     digest = hashlib.sha256()
     count = 0
-    first = {"plan": plan.header.to_json()}
-    digest.update(encode(first))
-    yield first
+    line = _encode({"plan": plan.header.to_json()})
+    digest.update(line)
+    yield line
     for move in plan.moves():
-        line = {"move": asdict(move)}
-        digest.update(encode(line))
+        line = _encode({"move": {name: getattr(move, name) for name in _KINDS}})
+        digest.update(line)
         count += 1
         yield line
-    yield {"end": {"moves": count, "sha256": digest.hexdigest()}}
+    yield _encode({"end": {"moves": count, "sha256": digest.hexdigest()}})
 
 
-def encode(line: dict[str, Any]) -> bytes:
+def _encode(line: dict[str, Any]) -> bytes:
     """Return a line as the checksum of a plan has it, however it is written."""
-    return json.dumps(line, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    return orjson.dumps(line, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
 
 
 class PlanFile:
@@ -195,7 +196,7 @@ class PlanFile:
                 ended = True
             else:
                 raise self._wrong(f"line {number} is not what it should be")
-            digest.update(encode(line))
+            digest.update(_encode(line))
         if header is None or not ended:
             raise self._wrong("its end is missing")
         self.header = header
@@ -208,18 +209,20 @@ class PlanFile:
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         try:
-            with open(self.path, encoding="utf-8") as file:
+            with open(self.path, "rb") as file:
                 yield from self._parsed(file)
         except OSError as error:
             raise UsageError(f"cannot read {self.path}: {error.strerror}") from error
-        except UnicodeDecodeError:
-            raise self._wrong("it is no text") from None
 
-    def _parsed(self, file: IO[str]) -> Iterator[dict[str, Any]]:
-        for number, text in enumerate(_bounded(file), 1):
+    def _parsed(self, file: IO[bytes]) -> Iterator[dict[str, Any]]:
+        number = 0
+        while text := file.readline(_MOST_LINE):
+            if not text.strip():
+                continue
+            number += 1
             try:
-                line = json.loads(text)
-            except (ValueError, RecursionError):
+                line = orjson.loads(text)
+            except ValueError:
                 line = None
             if not isinstance(line, dict):
                 raise self._wrong(f"line {number} is no JSON object")
@@ -256,7 +259,3 @@ _KINDS: dict[str, Any] = {
     name: {"int": int, "float": (int, float), "str": str}[str(kind)]
     for name, kind in Move.__annotations__.items()
 }
-
-
-def _bounded(file: Iterable[str]) -> Iterator[str]:
-    return (text[:_MOST_LINE] if len(text) > _MOST_LINE else text for text in file if text.strip())

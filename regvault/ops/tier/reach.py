@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
+import orjson
 
 from regvault.errors import ObjectNotFoundError, SourceError
 from regvault.oci.manifest import MAX_MANIFEST_SIZE, InvalidManifestError, parse_manifest
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from regvault.model.progress import Progress
     from regvault.model.registry import RegistrySource, RepositoryLinks
-    from regvault.oci.manifest import Manifest
     from regvault.ops.tier.contents import Contents
     from regvault.policy.tiering.history import Bools, Ints
 
@@ -36,6 +36,8 @@ _BUILD: Final = re.compile(
     r"(?:.*[-_.])?(?:[0-9a-f]{7,64}|\d{8,14}|b?\d{3,}|pr-?\d+)", re.ASCII | re.IGNORECASE
 )
 _FALLBACK: Final = re.compile(r"(sha256)-([0-9a-f]{64})(?:\..*)?", re.ASCII)
+#: What images and indexes list; those of schema 1 have other names.
+_LISTS: Final = ("manifests", "layers")
 #: Edges that are looked up at once.
 _BATCH = 50_000
 _MAX_DEPTH = 64
@@ -125,7 +127,8 @@ def read_reach(
         repositories: only of these; None: of all.
     """
     reader = _Reader(source, contents, asked)
-    with ThreadPoolExecutor(threads, thread_name_prefix="tier") as pool:
+    with ThreadPoolExecutor(threads, thread_name_prefix="tier") as several:
+        pool = several if threads > 1 and not source.at_hand else None
         for survey in source.surveys(repositories):
             reader.take(survey.repository, survey.links(), pool)
             progress.advance(1)
@@ -150,7 +153,9 @@ class _Reader:
         self._seen: set[bytes] = set()
         self._named: dict[tuple[str, str], list[int]] = {}
 
-    def take(self, repository: str, links: RepositoryLinks, pool: ThreadPoolExecutor) -> None:
+    def take(
+        self, repository: str, links: RepositoryLinks, pool: ThreadPoolExecutor | None
+    ) -> None:
         """Take one repository."""
         number = len(self._repositories)
         self._repositories.append(repository)
@@ -160,7 +165,8 @@ class _Reader:
         self._take_tags(repository, links)
         fresh = [digest for digest in links.revisions if _bytes_of(digest) not in self._seen]
         whole = True
-        for digest, found in zip(fresh, pool.map(self._read, fresh), strict=True):
+        read = map(self._read, fresh) if pool is None else pool.map(self._read, fresh)
+        for digest, found in zip(fresh, read, strict=True):
             if found is None:
                 whole = False
                 self._unreadable += 1
@@ -186,19 +192,19 @@ class _Reader:
             if fallback is not None:
                 self._edges.add(bytes.fromhex(fallback[2]), _bytes_of(tag.current))
 
-    def _read(self, digest: str) -> Manifest | None:
+    def _read(self, digest: str) -> _Named | None:
         try:
             data = self._source.read_blob(digest, limit=MAX_MANIFEST_SIZE)
-            return parse_manifest(data) if matches_manifest(data, digest) else None
-        except (ObjectNotFoundError, SourceError, InvalidManifestError):
+        except (ObjectNotFoundError, SourceError):
             return None
+        return _named_by(data) if matches_manifest(data, digest) else None
 
-    def _add(self, digest: str, manifest: Manifest) -> None:
+    def _add(self, digest: str, named: _Named) -> None:
         name = _bytes_of(digest)
-        for each in (*manifest.blobs, *manifest.children):
-            self._edges.add(name, _bytes_of(each.digest))
-        if manifest.subject is not None:
-            self._edges.add(_bytes_of(manifest.subject.digest), name)
+        for each in named.needs:
+            self._edges.add(name, _bytes_of(each))
+        if named.subject is not None:
+            self._edges.add(_bytes_of(named.subject), name)
 
     def _numbers(self, digests: Iterable[str]) -> Ints:
         found = self._contents.numbers(b"".join(map(_bytes_of, digests)))
@@ -224,6 +230,47 @@ class _Reader:
         return found._replace(
             repository=np.where(first == none, -1, first), tags=found.spread(self._tags)
         )
+
+
+class _Named(NamedTuple):
+    """What a manifest names.
+
+    Attributes:
+        needs: digests of its children, config and layers.
+        subject: the digest of what it refers to, or None.
+    """
+
+    needs: list[str]
+    subject: str | None
+
+
+def _named_by(data: bytes) -> _Named | None:
+    """Return what a manifest names; None where it cannot be walked.
+
+    Plain ones are read in a fifth of the time that all checks take: a registry has many.
+    """
+    try:
+        found = orjson.loads(data)
+        needs = [each["digest"] for name in _LISTS for each in found.get(name) or ()]
+        if found.get("config") is not None:
+            needs.append(found["config"]["digest"])
+        subject = found.get("subject")
+        subject = None if subject is None else subject["digest"]
+        if needs and all(map(_is_sha256, [*needs, *([] if subject is None else [subject])])):
+            return _Named(needs, subject)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    try:
+        manifest = parse_manifest(data)
+    except InvalidManifestError:
+        return None
+    return _Named(
+        [each.digest for each in (*manifest.blobs, *manifest.children)],
+        None if manifest.subject is None else manifest.subject.digest,
+    )
+
+
+_is_sha256 = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII).fullmatch
 
 
 def _bytes_of(digest: str) -> bytes:

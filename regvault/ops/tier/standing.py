@@ -174,23 +174,30 @@ def _hazards(
     time: KnownTime,
 ) -> Hazards:
     """Return what was learned from all reads in the known time, in months up to its end."""
-    count = len(contents)
-    reads = time.at(use.times)
-    born = time.at(np.where(use.pushed > 0, use.pushed, written))
+    # Only what may move is learned from, and moves.
+    some = np.flatnonzero(~reach.manifest & (contents.sizes >= SMALLEST))
+    count = len(some)
+    number = np.full(len(contents), -1, dtype=np.int32)
+    number[some] = np.arange(count, dtype=np.int32)
+    kept = number[use.owners] >= 0
+    owners = number[use.owners[kept]].astype(np.int64)
+    reads = time.at(use.times[kept])
+    born = time.at(np.where(use.pushed > 0, use.pushed, written)[some])
     # What was read before it was written was written anew.
-    np.minimum.at(born, use.owners, reads)
+    np.minimum.at(born, owners, reads)
     end = max(time.days, 1e-6)
     history = make_history(
-        use.owners,
+        owners,
         reads,
-        sizes=contents.sizes,
+        sizes=contents.sizes[some],
         born=np.minimum(born, end),
         begin=0.0,
         ended=np.full(count, end),
         deleted=np.zeros(count, dtype=bool),
-        groups=groups[0],
-        movable=~reach.manifest & (contents.sizes >= SMALLEST),
+        groups=groups[0][some],
+        movable=np.ones(count, dtype=bool),
     )
+    del owners, reads, born, number, kept
     months = np.append(np.arange(0.0, end, MONTH_DAYS), end)
     found = None
     for each in hazards_of_months(history, months, groups[1]):

@@ -22,6 +22,8 @@ from regvault.policy.tiering.history import events_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
     from regvault.policy.tiering.history import Floats, History, Ints
 
 __all__ = ["IDLE_DAYS", "READS", "Hazards", "hazards_of_months", "reads_bucket"]
@@ -58,7 +60,7 @@ class Hazards(NamedTuple):
     days: float
 
 
-def reads_bucket(reads: Ints) -> Ints:
+def reads_bucket(reads: NDArray[np.integer]) -> Ints:
     """Return the place in `READS` of numbers of reads."""
     return np.searchsorted(READS, reads, side="right") - 1
 
@@ -94,22 +96,27 @@ class _Counts:
         groups = len(families)
         starts, days, is_read = events_of(history)
         count = len(history.sizes)
-        owner = np.repeat(np.arange(count), np.diff(np.append(starts, len(days))))
+        numbers = np.arange(count, dtype=np.int32)
+        owner = np.repeat(numbers, np.diff(np.append(starts, len(days))))
         following = np.append(days[1:], np.inf)
         lasts = np.append(starts[1:], len(days)) - 1
-        following[lasts] = history.ended[np.arange(count)]
+        following[lasts] = history.ended
         read_next = np.ones(len(days), dtype=bool)
         read_next[lasts] = False
-        known: Ints = np.cumsum(is_read, dtype=np.int64)
-        reads = known - known[starts][owner]
+        # There may be millions of events, so what is done with is let go.
+        reads = np.cumsum(is_read, dtype=np.int32)
+        reads -= reads[starts][owner]
+        place = reads_bucket(reads).astype(np.int32)
+        del reads, is_read, starts, lasts
+        cell = history.groups[owner].astype(np.int32) * len(READS) + place
         kept = history.movable[owner]
-        order = np.argsort(days[kept], kind="stable")
-        self.days = days[kept][order]
-        self.until = following[kept][order]
-        self.is_read = read_next[kept][order]
+        del owner, place
+        order = np.argsort(np.where(kept, days, np.inf), kind="stable")[: int(kept.sum())]
+        del kept
+        self.days, self.until = days[order], following[order]
+        self.is_read = read_next[order]
         self.shape = (groups, len(READS), len(IDLE_DAYS))
-        bucket = reads_bucket(reads[kept][order])
-        self.cell = history.groups[owner][kept][order] * len(READS) + bucket
+        self.cell = cell[order]
         self.events = np.zeros(self.shape)
         self.exposure = np.zeros(self.shape)
         self.returns = np.zeros(self.shape[:2])

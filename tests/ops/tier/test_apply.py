@@ -17,7 +17,7 @@ from regvault.errors import (
 from regvault.model.progress import NO_PROGRESS
 from regvault.ops.tier.apply import ApplyOptions, apply
 from regvault.ops.tier.journal import Journal
-from regvault.ops.tier.planned import PlanFile, encode, lines_of
+from regvault.ops.tier.planned import PlanFile, lines_of
 from regvault.ops.tier.recheck import used_since
 from regvault.storage.wrappers import CrashError, FaultyStore
 
@@ -32,7 +32,7 @@ def registry(tmp_path):
         made.pull_image(day, "busy/app", busy)
     made.images = [made.image(f"team/old-{number}", "v1") for number in range(COUNT)]
     path = tmp_path / "plan.jsonl"
-    path.write_bytes(b"".join(map(encode, lines_of(made.plan(120)))))
+    path.write_bytes(b"".join(lines_of(made.plan(120))))
     made.file = PlanFile(str(path))
     made.moves = list(made.file.moves())
     assert len(made.moves) == COUNT
@@ -273,4 +273,4 @@ def test_errors_of_the_store_are_told(registry, tmp_path):
     result = do(registry, tmp_path, store=faulty)
     assert (result.stopped, result.hint, result.exit_code) == ("odd", "look", 3)
     assert result.left == COUNT
-    assert LARGE == registry.moves[0].size
+    assert registry.moves[0].size == LARGE
