@@ -10,10 +10,13 @@ _HERE = "regvault.cli.commands"
 @group(
     "tier",
     {
-        "apply": LazyCommand(f"{_HERE}.tier_apply:apply", "Do what was planned, and nothing else."),
+        "apply": LazyCommand(
+            f"{_HERE}.tier_apply:apply",
+            "Move what PLAN says, as regvault tier plan has written it, and nothing else.",
+        ),
         "plan": LazyCommand(
             f"{_HERE}.tier_plan:plan",
-            "Plan which blobs go to a cheaper class, and which come back.",
+            "Plan which blobs of SOURCE go to a cheaper class, and which come back.",
         ),
         "simulate": LazyCommand(
             f"{_HERE}.tier_simulate:simulate",

@@ -85,7 +85,7 @@ def plan(
     endpoint_url: str | None,
     threads: int | None,
 ) -> int:
-    """Plan which blobs of the registry at SOURCE go to a cheaper class, and which come back.
+    """Plan which blobs of SOURCE go to a cheaper class, and which come back.
 
     Changes nothing. Only classes that serve at once are chosen from; manifests and small blobs
     stay, and a blob is cold only if all manifests that reach it are. Time of which nobody knows
