@@ -83,6 +83,11 @@ class Apply(_Used):
     )
     rate: float | None = Field(None, gt=0, description="Moves a second, at most.")
     journal: File | None = Field(None, description="Where what is done is written.")
+    add_rules: bool | None = Field(
+        None,
+        description="Add the lifecycle rules that a bucket with versions needs; those of others "
+        "stay.",
+    )
     unchecked: bool | None = Field(
         None, description="Do not ask again what was pulled since the plan was made."
     )

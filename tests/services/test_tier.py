@@ -150,3 +150,39 @@ def test_what_is_used_since_the_plan_stays(
     assert (done["moved"], done["used"]) == (2, 1)
     found = classes(moto)
     assert [found[digest] for digest in colds] == ["GLACIER_IR", "STANDARD", "GLACIER_IR"]
+
+
+def test_a_bucket_with_versions_gets_tags_and_rules(
+    moto: Moto, registry: Registry, run: Callable[..., str], cli: Cli, tmp_path: Path
+) -> None:
+    user = cli.at(AWS_ENDPOINT_URL=moto.url, AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x")
+    client = moto.client()
+    client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    other = {"ID": "a", "Filter": {"Prefix": "x/"}, "Status": "Enabled", "Expiration": {"Days": 9}}
+    client.put_bucket_lifecycle_configuration(
+        Bucket=BUCKET, LifecycleConfiguration={"Rules": [other]}
+    )
+    source = f"s3://{BUCKET}/some/registry"
+    push(run, registry, tmp_path, "team/busy")
+    cold = push(run, registry, tmp_path, "team/cold")
+    told = history(
+        tmp_path / "told.jsonl", [(day / 2, "/v2/team/busy/manifests/v1") for day in range(1, 180)]
+    )
+    plan = tmp_path / "plan.jsonl"
+    user("tier", "plan", source, "--access", told, "--out", plan)
+    refused = user("tier", "apply", plan, "--yes", expect=5).error
+    assert "regvault-GLACIER_IR" in refused["message"]
+    assert len(client.get_bucket_lifecycle_configuration(Bucket=BUCKET)["Rules"]) == 1
+    done = user("tier", "apply", plan, "--yes", "--add-rules").document
+    assert (done["moved"], done["marked"]) == (0, 1)
+    rules = client.get_bucket_lifecycle_configuration(Bucket=BUCKET)["Rules"]
+    assert [rule["ID"].rpartition("-")[0] or rule["ID"] for rule in rules] == [
+        "a", "regvault-GLACIER_IR",
+    ]  # fmt: skip
+    assert rules[1]["Filter"]["And"]["Prefix"] == "some/registry/docker/registry/v2/blobs/"
+    digits = cold[7:]
+    key = f"some/registry/docker/registry/v2/blobs/sha256/{digits[:2]}/{digits}/data"
+    tags = client.get_object_tagging(Bucket=BUCKET, Key=key)["TagSet"]
+    assert {"Key": "regvault-class", "Value": "GLACIER_IR"} in tags
+    versions = client.list_object_versions(Bucket=BUCKET, Prefix=key)["Versions"]
+    assert len(versions) == 1

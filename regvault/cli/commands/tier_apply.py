@@ -55,6 +55,12 @@ _DAY_US = 86_400 * 10**6
     help="What is done is written there; PLAN.journal where it is left out. A run that was struck "
     "down goes on where it ended.",
 )
+@click.option(
+    "--add-rules",
+    is_flag=True,
+    help="In a bucket that keeps versions: add the lifecycle rules that are needed. Others stay as "
+    "they are.",
+)
 @access_option
 @click.option(
     "--unchecked",
@@ -81,6 +87,7 @@ def apply(
     max_cost: float | None,
     rate: float | None,
     journal: str | None,
+    add_rules: bool,
     access: str | None,
     unchecked: bool,
     max_lag: float,
@@ -128,6 +135,7 @@ def apply(
         f"Move {fmt.count(header.moves, 'blob')} ({fmt.size(header.nbytes)})?",
         yes=yes,
     )
+    by_rules = _by_rules(app, store, header, add=add_rules)
     done = Journal(journal or f"{plan}.journal", header.id)
     try:
         is_used = (
@@ -143,7 +151,7 @@ def apply(
                 made.moves(),
                 store,
                 done,
-                ApplyOptions(max_cost, rate, count),
+                ApplyOptions(max_cost, rate, count, by_rules),
                 is_used=is_used,
                 progress=progress,
             )
@@ -152,6 +160,35 @@ def apply(
         source.close()
     _report(app, result, header)
     return result.exit_code
+
+
+def _by_rules(app: App, store: ClassedStore, header: Header, *, add: bool) -> bool:
+    """Return whether rules of the store move objects; they are there then.
+
+    Raises:
+        RefusedError: they are not, and are not to be added.
+    """
+    import json
+
+    from regvault.model.classes import RuledStore
+    from regvault.registry.layout import BLOBS
+
+    if not isinstance(store, RuledStore) or not store.moves_by_rules():
+        return False
+    classes = {flow["to"] for flow in header.flows}
+    missing = store.missing_rules(BLOBS, classes)
+    if not missing:
+        return True
+    told = json.dumps({"Rules": missing}, indent=2)
+    if not add:
+        raise RefusedError(
+            f"{store.location} keeps versions, and lacks the lifecycle rules that would move "
+            f"objects:\n{told}",
+            hint="Add them beside those that are there, or let regvault do so: --add-rules",
+        )
+    store.add_rules(BLOBS, classes)
+    app.console.note(f"Lifecycle rules were added to {store.location}:\n{told}")
+    return True
 
 
 def _never(_: Move) -> bool:
@@ -208,10 +245,11 @@ def _report(app: App, result: Applied, header: Header) -> None:
     currency = fmt.inline(header.prices["currency"])
     before = f" {fmt.number(result.before)} were done before." if result.before else ""
     say(
-        f"{fmt.count(result.moved, 'blob')} moved, {fmt.size(result.nbytes)}, for "
+        f"{fmt.count(result.moved, 'blob')} moved; {fmt.size(result.nbytes)} for "
         f"{result.cost:.4f} {currency} by the prices.{before}"
     )
     kinds = (
+        (result.marked, "marked: lifecycle rules of the bucket move them within a day or two"),
         (result.there, "lay there already"),
         (result.used, "used since the plan was made: they stay"),
         (result.gone, "not there any more"),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from regvault.errors import UsageError
+from regvault.model.classes import RuledStore
 from regvault.model.event import time_text
 from regvault.ops.tier.contents import list_contents
 from regvault.ops.tier.planned import Header, Left, Move, Plan
@@ -106,7 +107,8 @@ def plan_registry(
     progress.phase("Weighing")
     known = known_of(accesses, contents, reach, names, now_us)
     found = outlook(known.hazards, options.table, names, known.standing, options.horizon)
-    made = _Made(contents, reach, known, found, names, options)
+    ruled = isinstance(store, RuledStore) and store.moves_by_rules()
+    made = _Made(contents, reach, known, found, names, options, ruled=ruled)
     header = Header(
         secrets.token_hex(16),
         "registry",
@@ -156,7 +158,10 @@ class _Made:
         found: Outlook,
         names: list[str],
         options: PlanOptions,
+        *,
+        ruled: bool,
     ) -> None:
+        self._ruled = ruled
         self._contents = contents
         self._reach = reach
         self._known = known
@@ -202,6 +207,10 @@ class _Made:
             (self._frozen or "frozen", colder & bool(self._frozen)),
             ("not known to be idle for long enough", colder & (standing.idle < options.min_idle)),
             ("would not pay", colder & ~pays),
+            (
+                "would come back, but rules only move what gets colder",
+                (found.to < standing.present) & self._ruled,
+            ),
         ]
         open_to = np.ones(len(contents), dtype=bool)
         for reason, holds in reasons:
@@ -267,6 +276,11 @@ class _Made:
             found.append(
                 f"only {self._known_days:.1f} days of accesses are known: nothing is learned of "
                 "them yet, and what is idle moves once its storage has cost what a move would"
+            )
+        if self._ruled and header.moves:
+            found.append(
+                "the bucket keeps versions: tier apply tags objects, and lifecycle rules of the "
+                "bucket move them within a day or two"
             )
         if self._reach.unreadable:
             found.append(
