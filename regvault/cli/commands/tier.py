@@ -11,6 +11,10 @@ _HERE = "regvault.cli.commands"
     "tier",
     {
         "apply": LazyCommand(f"{_HERE}.tier_apply:apply", "Do what was planned, and nothing else."),
+        "gc": LazyCommand(
+            f"{_HERE}.tier_gc:gc",
+            "Have a registry collect its garbage, and prove that no image lost anything.",
+        ),
         "plan": LazyCommand(
             f"{_HERE}.tier_plan:plan",
             "Plan which blobs go to a cheaper class, and which come back.",
