@@ -131,7 +131,7 @@ def gc(
     from regvault.ops.tier.garbage import GarbageOptions, collect_garbage, plan_garbage
     from regvault.ops.tier.garbage import parse_command as parse
 
-    command = parse(collect)
+    command = parse(collect, here=not dry_run)
     if repair and without_vault:
         raise UsageError(
             "--repair brings back what was lost from a vault, and --without-vault has none"
@@ -170,10 +170,10 @@ def gc(
                 result = collect_garbage(
                     plan, live, command, progress=progress, vault=opened, mend=mend
                 )
+            _finish(app, result, source, where)
+            return result.exit_code()
         finally:
             plan.close()
-    _finish(app, result, source, where)
-    return result.exit_code()
 
 
 def _backed(

@@ -54,8 +54,12 @@ class Ended(NamedTuple):
         return f"it ended with exit code {self.status}"
 
 
-def parse_command(text: str) -> list[str]:
+def parse_command(text: str, *, here: bool = True) -> list[str]:
     """Split a command into words, as a shell would; nothing else of a shell is done.
+
+    Args:
+        text: as typed.
+        here: it is to be run on this machine, so its program must be there.
 
     Raises:
         UsageError: it is none, or its program is not there.
@@ -69,7 +73,7 @@ def parse_command(text: str) -> list[str]:
             "--collect: no command is given",
             hint="For example --collect 'registry garbage-collect /etc/registry/config.yml'",
         )
-    if shutil.which(words[0]) is None:
+    if here and shutil.which(words[0]) is None:
         raise UsageError(
             f"--collect: there is no program {words[0]}",
             hint="No shell is run: pipes and variables need `sh -c '...'`. Where the registry is "
