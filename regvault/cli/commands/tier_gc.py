@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from regvault.cli.app import App
-    from regvault.config.places import VaultPlace
+    from regvault.config.places import RegistryPlace, VaultPlace
     from regvault.model.progress import Progress
     from regvault.model.registry import RegistrySource
     from regvault.ops.tier.garbage import GarbageOptions, GarbagePlan, GarbageResult
@@ -134,7 +134,8 @@ def gc(
     command = parse(collect, here=not dry_run)
     if repair and without_vault:
         raise UsageError(
-            "--repair brings back what was lost from a vault, and --without-vault has none"
+            "--repair brings back what was lost from a vault, and --without-vault has none",
+            hint="Leave one of them out.",
         )
     place = app.registry(source, Role.SOURCE, endpoint_url=endpoint_url)
     where = None if without_vault else app.vault(vault, endpoint_url=endpoint_url)
@@ -170,7 +171,10 @@ def gc(
                 result = collect_garbage(
                     plan, live, command, progress=progress, vault=opened, mend=mend
                 )
-            _finish(app, result, source, where)
+            if plan.backing is not None and where is not None:
+                restore = _restore_words(app, plan.backing.root, place, where, endpoint_url)
+                result.commands = result.proof.commands(restore)
+            _finish(app, result)
             return result.exit_code()
         finally:
             plan.close()
@@ -240,6 +244,22 @@ def _mender(
     return mend
 
 
+def _restore_words(
+    app: App, root: Root, place: RegistryPlace, where: VaultPlace, endpoint_url: str | None
+) -> list[str]:
+    """Return the words of a restore from a snapshot into a registry, as one would type them."""
+    words = ["regvault"]
+    if app.config_path is not None:
+        words += ["--config", app.config_path]
+    words += ["restore", str(root.name), "--vault", where.name or str(where.location)]
+    words += ["--to", place.name or str(place.location)]
+    if endpoint_url is not None:
+        words += ["--endpoint-url", endpoint_url]
+    if app.identity is not None:
+        words += ["--identity", str(app.identity)]
+    return words
+
+
 def _only_planned(app: App, plan: GarbagePlan, *, dry_run: bool) -> int:
     app.console.document({"plan": plan.to_json(), "dry_run": dry_run})
     _show_plan(app, plan)
@@ -300,12 +320,9 @@ def _show_plan(app: App, plan: GarbagePlan) -> None:
         )
 
 
-def _finish(app: App, result: GarbageResult, target: str, where: VaultPlace | None) -> None:
+def _finish(app: App, result: GarbageResult) -> None:
     """Print what came of it, and what is to be done."""
     console, proof, plan = app.console, result.proof, result.plan
-    if plan.backing is not None and where is not None:
-        snapshot = str(plan.backing.root.name)
-        result.commands = proof.commands(snapshot, where.name or str(where.location), target)
     console.document({**result.to_json(), "dry_run": False})
     console.say(
         f"Freed {fmt.count(proof.freed, 'blob')}, {fmt.size(proof.freed_bytes)}; still there: "

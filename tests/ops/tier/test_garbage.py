@@ -339,9 +339,9 @@ class TestProof:
         (hurt,) = result.proof.hurt
         tagged = made.registry.get(f"{BASE}/repositories/app/_manifests/tags/all/current/link")
         assert hurt.digests == [tagged.decode()]
-        (line,) = result.proof.commands("prod@1", "backup", "fs:/srv/my registry")
+        (line,) = result.proof.commands(["regvault", "--to", "fs:/srv/my registry"])
         assert line == (
-            "regvault restore prod@1 --vault backup --to 'fs:/srv/my registry' --repo app "
+            "regvault --to 'fs:/srv/my registry' --repo app "
             f"--no-referrers --digest {tagged.decode()}"
         )
 

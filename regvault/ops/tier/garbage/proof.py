@@ -98,22 +98,19 @@ class Proof:
         if len(self.changed) < _KEPT:
             self.changed.append((repository, what))
 
-    def commands(self, snapshot: str, vault: str, target: str) -> list[str]:
+    def commands(self, restore: list[str]) -> list[str]:
         """Return the commands that bring back what was lost.
 
         Args:
-            snapshot: that has it.
-            vault: as one types it.
-            target: the registry, as one types it.
+            restore: their words up to what is restored.
         """
-        base = ["regvault", "restore", snapshot, "--vault", vault, "--to", target]
         found = []
         for name, digests, tags, _ in self.hurt:
             words = [["--digest", digest] for digest in digests]
             words += [["--tag", tag] for tag in sorted(tags)]
             for at in range(0, len(words), _IN_ONE_COMMAND):
                 part = [word for pair in words[at : at + _IN_ONE_COMMAND] for word in pair]
-                found.append(shlex.join([*base, "--repo", name, "--no-referrers", *part]))
+                found.append(shlex.join([*restore, "--repo", name, "--no-referrers", *part]))
         return found
 
     def to_json(self) -> dict[str, Any]:
