@@ -89,7 +89,7 @@ def files(base):
     return {
         str(path): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in base.rglob("*")
-        if path.is_file()
+        if path.is_file() and "cache" not in path.parts
     }
 
 
