@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from regvault.vault.vault import Vault
 
 _SHOWN = 20
-_COLLECT = "registry garbage-collect /etc/registry/config.yml"
-_IN_A_CONTAINER = "docker exec registry registry garbage-collect -m /etc/registry/config.yml"
+_COLLECT = "registry garbage-collect /etc/distribution/config.yml"
+_IN_A_CONTAINER = "docker exec registry registry garbage-collect -m /etc/distribution/config.yml"
 
 
 @tier_command(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from regvault.errors import VaultDamagedError
-from regvault.ops.opened import Opened
+from regvault.ops.opened import Opened, states_ahead
 from regvault.ops.verify.presence import check_presence
 from regvault.ops.verify.report import Report
 from regvault.vault.keys import blob_key
@@ -14,10 +14,9 @@ from regvault.vault.presence import KeySizes
 from regvault.vault.reach import needed_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from regvault.model.progress import Progress
-    from regvault.ops.images import RepositoryState
     from regvault.ops.tier.garbage.census import Census
     from regvault.vault.catalog import Catalog
     from regvault.vault.root import Root
@@ -103,17 +102,7 @@ def look_into(
                 f"{vault.store.location}: {report.problems[0].key}"
             )
         with Opened(vault, root, cache_base=cache_base) as opened:
-            progress.phase("Comparing with the vault", total_items=census.repositories)
-            revisions = 0
-            for name, looked in census.looked():
-                entry = opened.entry(name)
-                state = None if entry is None else opened.state(entry)
-                held = _held(state)
-                needed = (*looked.stay, *looked.linked, *looked.unlinked)
-                census.note_lacking(digest for digest in needed if digest not in held)
-                known = {} if state is None else state.revisions
-                revisions += sum(digest not in known for digest in looked.stay)
-                progress.advance(1)
+            revisions = _compare(opened, census, progress)
             kept = _kept(vault, census, opened.catalog, seen, progress)
     finally:
         seen.close()
@@ -125,8 +114,28 @@ def look_into(
     )
 
 
-def _held(state: RepositoryState | None) -> dict[str, int]:
-    return {} if state is None else state.held()
+def _compare(opened: Opened, census: Census, progress: Progress) -> int:
+    """Note the blobs that a snapshot lacks; return how many manifests it does not know.
+
+    Each repository is compared with its own state there: a restore of an image brings no more.
+    """
+    progress.phase("Comparing with the vault", total_items=census.repositories)
+    unknown = 0
+    entries = states_ahead(opened.entries(), opened.objects, opened.vault)
+    entry = next(entries, None)
+    for name, looked in census.looked():
+        while entry is not None and entry.name < name:
+            entry = next(entries, None)
+        known: Container[str] = ()
+        held: Container[str] = ()
+        if entry is not None and entry.name == name:
+            state = opened.state(entry)
+            known, held = state.revisions, state.held()
+        needed = (*looked.stay, *looked.linked, *looked.unlinked)
+        census.note_lacking(digest for digest in needed if digest not in held)
+        unknown += sum(digest not in known for digest in looked.stay)
+        progress.advance(1)
+    return unknown
 
 
 def _kept(

@@ -71,7 +71,7 @@ def parse_command(text: str, *, here: bool = True) -> list[str]:
     if not words:
         raise UsageError(
             "--collect: no command is given",
-            hint="For example --collect 'registry garbage-collect /etc/registry/config.yml'",
+            hint="For example --collect 'registry garbage-collect /etc/distribution/config.yml'",
         )
     if here and shutil.which(words[0]) is None:
         raise UsageError(
