@@ -160,6 +160,33 @@ def test_and_at_once(place):
     assert "All of it was brought back" in told.out
 
 
+def test_a_tag_that_moved_since_the_snapshot_comes_back_where_it_pointed(place):
+    """A restore by its name would bring back another image."""
+    place.push.tag("app", "1", place.untagged.digest)
+    link = f"{place.base}/registry/{BASE}/repositories/app/_manifests/tags/1/current/link"
+    place.age()
+    take = place.take() + f" {link}"
+    told = place.gc("--yes", code=3, collect=take)
+    assert f"app:1 is to point to {place.untagged.digest} again" in told.out
+    assert "--tag" not in told.out
+    place.push.tag("app", "1", place.untagged.digest)
+    place.age()
+    found = place.json("--yes", "--repair", code=3, collect=take)
+    assert found["hurt"][0]["retagged"] == ["1"]
+    assert found["repaired"]["loss_count"] == 0
+    with open(link) as file:
+        assert file.read() == place.untagged.digest
+
+
+def test_what_cannot_be_brought_back_is_told_all_the_same(place):
+    """The vault loses its packs while the registry collects."""
+    take = place.take(place.orphan, place.image.blobs[1])
+    lose = f"rm -r {place.base}/vault/packs {place.base}/vault/catalog"
+    told = place.gc("--yes", "--repair", code=3, collect=f"sh -c {shlex.quote(f'{take}; {lose}')}")
+    assert "did not come back" in told.err
+    assert "regvault restore" in told.out
+
+
 def test_a_command_that_fails(place):
     for command, words in [
         ("sh -c 'echo no; exit 9'", "exit code 9"),

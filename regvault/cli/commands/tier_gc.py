@@ -17,6 +17,7 @@ from regvault.cli.options import (
     vault_option,
     yes_option,
 )
+from regvault.cli.tier_gc_text import show_plan, show_result
 from regvault.cli.tier_options import prices_option, tier_command
 from regvault.errors import UsageError
 
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
     from regvault.config.places import RegistryPlace, VaultPlace
     from regvault.model.progress import Progress
     from regvault.model.registry import RegistrySource
-    from regvault.ops.tier.garbage import GarbageOptions, GarbagePlan, GarbageResult
+    from regvault.ops.tier.garbage import GarbageOptions, GarbagePlan
     from regvault.ops.tier.garbage.proof import Proof
+    from regvault.vault.catalog import Catalog
     from regvault.vault.root import Root
     from regvault.vault.vault import Vault
 
-_SHOWN = 20
 _COLLECT = "registry garbage-collect /etc/distribution/config.yml"
 _IN_A_CONTAINER = "docker exec registry registry garbage-collect -m /etc/distribution/config.yml"
 
@@ -160,7 +161,7 @@ def gc(
         try:
             if dry_run or plan.empty:
                 return _only_planned(app, plan, dry_run=dry_run)
-            _show_plan(app, plan)
+            show_plan(app, plan)
             refusals = plan.refusals()
             if not refusals:
                 app.confirm(f"Run {fmt.inline(collect)}?", yes=yes)
@@ -174,7 +175,8 @@ def gc(
             if plan.backing is not None and where is not None:
                 restore = _restore_words(app, plan.backing.root, place, where, endpoint_url)
                 result.commands = result.proof.commands(restore)
-            _finish(app, result)
+            app.console.document({**result.to_json(), "dry_run": False})
+            show_result(app, result)
             return result.exit_code()
         finally:
             plan.close()
@@ -216,32 +218,43 @@ def _mender(
     from regvault.model.location import Role
     from regvault.ops.restore import RestoreOptions, Restorer
     from regvault.vault.blobs import BlobReader
-    from regvault.vault.catalog import Catalog, vault_cache
 
     target = app.registry(source, Role.TARGET, endpoint_url=endpoint_url)
 
     def mend(proof: Proof) -> None:
-        chosen = RestoreOptions(
-            globs=tuple(hurt.repository for hurt in proof.hurt),
-            tags=tuple(sorted({tag for hurt in proof.hurt for tag in hurt.tags})),
-            digests=tuple(sorted({digest for hurt in proof.hurt for digest in hurt.digests})),
-            referrers=False,
-            threads=options.threads,
-        )
         to, existing = open_target(target, threads=options.threads)
-        catalog = Catalog(vault.store, vault_cache(app.cache_base(), vault.id), vault.seal)
-        objects = vault.object_list(root)
-        catalog.prepare(root.counts.blobs)
-        reader = BlobReader(vault.store, catalog, objects)
-        restorer = Restorer(vault, root, objects, reader, to, existing, chosen, progress)
-        try:
-            restorer.execute(restorer.plan())
-        finally:
-            restorer.close()
-            catalog.close()
-            to.close()
+        with closing(to):
+            digests = {digest for hurt in proof.hurt for digest in hurt.digests}
+            if digests:
+                chosen = RestoreOptions(
+                    globs=tuple(hurt.repository for hurt in proof.hurt if hurt.digests),
+                    digests=tuple(sorted(digests)),
+                    referrers=False,
+                    threads=options.threads,
+                )
+                objects = vault.object_list(root)
+                with closing(_catalog(app, vault, root)) as catalog:
+                    reader = BlobReader(vault.store, catalog, objects)
+                    with closing(
+                        Restorer(vault, root, objects, reader, to, existing, chosen, progress)
+                    ) as restorer:
+                        restorer.execute(restorer.plan())
+            for hurt in proof.hurt:
+                # Where they pointed just now, whatever the snapshot says.
+                history = sorted(hurt.tags.items())
+                to.put_links(hurt.repository, layers=(), revisions=(), history=history)
+                to.put_tags(hurt.repository, hurt.tags, only_new=hurt.tags)
+            to.finish()
 
     return mend
+
+
+def _catalog(app: App, vault: Vault, root: Root) -> Catalog:
+    from regvault.vault.catalog import Catalog, vault_cache
+
+    catalog = Catalog(vault.store, vault_cache(app.cache_base(), vault.id), vault.seal)
+    catalog.prepare(root.counts.blobs)
+    return catalog
 
 
 def _restore_words(
@@ -262,7 +275,7 @@ def _restore_words(
 
 def _only_planned(app: App, plan: GarbagePlan, *, dry_run: bool) -> int:
     app.console.document({"plan": plan.to_json(), "dry_run": dry_run})
-    _show_plan(app, plan)
+    show_plan(app, plan)
     if plan.empty:
         app.console.say("There is nothing to free.")
         return 0
@@ -270,114 +283,3 @@ def _only_planned(app: App, plan: GarbagePlan, *, dry_run: bool) -> int:
     for refusal in refusals:
         app.console.warn(f"it would not begin: {refusal.message}", hint=refusal.hint)
     return 5 if refusals else 0
-
-
-def _show_plan(app: App, plan: GarbagePlan) -> None:
-    console, census = app.console, plan.census
-    needed, unneeded = census.totals(kept=True), plan.unneeded
-    console.say(
-        f"{fmt.count(census.repositories, 'repository')}, {fmt.count(census.tags, 'tag')}, "
-        f"{fmt.count(census.stay, 'manifest')} need {fmt.count(needed[0], 'blob')}, "
-        f"{fmt.size(needed[1])}."
-    )
-    prices = plan.options.prices
-    console.say(
-        f"Nothing needs {fmt.count(unneeded[0], 'blob')}, {fmt.size(unneeded[1])}: "
-        f"{_money(plan.saved)} {fmt.inline(prices.currency)} a month in {fmt.inline(prices.hot)} "
-        f"({fmt.inline(prices.name)}, {fmt.inline(prices.as_of)})."
-    )
-    if unneeded[0] and not app.quiet:
-        rows = [(digest, fmt.size(size)) for digest, size in census.largest(_SHOWN)]
-        console.table(("blob", "size"), rows, align="lr")
-        if unneeded[0] > _SHOWN:
-            console.say(f"  and {fmt.number(unneeded[0] - _SHOWN)} smaller ones: see --json")
-    if census.go:
-        console.say(f"{fmt.count(census.go, 'manifest')} that no tag reaches would go, too.")
-        lines = (f"  {name}@{digest}" for name, digest in plan.going())
-        for line in fmt.first(lines, census.go, _SHOWN):
-            console.note(line)
-    if plan.backing is not None and plan.backing.kept is not None:
-        kept, kept_bytes = plan.backing.kept, plan.backing.kept_bytes or 0
-        console.say(
-            f"Of what goes, snapshots keep {fmt.count(kept, 'blob')}, {fmt.size(kept_bytes)}; "
-            f"{fmt.count(unneeded[0] - kept, 'blob')}, {fmt.size(unneeded[1] - kept_bytes)}, will "
-            "be nowhere."
-        )
-    absent = census.absent()
-    if absent:
-        console.note(
-            f"{fmt.count(absent, 'blob')} that images need: not there already, whatever is "
-            "collected. See them: regvault scan SOURCE"
-        )
-    if plan.stale:
-        console.note(
-            f"{fmt.count(plan.stale, 'upload')} broke off; garbage collection leaves them."
-        )
-    if plan.options.allow_fresh and (plan.in_flight or plan.fresh):
-        console.warn(
-            f"{fmt.count(len(plan.in_flight), 'upload')} in flight, and "
-            f"{fmt.count(plan.fresh, 'fresh blob')}: what is being pushed will be taken"
-        )
-
-
-def _finish(app: App, result: GarbageResult) -> None:
-    """Print what came of it, and what is to be done."""
-    console, proof, plan = app.console, result.proof, result.plan
-    console.document({**result.to_json(), "dry_run": False})
-    console.say(
-        f"Freed {fmt.count(proof.freed, 'blob')}, {fmt.size(proof.freed_bytes)}; still there: "
-        f"{fmt.count(proof.left, 'blob')}, {fmt.size(proof.left_bytes)}."
-    )
-    if plan.census.go:
-        console.say(f"{fmt.count(proof.revisions_gone, 'manifest')} without a tag went.")
-    if proof.changes:
-        console.warn(
-            f"{fmt.count(proof.changes, 'thing')} changed meanwhile: somebody pushes",
-            hint="Garbage collection takes what is being pushed: push it again.",
-        )
-        lines = (f"  {name}: {what}" for name, what in proof.changed)
-        for line in fmt.first(lines, proof.changes, _SHOWN):
-            console.note(line)
-    if proof.left:
-        console.warn(
-            f"{fmt.count(proof.left, 'blob')} that nothing needs: still there",
-            hint="Does COMMAND collect this registry? Its output says what it did.",
-        )
-    if not proof.loss_count:
-        console.say(
-            f"Proven: all {fmt.count(proof.blobs, 'blob')} that images need are there, "
-            f"{fmt.size(proof.nbytes)}; every link and tag is as it was."
-        )
-    else:
-        _show_losses(app, result)
-    console.note(
-        "Restart the registry, or have it forget what it caches: it may say still that "
-        "it has what is gone."
-    )
-
-
-def _show_losses(app: App, result: GarbageResult) -> None:
-    console, proof = app.console, result.proof
-    console.warn(f"images lost {fmt.count(proof.loss_count, 'thing')} that they need")
-    images = [f"{hurt.repository}{image}" for hurt in proof.hurt for image in hurt.images]
-    lines = [f"  {fmt.inline(image)} cannot be pulled" for image in images]
-    lines = lines or [f"  {loss.repository} {loss.what} {loss.subject}" for loss in proof.losses]
-    for line in fmt.first(lines, len(lines), _SHOWN):
-        console.say(line)
-    if result.mended is not None and not result.mended.loss_count:
-        console.say("All of it was brought back, and is proven to be there.")
-    elif result.commands:
-        if result.mended is not None:
-            console.warn(f"{fmt.count(result.mended.loss_count, 'thing')} did not come back")
-        console.say("This brings it back:")
-        for line in result.commands:
-            console.say(f"  {line}")
-    else:
-        console.warn(
-            "no vault was asked to stand behind this registry",
-            hint="Is there one? regvault find DIGEST --vault VAULT",
-        )
-
-
-def _money(amount: float) -> str:
-    return "< 0.01" if 0 < amount < 0.01 else f"{amount:,.2f}"

@@ -14,7 +14,7 @@ from regvault.vault.presence import KeySizes
 from regvault.vault.reach import needed_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Container, Iterator, Mapping
 
     from regvault.model.progress import Progress
     from regvault.ops.tier.garbage.census import Census
@@ -128,11 +128,14 @@ def _compare(opened: Opened, census: Census, progress: Progress) -> int:
             entry = next(entries, None)
         known: Container[str] = ()
         held: Container[str] = ()
+        tags: Mapping[str, str] = {}
         if entry is not None and entry.name == name:
             state = opened.state(entry)
-            known, held = state.revisions, state.held()
+            known, held, tags = state.revisions, state.held(), state.tags
         needed = (*looked.stay, *looked.linked, *looked.unlinked)
         census.note_lacking(digest for digest in needed if digest not in held)
+        moved = (tag for tag, digest in looked.tags.items() if tags.get(tag) != digest)
+        census.note_retagged(name, moved)
         unknown += sum(digest not in known for digest in looked.stay)
         progress.advance(1)
     return unknown

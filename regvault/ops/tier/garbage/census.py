@@ -39,6 +39,7 @@ CREATE TABLE repositories (name TEXT PRIMARY KEY, looked BLOB) WITHOUT ROWID;
 CREATE TABLE marks (digest BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE blobs (digest BLOB PRIMARY KEY, size INTEGER, kept INTEGER) WITHOUT ROWID;
 CREATE TABLE lacking (digest BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE retagged (name TEXT, tag TEXT, PRIMARY KEY (name, tag)) WITHOUT ROWID;
 CREATE TABLE lost (digest BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE INDEX by_use ON blobs (kept, size);
 """
@@ -194,15 +195,15 @@ class Census:
                 links = survey.links()
                 self._add(survey.repository, survey.fingerprint, links, reader)
                 progress.advance(1)
-        for finding in source.findings():
-            if finding.kind is Kind.UNREADABLE:
-                self._problem(finding)
         progress.phase("Listing blobs")
         self._db.executemany(
             "INSERT OR REPLACE INTO blobs VALUES"
             " (?1, ?2, EXISTS (SELECT 1 FROM marks WHERE digest = ?1))",
             _counted(source.blobs(), progress),
         )
+        for finding in source.findings():
+            if finding.kind is Kind.UNREADABLE:
+                self._problem(finding)  # blobs that are not listed would not be proven
         self.uploads = list(source.uploads())
 
     def _add(
@@ -356,6 +357,16 @@ class Census:
         )
         count, nbytes = self._db.execute(query).fetchone()
         return int(count), int(nbytes)
+
+    def note_retagged(self, name: str, tags: Iterable[str]) -> None:
+        """Note tags of a repository that point elsewhere in the snapshot of the vault."""
+        rows = ((name, tag) for tag in tags)
+        self._db.executemany("INSERT OR IGNORE INTO retagged VALUES (?, ?)", rows)
+
+    def is_retagged(self, name: str, tag: str) -> bool:
+        """Return whether a tag points elsewhere in that snapshot."""
+        query = "SELECT 1 FROM retagged WHERE name = ? AND tag = ?"
+        return self._db.execute(query, (name, tag)).fetchone() is not None
 
     def set_lost(self, digests: Iterable[str]) -> None:
         """Note which blobs are lost; those of before are not any more."""

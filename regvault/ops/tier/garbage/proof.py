@@ -48,12 +48,15 @@ class Hurt(NamedTuple):
         repository: its name.
         digests: manifests that bring back all that its images lost, sorted.
         tags: that are gone, and where they pointed.
+        retagged: those of them that the snapshot has elsewhere, or not at all: a restore by name
+            would bring back another image, or nothing.
         images: `:tag` or `@digest` of the images that cannot be pulled now, sorted.
     """
 
     repository: str
     digests: list[str]
     tags: dict[str, str]
+    retagged: list[str]
     images: list[str]
 
 
@@ -105,9 +108,9 @@ class Proof:
             restore: their words up to what is restored.
         """
         found = []
-        for name, digests, tags, _ in self.hurt:
+        for name, digests, tags, retagged, _ in self.hurt:
             words = [["--digest", digest] for digest in digests]
-            words += [["--tag", tag] for tag in sorted(tags)]
+            words += [["--tag", tag] for tag in sorted(tags) if tag not in retagged]
             for at in range(0, len(words), _IN_ONE_COMMAND):
                 part = [word for pair in words[at : at + _IN_ONE_COMMAND] for word in pair]
                 found.append(shlex.join([*restore, "--repo", name, "--no-referrers", *part]))
@@ -321,4 +324,5 @@ class _Prover:
         tags = {f":{tag}" for tag, digest in looked.tags.items() if digest in hurt or tag in gone}
         tagged = {looked.tags[tag[1:]] for tag in tags}
         images = tags | {f"@{digest}" for digest in tops if digest not in tagged}
-        return Hurt(name, tops, gone, sorted(images))
+        retagged = sorted(tag for tag in gone if self._census.is_retagged(name, tag))
+        return Hurt(name, tops, gone, retagged, sorted(images))

@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from regvault.errors import LeaseHeldError, NotFoundError, RefusedError, StoreError, UsageError
+from regvault.errors import (
+    LeaseHeldError,
+    NotFoundError,
+    RefusedError,
+    RegvaultError,
+    StoreError,
+    UsageError,
+)
 from regvault.ops.tier.garbage.collect import Ended, run_command
 from regvault.ops.tier.garbage.proof import Proof, prove
 from regvault.ops.writing import writing
@@ -73,7 +80,8 @@ class GarbageResult:
         images needed and is gone, the first 10,000: `repository` ("" for a blob), `what`: `blob`,
         `blob-size`, `revision`, `layer`, `tag`, `unreadable`, or `pushed` (of an image pushed
         meanwhile); `subject`. `hurt`: by `repository`: `images` that cannot be pulled, `digests`
-        whose restore brings back all, `tags` that are gone with where they pointed.
+        whose restore brings back all, `tags` that are gone with where they pointed,
+        `retagged`: those of them that the snapshot has elsewhere or not at all.
         `restore_commands`: what brings it back. `change_count`, `changed`: what somebody else
         changed meanwhile: `repository`, `what`. `repaired`: null, or after `--repair` `loss_count`
         of a second proof, and its `losses`. `alone`: whether no snapshot began meanwhile; null
@@ -154,7 +162,10 @@ def collect_garbage(
         if held is not None:
             result.alone = held.was_alone(progress)
         if result.proof.hurt and mend is not None:
-            mend(result.proof)
+            try:
+                mend(result.proof)
+            except RegvaultError as error:
+                progress.warn(f"what was lost did not all come back: {error.message}")
             result.mended = prove(plan, source, progress=progress)
         return result
 
