@@ -112,7 +112,8 @@ def _show_losses(app: App, result: GarbageResult) -> None:
     elif result.plan.backing is not None:
         if result.mended is not None:
             console.warn(f"{fmt.count(result.mended.loss_count, 'thing')} did not come back")
-        console.say("This brings it back:")
+        if result.proof.hurt:
+            console.say("This brings it back:")
         for line in result.commands:
             console.say(f"  {line}")
         for hurt in proof.hurt:

@@ -13,7 +13,7 @@ _HERE = "regvault.cli.commands"
         "apply": LazyCommand(f"{_HERE}.tier_apply:apply", "Do what was planned, and nothing else."),
         "gc": LazyCommand(
             f"{_HERE}.tier_gc:gc",
-            "Have a registry collect its garbage, and prove that no image lost anything.",
+            "Have the registry at SOURCE collect its garbage; prove that no image lost anything.",
         ),
         "plan": LazyCommand(
             f"{_HERE}.tier_plan:plan",

@@ -116,7 +116,7 @@ def gc(
     retry_lock: float,
     threads: int | None,
 ) -> int:
-    """Have the registry at SOURCE collect its garbage, and prove that no image lost anything.
+    """Have the registry at SOURCE collect its garbage; prove that no image lost anything.
 
     What no manifest reaches is storage that is paid for nothing. The plan lists it. Then, while no
     snapshot of the registry and no prune runs, COMMAND is run, and after that every blob, link and
