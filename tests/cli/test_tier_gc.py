@@ -221,6 +221,24 @@ def test_what_is_in_the_way(place):
     assert "what is being pushed will be taken" in told.err
 
 
+@pytest.mark.parametrize(
+    ("words", "deletes"),
+    [
+        ("registry garbage-collect -m x.yml", True),
+        ("docker exec r registry garbage-collect --delete-untagged=true x.yml", True),
+        ("sh -c 'registry garbage-collect -q -m x.yml'", True),
+        ("registry garbage-collect x.yml -m", True),
+        ("registry garbage-collect x-m.yml --delete-untagged=false", False),
+        ("python -m collect garbage-collect x.yml", False),
+    ],
+)
+def test_what_deletes_untagged_manifests_has_to_be_said_to(place, words, deletes):
+    """Else the plan would know nothing of what goes."""
+    told = place.gc("--dry-run", code=2 if deletes else 0, collect=words)
+    assert ("--untagged" in told.err) is deletes
+    place.gc("--dry-run", "--untagged", collect=words)
+
+
 def test_wrong_words(place):
     for options, code, words in [
         (("--yes", "--collect", "no-such-program"), 2, "no program"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from regvault.vault.root import Root
     from regvault.vault.vault import Vault
 
+#: What has distribution delete manifests, too.
+_DELETES_UNTAGGED = re.compile(
+    r"\bgarbage-collect(?:\s+\S+)*?\s+(?:-m|--delete-untagged(?!=false))(?![\w-])"
+)
 _COLLECT = "registry garbage-collect /etc/distribution/config.yml"
 _IN_A_CONTAINER = "docker exec registry registry garbage-collect -m /etc/distribution/config.yml"
 
@@ -133,6 +138,11 @@ def gc(
     from regvault.ops.tier.garbage import parse_command as parse
 
     command = parse(collect, here=not dry_run)
+    if not untagged and _DELETES_UNTAGGED.search(collect):
+        raise UsageError(
+            "--collect deletes manifests that no tag reaches, and --untagged is not given",
+            hint="With --untagged they are part of the plan; else leave its -m out.",
+        )
     if repair and without_vault:
         raise UsageError(
             "--repair brings back what was lost from a vault, and --without-vault has none",

@@ -163,7 +163,7 @@ class TestWhatIsInTheWay:
         assert plan.in_flight == ["repositories/app/_uploads/0a"]
         assert plan.fresh == len(GARBAGE)
         (refusal,) = plan.refusals()
-        assert "1 uploads are in flight" in refusal.message
+        assert "uploads are in flight (1)" in refusal.message
         assert "--allow-fresh" in refusal.hint
         assert Trial(made, allow_fresh=True).look().refusals() == []
         assert now() > 0

@@ -264,9 +264,11 @@ def _refusals(plan: GarbagePlan) -> Iterator[Refusal]:
     if (plan.in_flight or plan.fresh) and not options.allow_fresh:
         parts = []
         if plan.in_flight:
-            parts.append(f"{len(plan.in_flight)} uploads are in flight")
+            parts.append(f"uploads are in flight ({len(plan.in_flight)})")
         if plan.fresh:
-            parts.append(f"{plan.fresh} blobs that no manifest names are younger than an hour")
+            parts.append(
+                f"there are blobs that no manifest names, younger than an hour ({plan.fresh})"
+            )
         yield Refusal(
             f"somebody may be pushing: {' and '.join(parts)}",
             "Garbage collection takes what is being pushed. Make the registry read-only, or stop "
