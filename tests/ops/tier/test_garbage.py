@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+import sealed_world
 from collecting import Collector, Trial, all_blobs, delete, fill_with_garbage, needed
 from world import BASE, World, blob_key, layer_key, noise, revision_key, tree
 
@@ -430,3 +431,39 @@ def _there(store, key):
     except ObjectNotFoundError:
         return False
     return True
+
+
+class TestSealed:
+    """The host that backs up can read names, and no contents: it says what is lost all the same."""
+
+    @pytest.fixture
+    def sealed(self):
+        world = sealed_world.fresh()
+        world.name = "prod"
+        world.registry.clock_ns = time.time_ns()
+        world.digests = fill_with_garbage(world)
+        world.push.image("old", "1", layers=(noise(1 << 20, "raw"), noise(40, "small")))
+        world.snapshot()
+        return world
+
+    def test_what_it_has_and_what_it_keeps(self, sealed):
+        plan = Trial(sealed).look()
+        assert plan.refusals() == []
+        assert plan.backing.root.name.title == "prod"
+        sealed.remove("old")
+        plan = Trial(sealed).look()
+        assert (plan.backing.kept, plan.unneeded[0]) == (4 + 1, 4 + len(GARBAGE))
+        sealed.push.image("new", "1", layers=(b"new",))
+        assert (plan := Trial(sealed).look()).backing.lacking == 3
+        assert plan.backing.revisions == 1
+
+    def test_what_is_lost_comes_back_by_who_can_open_it(self, sealed, collector):
+        collector.takes(sealed.registry, [sealed.digests["child layer"], *garbage(sealed)])
+        trial = Trial(sealed)
+        result = trial.run()
+        assert result.exit_code() == 3
+        assert result.proof.hurt[0].images == [":all"]
+        sealed.trust = sealed_world.AS_ALICE
+        trial.restore(result.proof)
+        sealed.trust = sealed_world.AS_HOST
+        assert Trial(sealed).look().empty
