@@ -12,9 +12,9 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationInfo
 
 from regvault.config.price_files import is_file, load_prices
-from regvault.config.rules import Settings, text_of, wrong
+from regvault.config.rules import Settings, Span, text_of, wrong
 from regvault.config.units import parse_days, parse_duration
-from regvault.config.values import File, Ignored, given
+from regvault.config.values import File, Ignored, SourceText, VaultText, given
 from regvault.errors import UsageError
 
 __all__ = ["Tier"]
@@ -88,9 +88,6 @@ class Apply(_Used):
         description="Add the lifecycle rules that a bucket with versions needs; those of others "
         "stay.",
     )
-    unchecked: bool | None = Field(
-        None, description="Do not ask again what was pulled since the plan was made."
-    )
 
 
 class Plan(_Used):
@@ -116,10 +113,43 @@ class Simulate(_Shared):
     html: File | None = Field(None, description="A page with charts is written there.")
 
 
+class Gc(Settings):
+    """Of `regvault tier gc`. What overrides a refusal has no key: it is never agreed beforehand."""
+
+    source: SourceText | None = Field(
+        None, description="The registry: a name of this file, or a location."
+    )
+    collect: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="The registry's own garbage collection, with its arguments."
+    )
+    untagged: bool | None = Field(
+        None, description="Whether it deletes manifests that no tag reaches, too."
+    )
+    vault: VaultText | None = Field(
+        None, description="That could bring back what is taken wrongly: a name, or a location."
+    )
+    registry: str | None = Field(None, description="The name of the registry in the vault.")
+    still_for: Span | None = Field(
+        None, description="How long nothing may change before it begins: 10s."
+    )
+    timeout: Span | None = Field(None, description="How long it may take.")
+    repair: bool | None = Field(None, description="Whether what was lost is brought back at once.")
+    prices: Annotated[str, BeforeValidator(_prices)] | None = Field(
+        None, description="What storage costs, where not as beside it."
+    )
+    retry_lock: Span | None = Field(
+        None, description="How long to wait for a snapshot that is at work."
+    )
+    threads: Annotated[int, Field(ge=1, le=256)] | None = Field(
+        None, description="How many threads work at once."
+    )
+
+
 class Tier(_Used):
     """Of tiering: sections of commands, and what they share. See docs/tiering.md."""
 
     apply: Apply | None = Field(None, description="Of `regvault tier apply`.")
+    gc: Gc | None = Field(None, description="Of `regvault tier gc`.")
     plan: Plan | None = Field(None, description="Of `regvault tier plan`.")
     simulate: Simulate | None = Field(None, description="Of `regvault tier simulate`.")
 

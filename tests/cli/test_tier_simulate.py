@@ -17,18 +17,11 @@ from regvault.config.load import InvalidConfigurationError, parse_config
 
 DAY = 86_400
 #: Options that have their key elsewhere, or none: how one looks at a run.
+#: What overrides a refusal has none, either.
 ELSEWHERE = {
-    "quiet",
-    "verbose",
-    "json",
-    "help",
-    "endpoint_url",
-    "threads",
-    "source",
-    "plan",
-    "dry_run",
-    "yes",
-}
+    "quiet", "verbose", "json", "help", "identity", "endpoint_url", "threads", "source", "plan",
+    "dry_run", "yes", "unchecked", "allow_fresh", "without_vault",
+}  # fmt: skip
 
 
 #: A section has them even where its command does not take them.

@@ -14,6 +14,10 @@ _HERE = "regvault.cli.commands"
             f"{_HERE}.tier_apply:apply",
             "Move what PLAN says, as regvault tier plan has written it, and nothing else.",
         ),
+        "gc": LazyCommand(
+            f"{_HERE}.tier_gc:gc",
+            "Have the registry at SOURCE collect its garbage; prove that no image lost anything.",
+        ),
         "plan": LazyCommand(
             f"{_HERE}.tier_plan:plan",
             "Plan which blobs of SOURCE go to a cheaper class, and which come back.",
