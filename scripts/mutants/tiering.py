@@ -89,8 +89,8 @@ MUTANTS = [
     Mutant(
         "tier-scanners",
         "ops/tier/trace.py",
-        "return None if self.rules.ignores(*who) else _READ",
-        "return _READ",
+        "return None if self.rules.ignores(*who) else READ",
+        "return READ",
         "Scanners, replication and probes do not count (rule 21).",
         (TRACE + "test_who_is_no_client_and_what_is_no_read",),
     ),
@@ -173,8 +173,7 @@ MUTANTS = [
     Mutant(
         "gc-child-process",
         "ops/tier/garbage/collect.py",
-        "        # Of a signal to us: what is half done is to be over before anyone looks at it.\n"
-        "        _terminate(process)\n",
+        "        if process is not None:\n            _terminate(process)\n",
         "",
         "A collection is over when regvault is.",
         ("ops/tier/test_collect_command.py::test_an_interruption_is_passed_on_and_waited_for",),

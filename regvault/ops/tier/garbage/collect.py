@@ -98,8 +98,34 @@ def run_command(
         UsageError: it cannot be started.
     """
     began = time.monotonic()
+    process: subprocess.Popen[bytes] | None = None
+    reading: threading.Thread | None = None
+    timed_out = False
     try:
-        process = subprocess.Popen(  # noqa: S603 (what the user asked for, without a shell)
+        process = _started(words)
+        reading = threading.Thread(
+            target=_pass_on, args=(process, say), name="collect", daemon=True
+        )
+        reading.start()
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            timed_out = True
+            _terminate(process)
+    except BaseException:
+        # Of a signal to us: what is half done is to be over before anyone looks at it.
+        if process is not None:
+            _terminate(process)
+        raise
+    finally:
+        if reading is not None and reading.ident is not None:
+            reading.join(_OUTPUT_WITHIN_S)
+    return Ended(process.returncode, time.monotonic() - began, timed_out)
+
+
+def _started(words: list[str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(  # noqa: S603 (what the user asked for, without a shell)
             words,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -108,22 +134,6 @@ def run_command(
         )
     except OSError as error:
         raise UsageError(f"--collect: cannot run {words[0]}: {error.strerror}") from error
-    reading = threading.Thread(target=_pass_on, args=(process, say), name="collect", daemon=True)
-    reading.start()
-    timed_out = False
-    try:
-        try:
-            process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            timed_out = True
-            _terminate(process)
-    except BaseException:
-        # Of a signal to us: what is half done is to be over before anyone looks at it.
-        _terminate(process)
-        raise
-    finally:
-        reading.join(_OUTPUT_WITHIN_S)
-    return Ended(process.returncode, time.monotonic() - began, timed_out)
 
 
 def _pass_on(process: subprocess.Popen[bytes], say: Callable[[str], None]) -> None:
