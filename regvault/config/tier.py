@@ -100,6 +100,9 @@ class Plan(_Used):
         None, description="How long what goes to a colder class is known to be idle, such as 7d."
     )
     out: File | None = Field(None, description="Where the plan is written.")
+    inventory: SourceText | None = Field(
+        None, description="The manifest.json of an S3 Inventory to take the blobs from."
+    )
 
 
 class Simulate(_Shared):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 import time
@@ -186,3 +187,42 @@ def test_a_bucket_with_versions_gets_tags_and_rules(
     assert {"Key": "regvault-class", "Value": "GLACIER_IR"} in tags
     versions = client.list_object_versions(Bucket=BUCKET, Prefix=key)["Versions"]
     assert len(versions) == 1
+
+
+def test_an_inventory_in_a_bucket_stands_for_the_listing(
+    moto: Moto, registry: Registry, run: Callable[..., str], cli: Cli, tmp_path: Path
+) -> None:
+    user = cli.at(AWS_ENDPOINT_URL=moto.url, AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x")
+    source = f"s3://{BUCKET}/some/registry"
+    push(run, registry, tmp_path, "team/busy")
+    cold = push(run, registry, tmp_path, "team/cold")
+    told = history(
+        tmp_path / "told.jsonl", [(day / 2, "/v2/team/busy/manifests/v1") for day in range(1, 180)]
+    )
+    client = moto.client()
+    rows = "".join(
+        f'"{BUCKET}","{entry["Key"]}","{entry["Size"]}","{entry["LastModified"].isoformat()}",'
+        f'{entry["ETag"]},"{entry["StorageClass"]}"\n'
+        for entry in client.list_objects_v2(Bucket=BUCKET)["Contents"]
+    )
+    client.create_bucket(Bucket="inventories")
+    client.put_object(
+        Bucket="inventories", Key="reg/daily/data/1.csv.gz", Body=gzip.compress(rows.encode())
+    )
+    manifest = {
+        "sourceBucket": BUCKET,
+        "creationTimestamp": str(int(time.time() * 1000)),
+        "fileFormat": "CSV",
+        "fileSchema": "Bucket, Key, Size, LastModifiedDate, ETag, StorageClass",
+        "files": [{"key": "reg/daily/data/1.csv.gz"}],
+    }
+    key = "reg/daily/2026-11-28T01-00Z/manifest.json"
+    client.put_object(Bucket="inventories", Key=key, Body=json.dumps(manifest).encode())
+    plan = tmp_path / "plan.jsonl"
+    words = ("--access", told, "--inventory", f"s3://inventories/{key}", "--out", plan)
+    lines = user("tier", "plan", source, *words).lines
+    assert [line["move"]["digest"] for line in lines if "move" in line] == [cold]
+    assert user("tier", "apply", plan, "--yes").document["moved"] == 1
+    assert classes(moto)[cold] == "GLACIER_IR"
+    other = "s3://inventories/reg"
+    assert "bucket" in user("tier", "plan", other, *words, expect=2).error["message"]

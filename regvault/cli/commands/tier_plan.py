@@ -18,6 +18,8 @@ from regvault.errors import UsageError
 
 if TYPE_CHECKING:
     from regvault.cli.app import App
+    from regvault.config.places import RegistryPlace
+    from regvault.ops.tier.contents import Contents
     from regvault.ops.tier.planned import Header, Move, Plan
 
 _DAY_S = 86_400.0
@@ -68,6 +70,13 @@ _SHOWN = 20
 @click.option(
     "--out", metavar="FILE", type=click.Path(), help="Write the plan there, for tier apply."
 )
+@click.option(
+    "--inventory",
+    metavar="MANIFEST",
+    type=LOCATION,
+    help="Take the blobs of an S3 Inventory instead of listing them: its manifest.json, a file or "
+    "s3://BUCKET/KEY.",
+)
 @ignore_option
 @endpoint_option
 @threads_option
@@ -81,6 +90,7 @@ def plan(
     min_idle: float,
     max_lag: float,
     out: str | None,
+    inventory: str | None,
     ignored: tuple[str, ...],
     endpoint_url: str | None,
     threads: int | None,
@@ -107,6 +117,9 @@ def plan(
         options = PlanOptions(
             table, horizon, min_idle / _DAY_S, max_lag / _DAY_S, access, source, count
         )
+        contents = None
+        if inventory is not None:
+            contents = _inventory(app, inventory, place, endpoint_url)
         with app.progress() as progress:
             made = plan_registry(
                 registry,
@@ -115,6 +128,7 @@ def plan(
                 options,
                 now_us=time.time_ns() // 1000,
                 progress=progress,
+                contents=contents,
             )
     registry.close()
     if out is not None:
@@ -129,6 +143,27 @@ def plan(
     if out is not None:
         app.console.note(f"The plan is in {out}. Do it: regvault tier apply {out}")
     return 0
+
+
+def _inventory(app: App, text: str, place: RegistryPlace, endpoint_url: str | None) -> Contents:
+    """Return what an inventory has of a registry. Raises UsageError where it is of another one."""
+    from regvault.assemble.inventories import open_inventory
+    from regvault.model.location import Kind
+    from regvault.ops.tier.contents import contents_of
+    from regvault.ops.tier.inventory import Inventory
+
+    found = Inventory(open_inventory(text, place, endpoint_url))
+    location = place.location
+    if location.kind is not Kind.S3 or found.bucket != location.bucket:
+        raise UsageError(
+            f"--inventory: it is of the bucket {found.bucket}, and {location} is not in that",
+            hint=f"Name that of the registry's own bucket, or leave it out: {location} is listed "
+            "then.",
+        )
+    prefix = f"{location.prefix}/" if location.prefix else ""
+    created = app.console.time(found.created_us / 1e6)
+    app.console.note(f"The inventory is of {created}; what was pushed since is not in it.")
+    return contents_of(found.entries(prefix), ordered=False)
 
 
 def _write(made: Plan, path: str) -> None:

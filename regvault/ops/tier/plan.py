@@ -80,6 +80,7 @@ def plan_registry(
     *,
     now_us: int,
     progress: Progress,
+    contents: Contents | None = None,
 ) -> Plan:
     """Plan the tiering of a live registry.
 
@@ -90,6 +91,7 @@ def plan_registry(
         options: what was asked for.
         now_us: the time, microseconds since the epoch.
         progress: is told how far it is.
+        contents: what lies below its `blobs/`, of an inventory; None: it is listed.
 
     Raises:
         NotFoundError: there is no registry.
@@ -97,8 +99,9 @@ def plan_registry(
         SourceError, SourceUnavailableError, StoreError: it cannot be read.
     """
     source.check()
-    progress.phase("Listing blobs")
-    contents = list_contents(store, progress)
+    if contents is None:
+        progress.phase("Listing blobs")
+        contents = list_contents(store, progress)
     names = _classes(options.table, contents, store.location)
     progress.phase("Reading manifests")
     reach = read_reach(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from regvault.policy.tiering.costs import class_costs
-from regvault.policy.tiering.learned import decide, penalty, rate_at, size_bucket
+from regvault.policy.tiering.learned import decide, penalty, size_bucket
 from regvault.policy.tiering.survival import IDLE_DAYS, reads_bucket
 
 if TYPE_CHECKING:
@@ -159,7 +159,14 @@ def _outlook(
     begin = np.searchsorted(IDLE_DAYS, standing.idle, side="right") - 1
     ahead, coming = days[(*cell, begin)], reads[(*cell, begin)]
     burst = hazards.burst[cell]
-    spent = np.stack([_spent(each, costs[0], ahead, coming, burst) for each in costs])
+    came = np.maximum(0.0, standing.idle - standing.inside)
+    begins = [np.where(standing.present == n, came, standing.idle) for n in range(len(costs))]
+    spent = np.stack(
+        [
+            _spent(each, costs[0], ahead, coming, burst, watched)
+            for each, watched in zip(costs, begins, strict=True)
+        ]
+    )
     rows = np.arange(len(standing.sizes))
     stay = spent[standing.present, rows]
     moves = _moves(costs, standing)
@@ -179,12 +186,29 @@ def _outlook(
 
 
 def _spent(
-    each: ClassCosts, hot: ClassCosts, ahead: Floats, coming: Floats, burst: Floats
+    each: ClassCosts,
+    hot: ClassCosts,
+    ahead: Floats,
+    coming: Floats,
+    burst: Floats,
+    watched: Floats,
 ) -> Floats:
-    """Return what a class is expected to cost until the next read, that read included."""
+    """Return what a class is expected to cost until the next read, that read included.
+
+    Args:
+        each: the class.
+        hot: the hot one.
+        ahead: days that are expected in each place of `IDLE_DAYS`.
+        coming: the probability that the next read comes in it.
+        burst: how many reads come at once.
+        watched: days idle at which a class that watches begins to: what moves there is new to it.
+    """
     found = np.zeros(len(burst))
     for place, idle in enumerate(IDLE_DAYS.tolist()):
-        found += rate_at(each, idle) * ahead[:, place]
+        rate = each.rate
+        for after, less in each.steps:
+            rate = rate - np.where(idle - watched > after, less, 0.0)
+        found += rate * ahead[:, place]
         found += penalty(each, hot, burst, idle) * coming[:, place]
     return found
 
