@@ -121,16 +121,23 @@ class LocalStore:
         self._split(key)
         with translated("read", self.location, key=key):
             fd = self._tree.open_file(key)
-            try:
+        return self._reader(fd, key, start, length, self.location)
+
+    def _reader(
+        self, fd: int, key: str, start: int, length: int | None, location: str
+    ) -> FileReader:
+        """Return a stream over a range of an open file, which is closed if it is none."""
+        try:
+            with translated("read", location, key=key):
                 status = os.fstat(fd)
-                self._refuse_non_file(key, status)
-            except BaseException:
-                os.close(fd)
-                raise
+            self._refuse_non_file(key, status)
+        except BaseException:
+            os.close(fd)
+            raise
         size = status.st_size
         begin = max(0, size + start) if start < 0 else min(start, size)
         count = size - begin if length is None else min(length, size - begin)
-        return FileReader(fd, key, self.location, start=begin, size=count)
+        return FileReader(fd, key, location, start=begin, size=count)
 
     def head(self, key: str) -> Entry:
         """Return what LIST would say of `key`."""
