@@ -25,7 +25,7 @@ from regvault.errors import (
     StoreFullError,
 )
 from regvault.model.store import Entry, Space, Stored
-from regvault.storage import local_read
+from regvault.storage import local_children, local_read
 from regvault.storage.keys import RESERVED, check_directory, check_key, check_prefix
 from regvault.storage.local_errors import MISSING, os_error, translated
 from regvault.storage.local_lock import write_lock
@@ -171,7 +171,7 @@ class LocalStore:
         """Return (name, size, mtime in ns, inode) of `<prefix>/<name>/<leaf>` for each name."""
         path = check_directory(prefix)
         check_directory(leaf)
-        return local_read.stat_children(self._tree, path, leaf, names)
+        return local_children.stat_children(self._tree, path, leaf, names)
 
     def read_children(
         self, prefix: str, leaf: str, names: Iterable[str], *, limit: int
@@ -179,7 +179,7 @@ class LocalStore:
         """Return (name, content) of `<prefix>/<name>/<leaf>`, at most `limit` bytes each."""
         path = check_directory(prefix)
         leaf = leaf and check_key(leaf)
-        return local_read.read_children(self._tree, path, leaf, names, limit=limit)
+        return local_children.read_children(self._tree, path, leaf, names, limit=limit)
 
     # Writing
 

@@ -16,7 +16,7 @@ from regvault.errors import ObjectNotFoundError, StoreError, StoreUnavailableErr
 from regvault.model.classes import Moved, Placement
 from regvault.model.store import Entry
 from regvault.oci.grammar import is_hex
-from regvault.storage import cold_move, cold_reap, local_read
+from regvault.storage import cold_move, cold_reap, local_children, local_read
 from regvault.storage.cold_binding import HOT
 from regvault.storage.cold_journal import Journal
 from regvault.storage.cold_root import ColdRoot
@@ -235,7 +235,7 @@ class ColdStore(LocalStore):
                 for name in names:
                     found.append((name, *self._seen(path, check_name(name), fd)))
         except OSError as error:
-            if error.errno not in local_read.NOT_THERE:
+            if error.errno not in local_children.NOT_THERE:
                 raise os_error(error, "look into", self.location, key=path) from error
             return [(name, -1, 0, 0) for name in names]
         return found
@@ -245,12 +245,12 @@ class ColdStore(LocalStore):
             if self._tree.follow:
                 status = os.stat(f"{name}/{_DATA}", dir_fd=fd, follow_symlinks=False)
             else:
-                status = local_read.stat_below(name, _DATA, fd)
+                status = local_children.stat_below(name, _DATA, fd)
             key = f"{path}/{name}/{_DATA}"
             if stat.S_ISLNK(status.st_mode) and self.covers(key):
                 status = self.status(key)
         except OSError as error:
-            if error.errno not in local_read.NOT_THERE:
+            if error.errno not in local_children.NOT_THERE:
                 raise
             return -1, 0, 0
         if not stat.S_ISREG(status.st_mode):
