@@ -180,6 +180,8 @@ def unbind(root: str, name: str, *, path: str | None = None, lost: bool = False)
         if not lost:
             with translated("write", f"file://{bound.path}", write=True):
                 os.unlink(os.path.join(bound.path, BINDING))
+                for directory, _, _ in os.walk(os.path.join(bound.path, "blobs"), topdown=False):
+                    os.rmdir(directory)
     return bound
 
 

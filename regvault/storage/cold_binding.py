@@ -148,11 +148,8 @@ def _read(where: str, directory: int | None = None, location: str | None = None)
     path = os.path.join(where, BINDING) if directory is None else where
     location = location or f"file://{where}"
     try:
-        fd = os.open(path, _READ, dir_fd=directory)
-        try:
-            data = os.read(fd, _LIMIT + 1)
-        finally:
-            os.close(fd)
+        with os.fdopen(os.open(path, _READ, dir_fd=directory), "rb") as file:
+            data = file.read(_LIMIT + 1)
     except OSError as error:
         if error.errno in MISSING:
             return None

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from regvault.errors import StoreAccessError
 from regvault.oci.verify import VerifyingReader
+from regvault.storage.keys import RESERVED
 from regvault.storage.local_errors import translated
 from regvault.storage.local_read import FileReader
-from regvault.storage.local_tree import FILE_READ
+from regvault.storage.local_tree import FILE_READ, TEMPORARY_SUFFIX
 from regvault.storage.local_write import Attributes, Temporary
 from regvault.storage.streams import pump
 from regvault.storage.syscalls import sync_directory
@@ -20,7 +21,7 @@ from regvault.storage.syscalls import sync_directory
 if TYPE_CHECKING:
     from regvault.storage.local_tree import Tree
 
-__all__ = ["Like", "copied", "directory_like"]
+__all__ = ["Like", "copied", "directory_like", "is_temporary", "sweep_directory"]
 
 _LARGE: Final = 1 << 20
 #: What a mount of object storage, or a user without rights, answers to chown, chmod and utime.
@@ -149,6 +150,22 @@ def _check_readable(status: os.stat_result, like: Like, digest: str, location: s
         key=digest,
         hint="Run it as root or as the registry's user; of a mount with fixed owners, set them so.",
     )
+
+
+def is_temporary(name: str) -> bool:
+    """Return whether a name is that of a temporary file."""
+    return name.startswith(RESERVED) and name.endswith(TEMPORARY_SUFFIX)
+
+
+def sweep_directory(directory: int) -> None:
+    """Remove all temporary files from a directory in a cold mount: nobody else writes there.
+
+    Raises:
+        OSError: it cannot be read, or one cannot be removed.
+    """
+    for name in filter(is_temporary, os.listdir(directory)):
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=directory)
 
 
 def directory_like(tree: Tree, path: str, like: Like) -> int:

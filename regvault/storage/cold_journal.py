@@ -202,7 +202,8 @@ class Journal:
     def _close(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            os.close(fd)
+            with suppress(OSError):  # its lines are on the disk already
+                os.close(fd)
 
 
 class Folded:

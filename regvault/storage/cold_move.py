@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from regvault.errors import ObjectNotFoundError, PreconditionError, StoreError
 from regvault.model.classes import Moved
 from regvault.storage.cold_binding import HOT
-from regvault.storage.cold_files import Like, copied, directory_like
+from regvault.storage.cold_files import Like, copied, directory_like, sweep_directory
 from regvault.storage.keys import RESERVED
 from regvault.storage.local_errors import translated
 from regvault.storage.local_tree import TEMPORARY_SUFFIX
@@ -51,7 +51,8 @@ def change(
         if storage_class == HOT:
             return Moved(seen, None)
         raise StoreError(f"{key!r} in {store.location} is no blob: only blobs are moved", key=key)
-    with store.turn.taken(), store.turn.of(store.digest(key)):
+    moving = translated("move", store.location, key=key, write=True)
+    with store.turn.taken(), store.turn.of(store.digest(key)), moving:
         seen = _seen(store, key, expected)
         if seen.storage_class == storage_class:
             return Moved(seen, None)
@@ -190,6 +191,8 @@ class _Move:
                 return
         path, _, name = key.rpartition("/")
         with suppress(FileNotFoundError), root.tree().directory(path, listing=True) as directory:
-            os.unlink(name, dir_fd=directory)
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=directory)
+            sweep_directory(directory)
             sync_directory(directory)
         self._note(root, "gone")

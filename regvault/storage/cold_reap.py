@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from regvault.errors import DigestMismatchError, ObjectNotFoundError, StoreError
 from regvault.oci.verify import VerifyingReader
-from regvault.storage.keys import RESERVED
+from regvault.storage.cold_files import is_temporary, sweep_directory
 from regvault.storage.local_errors import MISSING, translated
-from regvault.storage.local_tree import TEMPORARY_SUFFIX
 from regvault.storage.syscalls import sync_directory
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def reap(
         StoreError: the registry has no blobs at all: it may be away itself.
     """
     total = Reaped()
-    with store.turn.taken():
+    with store.turn.taken(), translated("look through", store.location, write=True):
         try:
             with translated("look at", store.location, key=store.blobs):
                 os.close(tree.open_directory(store.blobs.rstrip("/")))
@@ -190,9 +189,9 @@ class _Reaper:
         buffer = bytearray(_BUFFER)
         try:
             with self._store.open(key) as source:
-                with VerifyingReader(source, record.digest, record.size) as reader:
-                    while reader.readinto(buffer):
-                        pass
+                reader = VerifyingReader(source, record.digest, record.size)
+                while reader.readinto(buffer):
+                    pass
                 with translated("sync", self._store.location, key=key, write=True):
                     os.fsync(source.fileno())
         except (DigestMismatchError, ObjectNotFoundError):
@@ -231,30 +230,22 @@ class _Reaper:
     def _sweep(self, key: str) -> bool:
         """Remove the temporary files of moves that were killed; return whether none is left.
 
-        In the mount all of them are such. In the registry a restore may be at work.
+        In the registry's own directory a restore may be at work: there they have to be old.
         """
         cold = self._store.cold_key(key).rpartition("/")[0]
-        swept = self._swept(self._root.tree(), cold, before=None)
-        return (
-            self._swept(self._tree, key.rpartition("/")[0], time.time() - _LEFT_AFTER_S) and swept
-        )
-
-    def _swept(self, tree: Tree, path: str, before: float | None) -> bool:
+        with suppress(FileNotFoundError), self._root.tree().directory(cold, listing=True) as fd:
+            sweep_directory(fd)
+        before = time.time() - _LEFT_AFTER_S
         swept = True
-        try:
-            with tree.directory(path, listing=True) as directory:
-                for name in os.listdir(directory):
-                    if not (name.startswith(RESERVED) and name.endswith(TEMPORARY_SUFFIX)):
-                        continue
-                    with suppress(FileNotFoundError):
-                        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                        if before is None or self._is_ours(name, directory, status, before):
-                            os.unlink(name, dir_fd=directory)
-                        else:
-                            swept = False
-        except OSError as error:
-            if error.errno not in MISSING:
-                raise
+        path = key.rpartition("/")[0]
+        with suppress(FileNotFoundError), self._tree.directory(path, listing=True) as directory:
+            for name in filter(is_temporary, os.listdir(directory)):
+                with suppress(FileNotFoundError):
+                    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                    if self._is_ours(name, directory, status, before):
+                        os.unlink(name, dir_fd=directory)
+                    else:
+                        swept = False
         return swept
 
     def _is_ours(self, name: str, directory: int, status: os.stat_result, before: float) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from regvault.errors import StoreError, StoreUnavailableError
 from regvault.storage.cold_binding import bound_to
-from regvault.storage.local_errors import MISSING
+from regvault.storage.local_errors import MISSING, translated
 from regvault.storage.local_tree import Tree
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class ColdRoot:
         Raises:
             StoreUnavailableError: it is away, or another directory is in its place.
         """
-        with self._lock:
+        with self._lock, translated("open", self.location):
             if self._tree is None:
                 place = self.check()
                 tree = Tree(

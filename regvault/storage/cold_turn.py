@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from regvault.errors import StoreUnavailableError
@@ -64,7 +64,8 @@ class Turn:
                     try:
                         self._ended()
                     finally:
-                        os.close(fd)
+                        with suppress(OSError):  # nothing was written into it
+                            os.close(fd)
 
     def _acquired(self) -> int:
         location = self._tree.location
