@@ -28,8 +28,8 @@ def with_cold_mounts(
 
     Args:
         place: of the registry.
-        follow: it is read; else it is restored into, and what lies in a mount that is away is
-            written anew.
+        follow: it is read, and its blobs can be moved; else it is restored into, and what lies in a
+            mount that is away is written anew.
         owner: of what is written.
         modes: of files and directories that are written.
 
@@ -67,22 +67,19 @@ def with_cold_mounts(
 
 
 def open_cold_store(place: RegistryPlace) -> ColdStore:
-    """Open a registry on a file system to move its blobs between itself and its cold mounts.
+    """Open a registry on a file system that has cold mounts.
 
     Raises:
-        UsageError: it has no cold mounts.
+        UsageError: it has none.
+        SourceError: which ones it has cannot be read.
         StoreError: it cannot be opened.
     """
-    from regvault.registry.layout import BLOBS
-    from regvault.storage.cold_binding import bindings_of
-    from regvault.storage.local_cold import ColdStore
-
-    bound = bindings_of(place.location.path, place.cold)
-    if not bound:
+    store = with_cold_mounts(place, follow=True)
+    if store is None:
         raise UsageError(
-            f"{place.location} has no cold mount", hint="Give it one first: see docs/tiering.md"
+            f"{place.location} has no cold mount", hint="Give it one: regvault tier mount"
         )
-    return ColdStore(place.location.path, bound, blobs=BLOBS)
+    return store
 
 
 def bind_cold_mount(

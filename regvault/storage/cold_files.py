@@ -93,6 +93,9 @@ def copied(
         status = temporary.finish(sync=True)
         _check_readable(status, like, digest, tree.location)
         _read_back(temporary, digest, source.size)
+        # Last: what looks old and is temporary is swept by whoever comes across it.
+        with translated("write", tree.location, key=digest, write=True), _where_it_goes():
+            os.utime(temporary.name, ns=like.times, dir_fd=directory, follow_symlinks=False)
     except BaseException:
         temporary.discard()
         raise
@@ -113,7 +116,7 @@ def _read_back(temporary: Temporary, digest: str, size: int) -> None:
 
 
 def _settle(name: str, directory: int, like: Like) -> None:
-    """Give a new file or directory the owner, mode and times of another one, as far as it goes."""
+    """Give a new file or directory the owner and mode of another one, as far as that goes."""
     now = os.stat(name, dir_fd=directory, follow_symlinks=False)
     if (now.st_uid, now.st_gid) != (like.uid, like.gid):
         with _where_it_goes():
@@ -121,9 +124,6 @@ def _settle(name: str, directory: int, like: Like) -> None:
     if stat.S_IMODE(now.st_mode) != like.mode:
         with _where_it_goes():
             os.chmod(name, like.mode, dir_fd=directory)
-    if stat.S_ISREG(now.st_mode):
-        with _where_it_goes():
-            os.utime(name, ns=like.times, dir_fd=directory, follow_symlinks=False)
 
 
 class _where_it_goes:  # noqa: N801  (a block of this name, as contextlib's are)

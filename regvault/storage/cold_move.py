@@ -36,6 +36,13 @@ def change(
 ) -> Moved:
     """Move a blob to another class; see `ClassedStore.change_class`.
 
+    Args:
+        store: the registry.
+        tree: of its root directory, without following links.
+        key: of the blob.
+        storage_class: where to.
+        expected: what it is known to be.
+
     Raises:
         DigestMismatchError: its bytes are not its digest; they stay where they are.
         StoreFullError: there is no room where it is to go.
@@ -44,8 +51,6 @@ def change(
     if storage_class != HOT and storage_class not in store.roots:
         has = ", ".join([HOT, *store.roots])
         raise StoreError(f"{store.location} has no class {storage_class}; it has {has}", key=key)
-    if tree.follow:
-        raise StoreError(f"{store.location} was opened to be read as the registry reads it")
     if not store.covers(key):
         seen = _seen(store, key, expected)
         if storage_class == HOT:

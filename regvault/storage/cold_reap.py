@@ -72,7 +72,7 @@ def reap(
 
     Args:
         store: the registry.
-        tree: of its root directory.
+        tree: of its root directory, without following links.
         orphaned_for_s: seconds since a file was first seen without a link to it.
         left_for_s: seconds since a blob was moved out of a mount.
 

@@ -12,7 +12,12 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from regvault.errors import ObjectNotFoundError, StoreError, StoreUnavailableError
+from regvault.errors import (
+    ObjectNotFoundError,
+    ReadOnlyStoreError,
+    StoreError,
+    StoreUnavailableError,
+)
 from regvault.model.classes import Moved, Placement
 from regvault.model.store import Entry
 from regvault.oci.grammar import is_hex
@@ -25,7 +30,7 @@ from regvault.storage.keys import check_directory, check_name, check_prefix
 from regvault.storage.local import LocalStore
 from regvault.storage.local_errors import os_error, translated
 from regvault.storage.local_read import FileReader, etag_of
-from regvault.storage.local_tree import FILE_READ
+from regvault.storage.local_tree import FILE_READ, Tree
 from regvault.storage.streams import check_range
 
 if TYPE_CHECKING:
@@ -59,10 +64,12 @@ class ColdStore(LocalStore):
         root: the registry's root directory.
         bound: its cold mounts.
         blobs: the prefix of all blobs' keys, `docker/registry/v2/blobs/`.
+        movable: blobs can be moved, even if nothing else can be written.
         away_is_missing: a blob in a mount that is away is not there, instead of an error: for a
             restore, which then writes it into the registry's own directory.
-        follow_symlinks, writable, owner, file_mode, dir_mode: as in LocalStore. Who follows links
-            does so but for those in place of data, and cannot move.
+        follow_symlinks, writable, owner, file_mode, dir_mode: as in LocalStore. Links in place of
+            data are followed as said above, whatever it says; and nothing is moved where one leads
+            to the directory of a blob.
     """
 
     def __init__(
@@ -71,6 +78,7 @@ class ColdStore(LocalStore):
         bound: Iterable[Bound],
         *,
         blobs: str,
+        movable: bool = True,
         away_is_missing: bool = False,
         follow_symlinks: bool = False,
         writable: bool = True,
@@ -88,9 +96,23 @@ class ColdStore(LocalStore):
         )
         self.blobs = blobs
         self.roots = {each.name: ColdRoot(each, self.location) for each in bound}
-        self.journals = {name: Journal(self._tree, name) for name in self.roots}
-        self.turn = Turn(self._tree, self._rest)
+        # What is moved is reached without following links.
+        self._strict = self._tree if not follow_symlinks else self._opened()
+        self.journals = {name: Journal(self._strict, name) for name in self.roots}
+        self.turn = Turn(self._strict, self._rest)
+        self._movable = movable
         self._away_is_missing = away_is_missing
+
+    def _opened(self) -> Tree:
+        return Tree(
+            self.root,
+            self.location,
+            create=False,
+            follow=False,
+            dir_mode=None,
+            root_mode=None,
+            owner=None,
+        )
 
     def _rest(self) -> None:
         for journal in self.journals.values():
@@ -101,6 +123,8 @@ class ColdStore(LocalStore):
         self._rest()
         for root in self.roots.values():
             root.close()
+        if self._strict is not self._tree:
+            self._strict.close()
         super().close()
 
     # Where a blob is
@@ -294,8 +318,8 @@ class ColdStore(LocalStore):
 
     def change_class(self, key: str, storage_class: str, *, expected: Placement) -> Moved:
         """Move a blob to a cold mount, to another one, or back; see `cold_move`."""
-        self._refuse_if_read_only(key)
-        return cold_move.change(self, self._tree, key, storage_class, expected)
+        self._refuse_if_unmovable(key)
+        return cold_move.change(self, self._strict, key, storage_class, expected)
 
     def thaw(self, key: str, *, way: str, days: int) -> None:
         """Refuse: what lies in a cold mount can be read at once."""
@@ -305,8 +329,12 @@ class ColdStore(LocalStore):
 
     def reap(self, **waits: int) -> Reaped:
         """Remove from the cold mounts what the registry has no link to; see `cold_reap.reap`."""
-        self._refuse_if_read_only()
-        return cold_reap.reap(self, self._tree, **waits)
+        self._refuse_if_unmovable()
+        return cold_reap.reap(self, self._strict, **waits)
+
+    def _refuse_if_unmovable(self, key: str = "") -> None:
+        if not self._movable:
+            raise ReadOnlyStoreError(f"{self.location} was opened for reading only", key=key)
 
 
 class _Noting:

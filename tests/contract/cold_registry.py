@@ -43,7 +43,7 @@ class Mounted:
 
     def reader(self) -> ColdStore:
         """As a snapshot reads it."""
-        return self.store(follow_symlinks=True, writable=False)
+        return self.store(follow_symlinks=True, writable=False, movable=False)
 
     def close(self) -> None:
         for store in self._open:
