@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from contextlib import closing
+from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.assemble.roots import refuse_inside
 from regvault.errors import StoreAccessError, UsageError
@@ -14,7 +15,14 @@ if TYPE_CHECKING:
     from regvault.storage.cold_binding import Bound
     from regvault.storage.local_cold import ColdStore
 
-__all__ = ["bind_cold_mount", "open_cold_store", "unbind_cold_mount", "with_cold_mounts"]
+__all__ = [
+    "ColdMount",
+    "bind_cold_mount",
+    "cold_mounts",
+    "open_cold_store",
+    "unbind_cold_mount",
+    "with_cold_mounts",
+]
 
 
 def with_cold_mounts(
@@ -110,7 +118,12 @@ def bind_cold_mount(
 
 
 def unbind_cold_mount(place: RegistryPlace, name: str, *, lost: bool = False) -> Bound:
-    """Take a cold mount away from a registry; see `regvault.storage.cold_bind.unbind`.
+    """Take a cold mount away from a registry, once nothing lies there.
+
+    Args:
+        place: of the registry.
+        name: of the mount.
+        lost: it is gone for ever: see `regvault.storage.cold_bind.unbind`.
 
     Raises:
         UsageError: it is no registry on a file system.
@@ -122,4 +135,49 @@ def unbind_cold_mount(place: RegistryPlace, name: str, *, lost: bool = False) ->
 
     if place.location.kind is not Kind.FS:
         raise UsageError(f"{place.location} is no registry on a file system")
+    if not lost:
+        # What was moved back a while ago is not there for anybody any more.
+        store = with_cold_mounts(place, follow=True)
+        if store is not None:
+            with closing(store):
+                store.reap(names=(name,))
     return unbind(place.location.path, name, path=place.cold.get(name), lost=lost)
+
+
+class ColdMount(NamedTuple):
+    """A cold mount as it is now.
+
+    Attributes:
+        name: of it, and of the storage class.
+        path: where it is on this host.
+        seen: where the registry sees it.
+        problem: why it cannot be read, or "".
+        blobs: how many were put there, and are not known to be gone.
+        nbytes: of these.
+    """
+
+    name: str
+    path: str
+    seen: str
+    problem: str
+    blobs: int
+    nbytes: int
+
+
+def cold_mounts(place: RegistryPlace) -> list[ColdMount]:
+    """Return the cold mounts of a registry, as they are now.
+
+    Raises:
+        SourceError: which ones it has cannot be read.
+        StoreError: it cannot be opened, or a journal cannot be read.
+    """
+    store = with_cold_mounts(place, follow=True)
+    if store is None:
+        return []
+    with closing(store):
+        return [
+            ColdMount(
+                root.name, root.bound.path, root.bound.seen, root.problem(), *store.used(name)
+            )
+            for name, root in store.roots.items()
+        ]

@@ -20,6 +20,8 @@ from regvault.storage.local_errors import MISSING, translated
 from regvault.storage.syscalls import sync_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from regvault.storage.cold_journal import Record
     from regvault.storage.cold_root import ColdRoot
     from regvault.storage.local_cold import ColdStore
@@ -65,6 +67,7 @@ def reap(
     store: ColdStore,
     tree: Tree,
     *,
+    names: Collection[str] | None = None,
     orphaned_for_s: int = ORPHANED_FOR_S,
     left_for_s: int = LEFT_FOR_S,
 ) -> Reaped:
@@ -73,6 +76,7 @@ def reap(
     Args:
         store: the registry.
         tree: of its root directory, without following links.
+        names: of the mounts that are looked at; None: all.
         orphaned_for_s: seconds since a file was first seen without a link to it.
         left_for_s: seconds since a blob was moved out of a mount.
 
@@ -90,6 +94,8 @@ def reap(
                 f"there are no blobs in {store.location}", hint="Is the registry itself mounted?"
             ) from error
         for name, root in store.roots.items():
+            if names is not None and name not in names:
+                continue
             root.tree()
             journal = store.journals[name]
             with closing(journal.fold()) as folded:
@@ -252,9 +258,3 @@ class _Reaper:
         if stat.S_ISLNK(status.st_mode):
             return os.readlink(name, dir_fd=directory).startswith(f"{self._root.bound.seen}/")
         return status.st_ctime < before
-
-
-def in_use(store: ColdStore, name: str) -> tuple[int, int]:
-    """Return how many files a journal says lie in a mount, and their bytes. Raises StoreError."""
-    with closing(store.journals[name].fold()) as folded:
-        return folded.count(), folded.size()

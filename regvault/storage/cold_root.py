@@ -105,6 +105,14 @@ class ColdRoot:
             "configuration. If it is lost: restore-runbooks/cold-mount-lost.md",
         )
 
+    def problem(self) -> str:
+        """Return why the mount cannot be read now, or ""."""
+        try:
+            self.check()
+        except StoreUnavailableError as error:
+            return error.message
+        return ""
+
     @contextmanager
     def asked(self) -> Iterator[Tree]:
         """Give its directories; if something is not there, or fails, the mount may be away.

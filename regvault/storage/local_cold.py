@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import closing
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from regvault.errors import (
@@ -34,7 +35,7 @@ from regvault.storage.local_tree import FILE_READ, Tree
 from regvault.storage.streams import check_range
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from regvault.storage.cold_binding import Bound
     from regvault.storage.cold_reap import Reaped
@@ -327,10 +328,23 @@ class ColdStore(LocalStore):
         self.placement(key)
         raise StoreError(f"{key!r} in {self.location} is in no archive", key=key)
 
-    def reap(self, **waits: int) -> Reaped:
+    def reap(
+        self,
+        *,
+        names: Collection[str] | None = None,
+        orphaned_for_s: int = cold_reap.ORPHANED_FOR_S,
+        left_for_s: int = cold_reap.LEFT_FOR_S,
+    ) -> Reaped:
         """Remove from the cold mounts what the registry has no link to; see `cold_reap.reap`."""
         self._refuse_if_unmovable()
-        return cold_reap.reap(self, self._strict, **waits)
+        return cold_reap.reap(
+            self, self._strict, names=names, orphaned_for_s=orphaned_for_s, left_for_s=left_for_s
+        )
+
+    def used(self, name: str) -> tuple[int, int]:
+        """Return how many blobs were put into a mount and are not known to be gone, and bytes."""
+        with closing(self.journals[name].fold()) as folded:
+            return folded.count(), folded.size()
 
     def _refuse_if_unmovable(self, key: str = "") -> None:
         if not self._movable:
