@@ -284,3 +284,52 @@ def test_what_cannot_be_bound(registry):
             )
     with pytest.raises(UsageError, match="no cold mount"):
         open_cold_store(registry.place)
+
+
+def test_mount_and_unmount_as_a_user_types_them(registry):
+    source, cold = f"fs:{registry.root}", str(registry.cold)
+    assert registry.run("tier", "mount", source, "--json")[1] == '{"mounts": []}\n'
+    for words, code in (
+        (("hdd",), 2),
+        (("--seen", "/cold"), 2),
+        (("hdd", cold), 5),  # on one file system
+        (("hot", cold, "--same-disk"), 2),
+        (("hdd", str(registry.vault), "--same-disk"), 5),
+        (("hdd", f"{cold}/none", "--same-disk"), 10),
+    ):
+        found, _, err = registry.run("tier", "mount", source, *words)
+        assert found == code, (words, err)
+    code, _, err = registry.run("tier", "mount", source, "hdd", cold)
+    assert "--same-disk" in err
+    code, out, _ = registry.run(
+        "tier", "mount", source, "hdd", cold, "--seen", "/cold", "--same-disk", "--json"
+    )
+    assert code == 0
+    mount = {"name": "hdd", "path": cold, "seen": "/cold", "problem": None, "blobs": 0, "bytes": 0}
+    assert json.loads(out) == {"mounts": [mount]}
+    moved = registry.chill()
+    code, out, _ = registry.run("tier", "mount", source)
+    assert f"{len(moved)} blobs" in out
+    assert "seen at /cold" in out
+    assert registry.run("tier", "unmount", source, "hdd")[0] == 5
+    assert registry.run("tier", "unmount", source, "nfs")[0] == 10
+    registry.unmount()
+    code, out, err = registry.run("tier", "mount", source)
+    assert (code, "is away" in err) == (0, True)
+    assert registry.run("tier", "unmount", source, "hdd")[0] == 6
+    assert registry.run("tier", "unmount", source, "hdd", "--lost")[0] == 2
+    assert registry.run("tier", "unmount", source, "hdd", "--lost", "--yes")[0] == 0
+    assert registry.run("tier", "mount", source, "--json")[1] == '{"mounts": []}\n'
+
+
+def test_links_into_a_mount_that_was_taken_away_are_replaced_by_a_restore(registry):
+    registry.bind()
+    assert registry.snapshot()[0] == 0
+    before = registry.restored()
+    moved = registry.chill()
+    unbind_cold_mount(registry.place, "hdd", lost=True)
+    assert registry.restore(registry.root)[0] == 0
+    for digest in moved:
+        assert not (registry.root / blob_key(digest)).is_symlink()
+    assert registry.run("scan", f"fs:{registry.root}", "--read-data")[0] == 0
+    assert registry.restored() == before

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import threading
+import time
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
@@ -265,3 +266,67 @@ def test_a_mount_of_its_own_that_is_full_or_unmounted(live: Live, cli: Cli) -> N
     live.registry.start()
     live.served()
     cli("scan", f"fs:{live.root}", "--read-data")
+
+
+PRICES = """
+name = "cellar"
+as_of = 2026-11-01
+currency = "EUR"
+hot = "hot"
+
+[classes.hot]
+gb_month = 0.05
+put_per_1000 = 0.0
+
+[classes.hdd]
+gb_month = 0.005
+put_per_1000 = 0.0
+retrieval_gb = 0.05
+"""
+
+
+def test_what_is_planned_is_moved_and_what_is_pulled_again_comes_back(live: Live, cli: Cli) -> None:
+    """As a user does it: a mount, a plan, the same command again after an access."""
+    days = 86_400
+    live.cold.mkdir()
+    source = f"fs:{live.root}"
+    shown = cli("tier", "mount", source, "hdd", live.cold, "--same-disk").document
+    assert shown["mounts"][0]["problem"] is None
+    for path in live.root.rglob("*"):
+        os.utime(path, (time.time() - 200 * days,) * 2)
+    prices = live.directory / "disks.toml"
+    prices.write_text(PRICES)
+    told = live.directory / "told.jsonl"
+
+    def planned(pulls: list[tuple[float, str]]) -> Any:
+        told.write_text(
+            "".join(
+                json.dumps({"time": time.time() - ago * days, "method": "GET", "uri": uri}) + "\n"
+                for ago, uri in sorted(pulls, reverse=True)
+            )
+        )
+        plan = live.directory / f"plan-{len(pulls)}.jsonl"
+        words = ("--access", told, "--prices", prices, "--out", plan)
+        cli("tier", "plan", source, *words)
+        return cli("tier", "apply", plan, "--yes", "--access", told).document
+
+    busy = [(n / 2 + 0.1, "/v2/team/app/manifests/1") for n in range(2, 190)]
+    only = [digest for digest in live.gone[1:] if digest not in live.app]
+    done = planned(busy)
+    assert (done["moved"], done["stopped"]) == (len(only), None), done
+    assert [d for d in {*live.app, *live.gone} if live.path(d).is_symlink()] == only
+    live.served()
+    shown = cli("tier", "mount", source).document
+    assert shown["mounts"][0]["blobs"] == len(only)
+    cli("tier", "unmount", source, "hdd", expect=5)
+
+    again = [(n / 2 + 0.1, f"/v2/team/gone/blobs/{only[0]}") for n in range(1, 60)]
+    done = planned(busy + again)
+    assert (done["moved"], done["stopped"]) == (len(only), None), done
+    assert not any(live.path(digest).is_symlink() for digest in {*live.app, *live.gone})
+    live.served()
+    store = open_cold_store(live.place)
+    store.reap(left_for_s=0)
+    store.close()
+    cli("tier", "unmount", source, "hdd")
+    assert cli("tier", "mount", source).document == {"mounts": []}
