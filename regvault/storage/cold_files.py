@@ -46,11 +46,36 @@ class Like(NamedTuple):
     mode: int
     times: tuple[int, int]
 
+    def settle(self, fd: int) -> None:
+        """Give them to an open file or directory, as far as it goes: times are another matter.
+
+        By its descriptor: a name in a registry's directory is the registry's to exchange.
+        """
+        now = os.fstat(fd)
+        if (now.st_uid, now.st_gid) != (self.uid, self.gid):
+            with _where_it_goes():
+                os.fchown(fd, self.uid, self.gid)
+        if stat.S_IMODE(now.st_mode) != self.mode:
+            with _where_it_goes():
+                os.fchmod(fd, self.mode)
+
     @classmethod
     def of(cls, status: os.stat_result) -> Self:
         """Return that of a file or a directory."""
         times = status.st_atime_ns, status.st_mtime_ns
         return cls(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), times)
+
+
+class _Settling(Attributes):
+    """Mode and owner that a file gets where it can have them."""
+
+    def __init__(self, like: Like) -> None:
+        super().__init__(None, None)
+        self._like = like
+
+    def apply(self, fd: int) -> None:
+        """Give them to an open file."""
+        self._like.settle(fd)
 
 
 def copied(
@@ -81,29 +106,31 @@ def copied(
         StoreError: it cannot be written.
     """
     algorithm, _, digits = digest.partition(":")
-    temporary = Temporary(tree, directory, digest, Attributes(None, None))
+    temporary = Temporary(tree, directory, digest, _Settling(like))
     try:
         if source.size >= _LARGE:
             temporary.bypass_cache()
         sha256 = digits if algorithm == "sha256" else None
         reader = source if sha256 else VerifyingReader(source, digest, source.size)
         got = pump(reader, temporary.write, key=digest, size=source.size, sha256=sha256)
-        with translated("write", tree.location, key=digest, write=True):
-            _settle(temporary.name, directory, like)
         status = temporary.finish(sync=True)
         _check_readable(status, like, digest, tree.location)
-        _read_back(temporary, digest, source.size)
-        # Last: what looks old and is temporary is swept by whoever comes across it.
-        with translated("write", tree.location, key=digest, write=True), _where_it_goes():
-            os.utime(temporary.name, ns=like.times, dir_fd=directory, follow_symlinks=False)
+        _read_back(temporary, digest, source.size, like.times)
     except BaseException:
         temporary.discard()
         raise
     return temporary, got
 
 
-def _read_back(temporary: Temporary, digest: str, size: int) -> None:
-    """Read the file from the disk, not from memory. Raises DigestMismatchError, StoreError."""
+def _read_back(temporary: Temporary, digest: str, size: int, times: tuple[int, int]) -> None:
+    """Read the file from the disk, not from memory; then give it its times.
+
+    Not before: what looks old and is temporary is swept by whoever comes across it.
+
+    Raises:
+        DigestMismatchError: it is not what was written.
+        StoreError: it cannot be read.
+    """
     with translated("read back", temporary.location, key=digest):
         fd = os.open(temporary.name, FILE_READ | os.O_NOFOLLOW, dir_fd=temporary.directory)
     there = FileReader(fd, digest, temporary.location, start=0, size=size + 1)
@@ -113,17 +140,8 @@ def _read_back(temporary: Temporary, digest: str, size: int) -> None:
         buffer = bytearray(min(_LARGE, size + 1))
         while reader.readinto(buffer):
             pass
-
-
-def _settle(name: str, directory: int, like: Like) -> None:
-    """Give a new file or directory the owner and mode of another one, as far as that goes."""
-    now = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    if (now.st_uid, now.st_gid) != (like.uid, like.gid):
-        with _where_it_goes():
-            os.chown(name, like.uid, like.gid, dir_fd=directory, follow_symlinks=False)
-    if stat.S_IMODE(now.st_mode) != like.mode:
-        with _where_it_goes():
-            os.chmod(name, like.mode, dir_fd=directory)
+        with translated("write", temporary.location, key=digest, write=True), _where_it_goes():
+            os.utime(fd, ns=times)
 
 
 class _where_it_goes:  # noqa: N801  (a block of this name, as contextlib's are)
@@ -188,10 +206,10 @@ def directory_like(tree: Tree, path: str, like: Like) -> int:
                 os.mkdir(name, like.mode, dir_fd=above)
             except FileExistsError:
                 made = False
-            status = os.stat(name, dir_fd=above, follow_symlinks=False)
-            # (Of one that was made and not settled, when a run was killed, others may see nothing.)
-            if made or like.mode & _PASSABLE & ~status.st_mode:
-                _settle(name, above, like)
+            with tree.directory("/".join(parts[: depth + 1]), listing=True) as below:
+                # (Of one that a killed run made and did not settle, others may see nothing.)
+                if made or like.mode & _PASSABLE & ~os.fstat(below).st_mode:
+                    like.settle(below)
             if made:
                 sync_directory(above)
     return tree.open_directory(path, listing=True)

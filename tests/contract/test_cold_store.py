@@ -110,6 +110,32 @@ class TestAMove:
         status = mounted.hot(key).stat()
         assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (1234, 0o600)
 
+    def test_a_registry_that_exchanges_names_gives_no_other_file_away(
+        self, mounted, store, tmp_path, monkeypatch
+    ):
+        """What runs as root writes where the registry may write too."""
+        key = mounted.push(DATA)
+        move(store, key, "hdd")
+        victim = tmp_path / "victim"
+        victim.write_bytes(b"secret")
+        victim.chmod(0o600)
+        before = victim.stat()
+        real = cold_files.Temporary.finish
+
+        def exchanged(self, **words):
+            os.unlink(self.name, dir_fd=self.directory)
+            os.symlink(victim, self.name, dir_fd=self.directory)
+            return real(self, **words)
+
+        monkeypatch.setattr(cold_files.Temporary, "finish", exchanged)
+        with pytest.raises(StoreError):
+            move(store, key, "hot")
+        after = victim.stat()
+        assert (after.st_mode, after.st_uid, after.st_mtime_ns) == (
+            before.st_mode, before.st_uid, before.st_mtime_ns,
+        )  # fmt: skip
+        assert mounted.hot(key).read_bytes() == DATA
+
     def test_a_copy_that_the_registry_could_not_read_is_refused(self, mounted, store, monkeypatch):
         key = mounted.push(DATA)
         os.chmod(mounted.hot(key), 0o600)
@@ -119,7 +145,7 @@ class TestAMove:
         def denied(*_, **__):
             raise PermissionError(errno.EPERM, "no")
 
-        monkeypatch.setattr(cold_files.os, "chown", denied)
+        monkeypatch.setattr(cold_files.os, "fchown", denied)
         if os.geteuid() != 0:
             pytest.skip("what this user owns, the registry owns")
         with pytest.raises(StoreAccessError, match="could not read it"):
@@ -150,11 +176,11 @@ class TestAMove:
         key = mounted.push(DATA)
         real = cold_files._read_back
 
-        def flipped(temporary, digest, size):
+        def flipped(temporary, digest, size, times):
             path = os.path.join(os.readlink(f"/proc/self/fd/{temporary.directory}"), temporary.name)
             with open(path, "r+b") as file:
                 file.write(b"\0")
-            real(temporary, digest, size)
+            real(temporary, digest, size, times)
 
         monkeypatch.setattr(cold_files, "_read_back", flipped)
         for where in ("hdd", "hot"):

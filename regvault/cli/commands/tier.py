@@ -19,7 +19,8 @@ _HERE = "regvault.cli.commands"
             "Have the registry at SOURCE collect its garbage; prove that no image lost anything.",
         ),
         "mount": LazyCommand(
-            f"{_HERE}.tier_mount:mount", "Give a registry on disks a cheaper disk; list those."
+            f"{_HERE}.tier_mount:mount",
+            "Give a registry on disks a cold mount, or list those that it has.",
         ),
         "plan": LazyCommand(
             f"{_HERE}.tier_plan:plan",
@@ -30,7 +31,8 @@ _HERE = "regvault.cli.commands"
             "Replay a history of accesses, and show what ways of tiering would have cost.",
         ),
         "unmount": LazyCommand(
-            f"{_HERE}.tier_mount:unmount", "Take a cold mount away, once nothing lies there."
+            f"{_HERE}.tier_mount:unmount",
+            "Take a cold mount away from a registry, once nothing lies there.",
         ),
     },
 )

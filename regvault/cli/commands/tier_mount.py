@@ -42,11 +42,12 @@ if TYPE_CHECKING:
 def mount(
     app: App, source: str, name: str | None, path: str | None, seen: str | None, same_disk: bool
 ) -> int:
-    """Give the registry SOURCE a cold mount: the directory PATH, empty, as storage class NAME.
+    """Give a registry on disks a cold mount, or list those that it has.
 
-    Without NAME and PATH it lists those that there are. regvault tier apply moves blobs there and
-    leaves links, which the registry follows. Every command knows it from then on: it is written
-    down beside docker/ of the registry, and in the directory. See docs/tiering.md.
+    The directory PATH, which is empty, becomes the storage class NAME of the registry SOURCE:
+    regvault tier apply moves blobs there and leaves links, which the registry follows. Every
+    command knows it from then on: it is written down beside docker/ of the registry, and in the
+    directory. Without NAME and PATH those that there are are listed. See docs/tiering.md.
     """
     from regvault.assemble.cold import bind_cold_mount, cold_mounts
     from regvault.model.location import Role
@@ -104,7 +105,7 @@ def _show(app: App, mounts: list[ColdMount]) -> None:
 @yes_option
 @click.pass_obj
 def unmount(app: App, source: str, name: str, lost: bool, yes: bool) -> int:
-    """Take the cold mount NAME away from the registry SOURCE, once nothing lies there.
+    """Take a cold mount away from a registry, once nothing lies there.
 
     Nothing is moved: regvault tier apply does that. The directory itself stays.
     """
