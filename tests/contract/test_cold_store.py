@@ -154,6 +154,40 @@ class TestAMove:
         os.chmod(mounted.hot(key), 0o644)
         move(store, key, "hdd")
 
+    def test_a_mount_of_object_storage_has_neither_owners_nor_directories_to_sync(
+        self, mounted, store, monkeypatch
+    ):
+        key = mounted.push(DATA)
+        fsync = os.fsync
+
+        def on_the_mount(fd):
+            return os.readlink(f"/proc/self/fd/{fd}").startswith(str(mounted.cold))
+
+        def no_directories(fd):
+            if on_the_mount(fd) and stat.S_ISDIR(os.fstat(fd).st_mode):
+                raise OSError(errno.EINVAL, "no directories here")
+            fsync(fd)
+
+        monkeypatch.setattr(os, "fsync", no_directories)
+        for name in ("fchown", "fchmod", "utime"):
+            real = getattr(os, name)
+
+            def fixed(fd, *words, real=real, **more):
+                if isinstance(fd, int) and on_the_mount(fd):
+                    raise OSError(errno.ENOTSUP, "fixed by the mount's options")
+                return real(fd, *words, **more)
+
+            monkeypatch.setattr(os, name, fixed)
+        if os.geteuid() == 0:
+            for path in (mounted.hot(key), mounted.hot(key).parent):
+                os.chown(path, 1234, 2345)
+        move(store, key, "hdd")
+        assert mounted.hot(key).read_bytes() == DATA
+        move(store, key, "hot")
+        assert mounted.hot(key).read_bytes() == DATA
+        assert mounted.hot(key).stat().st_uid == mounted.hot(key).parent.stat().st_uid
+        assert store.reap(left_for_s=0).removed == 1
+
     def test_rotten_bytes_are_not_made_permanent(self, mounted, store):
         key = mounted.push(DATA)
         mounted.hot(key).write_bytes(b"x" + DATA[1:])
