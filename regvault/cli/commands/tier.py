@@ -18,6 +18,10 @@ _HERE = "regvault.cli.commands"
             f"{_HERE}.tier_gc:gc",
             "Have the registry at SOURCE collect its garbage; prove that no image lost anything.",
         ),
+        "mount": LazyCommand(
+            f"{_HERE}.tier_mount:mount",
+            "Give a registry on disks a cold mount, or list those that it has.",
+        ),
         "plan": LazyCommand(
             f"{_HERE}.tier_plan:plan",
             "Plan which blobs of SOURCE go to a cheaper class, and which come back.",
@@ -25,6 +29,10 @@ _HERE = "regvault.cli.commands"
         "simulate": LazyCommand(
             f"{_HERE}.tier_simulate:simulate",
             "Replay a history of accesses, and show what ways of tiering would have cost.",
+        ),
+        "unmount": LazyCommand(
+            f"{_HERE}.tier_mount:unmount",
+            "Take a cold mount away from a registry, once nothing lies there.",
         ),
     },
 )
