@@ -12,14 +12,18 @@ from regvault.model.location import Kind
 
 if TYPE_CHECKING:
     from regvault.config.places import RegistryPlace
+    from regvault.model.store import ObjectStore
     from regvault.storage.cold_binding import Bound
+    from regvault.storage.cold_reap import Reaped
     from regvault.storage.local_cold import ColdStore
 
 __all__ = [
     "ColdMount",
     "bind_cold_mount",
     "cold_mounts",
+    "has_cold_mounts",
     "open_cold_store",
+    "reap_cold_mounts",
     "unbind_cold_mount",
     "with_cold_mounts",
 ]
@@ -72,6 +76,33 @@ def with_cold_mounts(
         file_mode=modes[0] if modes else None,
         dir_mode=modes[1] if modes else None,
     )
+
+
+def has_cold_mounts(store: ObjectStore) -> bool:
+    """Return whether a store is that of a registry with cold mounts."""
+    from regvault.storage.delegate import unwrap
+    from regvault.storage.local_cold import ColdStore
+
+    return isinstance(unwrap(store), ColdStore)
+
+
+def reap_cold_mounts(store: ObjectStore) -> Reaped | None:
+    """Remove from its cold mounts what a registry has no link to any more.
+
+    Args:
+        store: of the registry.
+
+    Returns:
+        What became of them; None where it has none.
+
+    Raises:
+        StoreError: a mount is away, or cannot be written.
+    """
+    from regvault.storage.delegate import unwrap
+    from regvault.storage.local_cold import ColdStore
+
+    found = unwrap(store)
+    return found.reap() if isinstance(found, ColdStore) else None
 
 
 def open_cold_store(place: RegistryPlace) -> ColdStore:

@@ -13,8 +13,9 @@ from pydantic import BeforeValidator, Field, ValidationInfo
 
 from regvault.config.price_files import is_file, load_prices
 from regvault.config.rules import Settings, Span, text_of, wrong
+from regvault.config.secrets import SecretRef
 from regvault.config.units import parse_days, parse_duration
-from regvault.config.values import File, Ignored, SourceText, VaultText, given
+from regvault.config.values import File, Ignored, Secret, SourceText, VaultText, given
 from regvault.errors import UsageError
 
 __all__ = ["Tier"]
@@ -83,6 +84,12 @@ class Apply(_Used):
     )
     rate: float | None = Field(None, gt=0, description="Moves a second, at most.")
     journal: File | None = Field(None, description="Where what is done is written.")
+    url: str | None = Field(
+        None,
+        description="Where the registry itself answers: the first blob that goes to a cold mount "
+        "is pulled from it.",
+    )
+    login: Secret | None = Field(None, description="Where USER:PASSWORD for that pull is.")
     add_rules: bool | None = Field(
         None,
         description="Add the lifecycle rules that a bucket with versions needs; those of others "
@@ -172,5 +179,5 @@ class Tier(_Used):
             if section is not None and flag in type(section).model_fields:
                 found = getattr(section, flag)
                 if found is not None:
-                    return found
+                    return str(found) if isinstance(found, SecretRef) else found
         return None

@@ -20,7 +20,7 @@ DAY = 86_400
 #: What overrides a refusal has none, either.
 ELSEWHERE = {
     "quiet", "verbose", "json", "help", "identity", "endpoint_url", "threads", "source", "plan",
-    "dry_run", "yes", "unchecked", "allow_fresh", "without_vault",
+    "dry_run", "yes", "unchecked", "unproven", "allow_fresh", "without_vault",
 }  # fmt: skip
 
 

@@ -308,7 +308,8 @@ def test_what_is_planned_is_moved_and_what_is_pulled_again_comes_back(live: Live
         plan = live.directory / f"plan-{len(pulls)}.jsonl"
         words = ("--access", told, "--prices", prices, "--out", plan)
         cli("tier", "plan", source, *words)
-        return cli("tier", "apply", plan, "--yes", "--access", told).document
+        cli("tier", "apply", plan, "--yes", "--dry-run")
+        return cli("tier", "apply", plan, "--yes", "--url", live.registry.url).document
 
     busy = [(n / 2 + 0.1, "/v2/team/app/manifests/1") for n in range(2, 190)]
     only = [digest for digest in live.gone[1:] if digest not in live.app]
@@ -330,3 +331,31 @@ def test_what_is_planned_is_moved_and_what_is_pulled_again_comes_back(live: Live
     store.close()
     cli("tier", "unmount", source, "hdd")
     assert cli("tier", "mount", source).document == {"mounts": []}
+
+
+def test_where_the_registry_sees_another_path_the_pull_fails_and_all_stays(
+    live: Live, cli: Cli
+) -> None:
+    live.cold.mkdir()
+    source = f"fs:{live.root}"
+    cli("tier", "mount", source, "hdd", live.cold, "--same-disk", "--seen", "/nowhere/cold")
+    for path in live.root.rglob("*"):
+        os.utime(path, (time.time() - 200 * 86_400,) * 2)
+    prices = live.directory / "disks.toml"
+    prices.write_text(PRICES)
+    told = live.directory / "told.jsonl"
+    uri = "/v2/team/app/manifests/1"
+    told.write_text(
+        "".join(
+            json.dumps({"time": time.time() - ago * 86_400, "method": "GET", "uri": uri}) + "\n"
+            for ago in range(190, 0, -1)
+        )
+    )
+    plan = live.directory / "plan.jsonl"
+    cli("tier", "plan", source, "--access", told, "--prices", prices, "--out", plan)
+    refused = cli("tier", "apply", plan, "--yes", expect=2).error
+    assert "--url" in refused["hint"]
+    done = cli("tier", "apply", plan, "--yes", "--url", live.registry.url, expect=3).document
+    assert done["moved"] == 0
+    assert not any(live.path(digest).is_symlink() for digest in {*live.app, *live.gone})
+    live.served()

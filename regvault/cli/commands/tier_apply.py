@@ -10,7 +10,7 @@ import click
 from regvault.cli import text as fmt
 from regvault.cli.audit_options import access_rules, ignore_option
 from regvault.cli.commands.tier_plan import show_plan
-from regvault.cli.options import DURATION, endpoint_option, threads_option
+from regvault.cli.options import DURATION, endpoint_option, secret_ref, threads_option
 from regvault.cli.tier_access import access_option, open_accesses
 from regvault.cli.tier_options import needs_numpy, tier_command
 from regvault.errors import RefusedError, UsageError
@@ -61,6 +61,20 @@ _DAY_US = 86_400 * 10**6
     help="In a bucket that keeps versions: add the lifecycle rules that are needed. Others stay as "
     "they are.",
 )
+@click.option(
+    "--url",
+    metavar="URL",
+    help="Where the registry itself answers, such as http://127.0.0.1:5000: the first blob that "
+    "goes to a cold mount is pulled from it, and brought back if that fails.",
+)
+@click.option(
+    "--login",
+    metavar="REF",
+    help="USER:PASSWORD for that pull: file:/PATH or env:NAME.",
+)
+@click.option(
+    "--unproven", is_flag=True, help="Do not pull what goes to a cold mount from the registry."
+)
 @access_option
 @click.option(
     "--unchecked",
@@ -88,6 +102,9 @@ def apply(
     rate: float | None,
     journal: str | None,
     add_rules: bool,
+    url: str | None,
+    login: str | None,
+    unproven: bool,
     access: str | None,
     unchecked: bool,
     max_lag: float,
@@ -128,9 +145,10 @@ def apply(
     if not isinstance(store, ClassedStore):
         raise UsageError(f"{source.location} has no storage classes")
     show_plan(app, header)
-    if dry_run or not header.moves:
-        app.console.document({"plan": header.to_json(), "dry_run": dry_run})
+    if dry_run:
+        app.console.document({"plan": header.to_json(), "dry_run": True})
         return 0
+    prove = _prover(store, header, url, login, unproven=unproven)
     app.confirm(
         f"Move {fmt.count(header.moves, 'blob')} ({fmt.size(header.nbytes)})?",
         yes=yes,
@@ -153,13 +171,63 @@ def apply(
                 done,
                 ApplyOptions(max_cost, rate, count, by_rules),
                 is_used=is_used,
+                prove=prove,
                 progress=progress,
             )
+        _reap(app, store)
     finally:
         done.close()
         source.close()
     _report(app, result, header)
     return result.exit_code
+
+
+def _prover(
+    store: ClassedStore, header: Header, url: str | None, login: str | None, *, unproven: bool
+) -> Callable[[Move], None] | None:
+    """Return what pulls a blob from the registry that has gone to a cold mount, if it has any.
+
+    Raises:
+        UsageError: nobody said where the registry answers.
+    """
+    from regvault.assemble.cold import has_cold_mounts
+    from regvault.registry.pull import prove_pull
+
+    if unproven or not has_cold_mounts(store):
+        return None
+    if url is None:
+        if not any(flow["to"] != header.hot for flow in header.flows):
+            return None
+        raise UsageError(
+            "a cold mount has another path where the registry runs, perhaps: a pull has to prove "
+            "that it serves from there",
+            hint="Say where the registry answers: --url http://127.0.0.1:5000; or go without: "
+            "--unproven",
+        )
+    user, colon, password = ("", "", "")
+    if login is not None:
+        user, colon, password = secret_ref("--login", login).read().partition(":")
+        if not colon:
+            raise UsageError("--login: there is no USER:PASSWORD in it", hint="Both, with a colon.")
+    credentials = (user, password) if colon else None
+
+    def prove(move: Move) -> None:
+        if move.target != header.hot:
+            prove_pull(url, move.repository, move.digest, credentials)
+
+    return prove
+
+
+def _reap(app: App, store: ClassedStore) -> None:
+    """Remove from cold mounts what the registry has no link to any more."""
+    from regvault.assemble.cold import reap_cold_mounts
+
+    found = reap_cold_mounts(store)
+    if found is not None and found.removed:
+        app.console.note(
+            f"{fmt.count(found.removed, 'blob')} ({fmt.size(found.removed_bytes)}) that the "
+            "registry has no link to any more were removed from its cold mounts."
+        )
 
 
 def _by_rules(app: App, store: ClassedStore, header: Header, *, add: bool) -> bool:

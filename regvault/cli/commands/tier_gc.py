@@ -131,7 +131,8 @@ def gc(
     Nobody may push meanwhile: a registry takes what is being pushed for garbage. Make it read-only,
     or stop it; regvault looks twice whether something changes. Restart it afterwards: it caches.
     """
-    from regvault.assemble import open_source, open_vault, threads_for
+    from regvault.assemble import open_source_store, open_vault, threads_for
+    from regvault.assemble.cold import reap_cold_mounts
     from regvault.config.price_files import load_prices
     from regvault.model.location import Role
     from regvault.ops.tier.garbage import GarbageOptions, collect_garbage, plan_garbage
@@ -161,7 +162,8 @@ def gc(
         wait_s=retry_lock,
         timeout_s=timeout,
     )
-    with closing(open_source(place, threads=count)) as live:
+    store, registry_source = open_source_store(place, threads=count)
+    with closing(registry_source) as live:
         opened = None if where is None else open_vault(where, beside=place)
         backed = None if opened is None else _backed(app, opened, live, registry or place.name)
         with app.progress() as progress:
@@ -187,6 +189,8 @@ def gc(
                 result.commands = result.proof.commands(restore)
             app.console.document({**result.to_json(), "dry_run": False})
             show_result(app, result)
+            # What it let go of in a cold mount is marked now, and removed by a later run.
+            reap_cold_mounts(store)
             return result.exit_code()
         finally:
             plan.close()
