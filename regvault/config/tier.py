@@ -107,6 +107,12 @@ class Plan(_Used):
         None, description="How long what goes to a colder class is known to be idle, such as 7d."
     )
     out: File | None = Field(None, description="Where the plan is written.")
+    prewarm: File | None = Field(
+        None, description="Where the images are written that are likely to be pulled soon."
+    )
+    prewarm_for: Annotated[str, BeforeValidator(_long)] | None = Field(
+        None, description="How soon, such as 3d."
+    )
     inventory: SourceText | None = Field(
         None, description="The manifest.json of an S3 Inventory to take the blobs from."
     )

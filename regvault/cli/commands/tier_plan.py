@@ -17,12 +17,15 @@ from regvault.cli.tier_options import needs_numpy, prices_option, tier_command
 from regvault.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from regvault.cli.app import App
     from regvault.config.places import RegistryPlace
     from regvault.ops.tier.contents import Contents
     from regvault.ops.tier.planned import Header, Move, Plan
 
 _DAY_S = 86_400.0
+_WEEK = 7.0
 _SHOWN = 20
 
 
@@ -77,6 +80,21 @@ _SHOWN = 20
     help="Take the blobs of an S3 Inventory instead of listing them: its manifest.json, a file or "
     "s3://BUCKET/KEY.",
 )
+@click.option(
+    "--prewarm",
+    metavar="FILE",
+    type=click.Path(),
+    help="Bring back what is likely to be pulled soon, too, and write those images there, one a "
+    "line, the likeliest first: for a cache, or a preheater of a P2P network.",
+)
+@click.option(
+    "--prewarm-for",
+    metavar="TIME",
+    type=DAYS,
+    default="3d",
+    show_default=True,
+    help="How soon, a week at most.",
+)
 @ignore_option
 @endpoint_option
 @threads_option
@@ -91,6 +109,8 @@ def plan(
     max_lag: float,
     out: str | None,
     inventory: str | None,
+    prewarm: str | None,
+    prewarm_for: float,
     ignored: tuple[str, ...],
     endpoint_url: str | None,
     threads: int | None,
@@ -107,7 +127,10 @@ def plan(
     from regvault.config.price_files import load_prices
     from regvault.model.location import Role
     from regvault.ops.tier.plan import PlanOptions, plan_registry
+    from regvault.ops.tier.planned import lines_of
 
+    if prewarm_for > _WEEK:
+        raise UsageError("--prewarm-for: more than a week is not foreseen")
     table = load_prices(prices)
     rules = access_rules(ignored)
     place = app.registry(source, Role.SOURCE, endpoint_url=endpoint_url)
@@ -115,7 +138,14 @@ def plan(
     store, registry = open_source_store(place, threads=count)
     with open_accesses(app, access, rules, endpoint_url=endpoint_url) as accesses:
         options = PlanOptions(
-            table, horizon, min_idle / _DAY_S, max_lag / _DAY_S, access, source, count
+            table,
+            horizon,
+            min_idle / _DAY_S,
+            max_lag / _DAY_S,
+            access,
+            source,
+            count,
+            None if prewarm is None else prewarm_for,
         )
         contents = None
         if inventory is not None:
@@ -132,14 +162,16 @@ def plan(
             )
     registry.close()
     if out is not None:
-        _write(made, out)
+        _write(lines_of(made), out)
+    if prewarm is not None:
+        _write((f"{image}\n".encode() for image in made.images), prewarm)
     if app.json:
-        from regvault.ops.tier.planned import lines_of
-
         for line in lines_of(made):
             app.console.raw(line.decode().removesuffix("\n"))
     show_plan(app, made.header)
     _show_moves(app, made)
+    if prewarm is not None:
+        app.console.note(f"{fmt.count(len(made.images), 'image')} likely to be pulled: {prewarm}.")
     if out is not None:
         app.console.note(f"The plan is in {out}. Do it: regvault tier apply {out}")
     return 0
@@ -166,14 +198,12 @@ def _inventory(app: App, text: str, place: RegistryPlace, endpoint_url: str | No
     return contents_of(found.entries(prefix), ordered=False)
 
 
-def _write(made: Plan, path: str) -> None:
-    """Write a plan, all at once. Raises UsageError."""
-    from regvault.ops.tier.planned import lines_of
-
+def _write(lines: Iterable[bytes], path: str) -> None:
+    """Write a file, all at once. Raises UsageError."""
     aside = f"{path}.tmp"
     try:
         with open(aside, "wb") as file:
-            file.writelines(lines_of(made))
+            file.writelines(lines)
         os.replace(aside, path)
     except OSError as error:
         with contextlib.suppress(OSError):

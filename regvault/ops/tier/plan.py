@@ -16,6 +16,7 @@ import numpy as np
 from regvault.errors import UsageError
 from regvault.model.classes import RuledStore
 from regvault.model.event import time_text
+from regvault.ops.tier.ahead import look_ahead
 from regvault.ops.tier.contents import list_contents
 from regvault.ops.tier.planned import Header, Left, Move, Plan
 from regvault.ops.tier.reach import read_reach
@@ -25,7 +26,7 @@ from regvault.policy.prices import MONTH_DAYS
 from regvault.policy.tiering.costs import class_costs
 from regvault.policy.tiering.history import SMALLEST
 from regvault.policy.tiering.learned import SHORT_DAYS
-from regvault.policy.tiering.outlook import outlook
+from regvault.policy.tiering.outlook import outlook, warmed
 from regvault.registry.layout import BLOBS
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class PlanOptions:
         source: who tells of accesses, as it is named on a command line.
         place: the registry, as it is named there.
         threads: that read manifests.
+        prewarm: days ahead for which what is likely to be pulled is brought back; None: nothing is.
     """
 
     table: PriceTable
@@ -70,6 +72,7 @@ class PlanOptions:
     source: str | None = None
     place: str = ""
     threads: int = 4
+    prewarm: float | None = None
 
 
 def plan_registry(
@@ -105,11 +108,20 @@ def plan_registry(
     names = _classes(options.table, contents, store.location)
     progress.phase("Reading manifests")
     reach = read_reach(
-        source, contents, asked=accesses.tags(), threads=options.threads, progress=progress
+        source,
+        contents,
+        asked=accesses.tags(),
+        threads=options.threads,
+        progress=progress,
+        with_tags=options.prewarm is not None,
     )
     progress.phase("Weighing")
     known = known_of(accesses, contents, reach, names, now_us)
     found = outlook(known.hazards, options.table, names, known.standing, options.horizon)
+    needs = None
+    if options.prewarm is not None:
+        needs = look_ahead(known, contents, reach, now_us, options.prewarm)
+        found = warmed(found, known.standing, options.table, names, needs.chance)
     ruled = isinstance(store, RuledStore) and store.moves_by_rules()
     made = _Made(contents, reach, known, found, names, options, ruled=ruled)
     header = Header(
@@ -130,7 +142,9 @@ def plan_registry(
         names[0],
     )
     made.decide(header)
-    return Plan(header, made.moves)
+    if needs is not None:
+        header.prewarm = {"days": options.prewarm, "images": len(needs.images)}
+    return Plan(header, made.moves, () if needs is None else needs.images)
 
 
 def _classes(table: PriceTable, contents: Contents, location: str) -> list[str]:
@@ -356,7 +370,7 @@ def standing_idle(contents: Contents, known: Known, reach: Reach) -> tuple[int, 
 def _why(source: int, target: int, idle: float, reads: int, chance: float, days: float) -> str:
     likely = f"a read within {days:.0f} days: {chance:.1%}"
     if target < source:
-        return f"read again, {reads} times so far; {likely}"
+        return f"read again, or needed soon; {reads} reads so far; {likely}"
     return f"idle {idle:.0f} days, read {reads} times before; {likely}"
 
 

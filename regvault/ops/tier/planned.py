@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, field
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -17,7 +17,7 @@ from regvault.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["FORMAT", "Header", "Left", "Move", "Plan", "PlanFile", "lines_of"]
+__all__ = ["FORMAT", "Header", "Left", "Move", "NeededImage", "Plan", "PlanFile", "lines_of"]
 
 FORMAT = 1
 _HINT = "Make it anew: regvault tier plan SOURCE --json > PLAN"
@@ -101,6 +101,7 @@ class Header:
         flows: (from, to) -> count and bytes, as lists.
         left: reason -> count and bytes of what stays.
         notes: what a person should know.
+        prewarm: `days` ahead and number of `images` that are likely to be pulled, where asked for.
     """
 
     id: str
@@ -124,10 +125,30 @@ class Header:
     flows: list[dict[str, Any]] = field(default_factory=list)
     left: dict[str, Left] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    prewarm: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return it as it is written."""
         return {"format": FORMAT, **asdict(self)}
+
+
+class NeededImage(NamedTuple):
+    """An image that is likely to be pulled soon.
+
+    Attributes:
+        repository: that has it.
+        tag: that points to it, or "".
+        digest: of its manifest.
+        chance: how likely.
+    """
+
+    repository: str
+    tag: str
+    digest: str
+    chance: float
+
+    def __str__(self) -> str:
+        return f"{self.repository}:{self.tag}" if self.tag else f"{self.repository}@{self.digest}"
 
 
 @dataclass(frozen=True)
@@ -137,10 +158,12 @@ class Plan:
     Attributes:
         header: what it is about.
         each: yields its moves, in the order of their keys.
+        images: that are likely to be pulled soon, where that was asked for; the likeliest first.
     """
 
     header: Header
     each: Callable[[], Iterator[Move]]
+    images: tuple[NeededImage, ...] = ()
 
     def moves(self) -> Iterator[Move]:
         """Yield the moves."""
@@ -235,7 +258,7 @@ class PlanFile:
         if found["format"] != FORMAT:
             raise self._wrong(f"it is of format {found['format']!r}, which is not known here")
         try:
-            fields = {name: found[name] for name in Header.__slots__}
+            fields = {name: found[name] for name in Header.__slots__ if name in found}
             fields["left"] = {name: Left(**each) for name, each in fields["left"].items()}
             return Header(**fields)
         except (KeyError, TypeError, AttributeError):

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from regvault.policy.tiering.learned import Decisions
     from regvault.policy.tiering.survival import Hazards
 
-__all__ = ["Outlook", "Standing", "outlook"]
+__all__ = ["NEEDED", "Outlook", "Standing", "outlook", "warmed"]
+
+NEEDED = 0.5
+"""What is needed soon with this probability, or a larger one, is brought back before."""
 
 #: Blobs that are worked on at once: each has a row of numbers for each step of idle time.
 _AT_ONCE = 65_536
@@ -118,6 +121,42 @@ def outlook(
         np.concatenate([part.read for part in parts]),
         np.concatenate([part.chance for part in parts]),
     )
+
+
+def warmed(
+    found: Outlook, standing: Standing, table: PriceTable, names: list[str], chance: Floats
+) -> Outlook:
+    """Return the same, but that what is likely to be needed soon is in the hot class then.
+
+    What would have to pay for leaving its class too early stays there.
+
+    Args:
+        found: as it was.
+        standing: of the blobs.
+        table: the prices.
+        names: of the classes.
+        chance: of each blob, how likely it is needed soon.
+    """
+    least = np.array([table.price(name).min_days for name in names])[standing.present]
+    due = chance >= NEEDED
+    back = due & (standing.present > 0) & (standing.inside >= least)
+    to = np.where(back, 0, np.where(due, np.minimum(found.to, standing.present), found.to))
+    changed = np.flatnonzero(to != found.to)
+    go, move, read = found.go.copy(), found.move.copy(), found.read.copy()
+    sizes = standing.sizes[changed]
+    hot = class_costs(table, names[0], sizes)
+    present = standing.present[changed]
+    # In the hot class it would cost what it does in the class where it is, and the difference of
+    # the storage, until it is used; that is soon.
+    go[changed] = found.stay[changed]
+    read[changed] = hot.read
+    for number, name in enumerate(names):
+        some = present == number
+        out = class_costs(table, name, sizes[some])
+        move[changed[some]] = np.where(
+            to[changed[some]] == number, 0.0, out.retrieve + hot.write[some]
+        )
+    return found._replace(to=to, go=go, move=move, read=read)
 
 
 def _ahead(hazards: Hazards, horizon: float) -> tuple[Floats, Floats]:
