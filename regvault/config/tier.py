@@ -180,9 +180,9 @@ class Tier(_Used):
             command: such as `simulate`.
             flag: its name with `_` for `-`.
         """
-        for section in (getattr(self, command), self):
-            # Not every attribute of a section is a setting.
-            if section is not None and flag in type(section).model_fields:
+        for section in (getattr(self, command, None), self):
+            # `prices` is a command, and a setting; and not every attribute is a setting.
+            if isinstance(section, Settings) and flag in type(section).model_fields:
                 found = getattr(section, flag)
                 if found is not None:
                     return str(found) if isinstance(found, SecretRef) else found

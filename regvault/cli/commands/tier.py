@@ -26,6 +26,10 @@ _HERE = "regvault.cli.commands"
             f"{_HERE}.tier_plan:plan",
             "Plan which blobs of SOURCE go to a cheaper class, and which come back.",
         ),
+        "prices": LazyCommand(
+            f"{_HERE}.tier_prices:prices",
+            "Show what storage costs by a price file; hold it against the provider's price list.",
+        ),
         "simulate": LazyCommand(
             f"{_HERE}.tier_simulate:simulate",
             "Replay a history of accesses, and show what ways of tiering would have cost.",
