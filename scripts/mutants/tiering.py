@@ -7,6 +7,8 @@ from mutant import Mutant
 LEARNED = "policy/tiering/test_learned.py::"
 OPTIMUM = "policy/tiering/test_optimum.py::"
 WALK = "policy/tiering/test_walk.py::"
+PLAN = "ops/tier/test_plan.py::"
+APPLY = "ops/tier/test_apply.py::"
 TRACE = "ops/tier/test_trace.py::"
 GARBAGE = "ops/tier/test_garbage.py::"
 FAULTS = "faults/test_garbage_faults.py::"
@@ -177,5 +179,157 @@ MUTANTS = [
         "",
         "A collection is over when regvault is.",
         ("ops/tier/test_collect_command.py::test_an_interruption_is_passed_on_and_waited_for",),
+    ),
+    Mutant(
+        "plan-reach",
+        "ops/tier/reach.py",
+        "            np.maximum.at(found, self.children, found[self.parents])\n",
+        "",
+        "A blob is cold only if every manifest that reaches it is (rule 20).",
+        (
+            PLAN + "test_a_layer_of_two_images_is_cold_only_if_both_are",
+            PLAN + "test_children_of_an_index_that_is_pulled_stay",
+        ),
+    ),
+    Mutant(
+        "plan-referrers",
+        "ops/tier/reach.py",
+        "            self._edges.add(_bytes_of(named.subject), name)\n",
+        "            pass\n",
+        "What refers to an image that is pulled is not cold (rule 20).",
+        (PLAN + "test_what_refers_to_an_image_that_is_pulled_stays",),
+    ),
+    Mutant(
+        "plan-tags",
+        "ops/tier/standing.py",
+        "                named = reach.named.get((each.repository, each.tag), ())\n",
+        "                named = ()\n",
+        "A pull by a tag is use of what the tag names.",
+        (PLAN + "test_children_of_an_index_that_is_pulled_stay",),
+    ),
+    Mutant(
+        "plan-unreadable",
+        "ops/tier/plan.py",
+        '            ("a manifest that cannot be read may need it", reach.doubtful),\n',
+        "",
+        "What a manifest that cannot be read may need is not cold.",
+        (PLAN + "test_what_a_manifest_that_cannot_be_read_may_need_stays",),
+    ),
+    Mutant(
+        "plan-lag",
+        "ops/tier/plan.py",
+        "        elif lag > self._options.max_lag:\n",
+        "        elif False:\n",
+        "What is not known any more is not cold (rule 22).",
+        (PLAN + "test_what_is_known_too_long_ago_freezes",),
+    ),
+    Mutant(
+        "plan-gaps",
+        "ops/tier/accesses.py",
+        "        found: Floats = (times - self._start - missing) / DAY_US\n",
+        "        found: Floats = (times - self._start) / DAY_US\n",
+        "Time of gaps is not idle time (rule 22).",
+        (PLAN + "test_the_time_is_that_of_the_coverage",),
+    ),
+    Mutant(
+        "plan-whole",
+        "ops/tier/planned.py",
+        "        if header is None or not ended:\n",
+        "        if header is None:\n",
+        "Half a plan is none.",
+        (PLAN + "test_a_plan_that_is_not_whole_is_none",),
+    ),
+    Mutant(
+        "plan-early",
+        "policy/tiering/outlook.py",
+        "    back = due & (standing.present > 0) & (standing.inside >= least)\n",
+        "    back = due & (standing.present > 0)\n",
+        "What is foreseen pays for no minimum duration.",
+        (PLAN + "test_what_would_pay_for_coming_back_too_early_stays",),
+    ),
+    Mutant(
+        "apply-size",
+        "ops/tier/apply.py",
+        "        if found.entry.size != move.size:\n",
+        "        if False:\n",
+        "An object that is not what was planned stops it.",
+        (APPLY + "test_another_size_stops_it",),
+    ),
+    Mutant(
+        "apply-written",
+        "ops/tier/apply.py",
+        "        if found.entry.etag != move.etag or found.storage_class != move.source:\n",
+        "        if found.storage_class != move.source:\n",
+        "What was written since it was planned stays.",
+        (APPLY + "test_what_was_written_since_stays_and_is_told",),
+    ),
+    Mutant(
+        "apply-used",
+        "ops/tier/apply.py",
+        "        if self._is_used(move):\n",
+        "        if False:\n",
+        "What was used since it was planned stays.",
+        (APPLY + "test_what_is_used_since_stays",),
+    ),
+    Mutant(
+        "apply-bytes",
+        "ops/tier/apply.py",
+        '        if moved.sha256 is not None and f"sha256:{moved.sha256}" != move.digest:\n',
+        "        if False:\n",
+        "The bytes of what moves are its digest.",
+        (APPLY + "test_other_bytes_than_the_name_says_stop_it",),
+    ),
+    Mutant(
+        "apply-back",
+        "ops/tier/apply.py",
+        "            self._store.change_class(move.key, move.source, expected=now)\n",
+        "",
+        "What cannot be pulled where it went comes back.",
+        (APPLY + "test_a_pull_that_fails_brings_the_first_one_back",),
+    ),
+    Mutant(
+        "apply-ceiling",
+        "ops/tier/apply.py",
+        "                if journal.ended[number] in (MOVED, MARKED):\n",
+        "                if False:\n",
+        "The ceiling is that of all runs of a plan.",
+        (APPLY + "test_the_ceiling_stops_it_before_it_is_passed",),
+    ),
+    Mutant(
+        "apply-since",
+        "ops/tier/recheck.py",
+        "    used = reach.spread(used)\n",
+        "",
+        "A layer is used when an image is that has it.",
+        (APPLY + "test_use_since_goes_down_to_layers",),
+    ),
+    Mutant(
+        "class-versions",
+        "storage/s3_classes.py",
+        "    if store.versioned():\n",
+        "    if False:\n",
+        "Where versions are kept nothing is copied onto itself.",
+        (
+            "contract/test_classes.py::TestS3::test_a_bucket_with_versions_is_not_copied_onto_itself",
+        ),
+    ),
+    Mutant(
+        "class-expected",
+        "storage/s3_classes.py",
+        "    if (seen.entry.size, seen.entry.etag) != (expected.entry.size, expected.entry.etag):\n",
+        "    if False:\n",
+        "Another object than expected is not moved.",
+        ("contract/test_classes.py::TestS3::test_what_was_written_since_is_not_moved",),
+    ),
+    Mutant(
+        "rules-of-others",
+        "storage/s3_lifecycle.py",
+        '    merged = [rule for rule in before if rule.get("ID") not in ours] + wanted\n',
+        "    merged = wanted\n",
+        "Lifecycle rules of others stay.",
+        (
+            "contract/test_classes.py::TestRules::"
+            "test_rules_that_are_missing_are_told_and_added_beside_others",
+        ),
     ),
 ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
 import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 from images import layer
+from receiving import wait_for
 from servers import Moto, Registry, S3Storage
 
 if TYPE_CHECKING:
@@ -226,3 +228,40 @@ def test_an_inventory_in_a_bucket_stands_for_the_listing(
     assert classes(moto)[cold] == "GLACIER_IR"
     other = "s3://inventories/reg"
     assert "bucket" in user("tier", "plan", other, *words, expect=2).error["message"]
+
+
+def test_killed_again_and_again_it_goes_on_and_moves_each_once(
+    moto: Moto, registry: Registry, run: Callable[..., str], cli: Cli, tmp_path: Path
+) -> None:
+    user = cli.at(AWS_ENDPOINT_URL=moto.url, AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x")
+    source = f"s3://{BUCKET}/some/registry"
+    push(run, registry, tmp_path, "team/busy")
+    colds = [push(run, registry, tmp_path, f"team/cold-{number}") for number in range(8)]
+    told = history(
+        tmp_path / "told.jsonl", [(day / 2, "/v2/team/busy/manifests/v1") for day in range(1, 180)]
+    )
+    plan, journal = tmp_path / "plan.jsonl", tmp_path / "plan.jsonl.journal"
+    user("tier", "plan", source, "--access", told, "--out", plan)
+    words = ("tier", "apply", plan, "--yes", "--rate", "4", "--threads", "1")
+
+    def moved() -> int:
+        return list(classes(moto).values()).count("GLACIER_IR")
+
+    for how, at in ((signal.SIGKILL, 2), (signal.SIGTERM, 4), (signal.SIGKILL, 6)):
+        process = user.start(*words)
+        wait_for(lambda at=at: moved() >= at)
+        process.send_signal(how)
+        done = user.finish(process)
+        assert done.code in (-how, 128 + how)
+        for number in range(len(colds)):
+            image = f"{registry.host}/team/cold-{number}:v1"
+            run("crane", "pull", image, tmp_path / "pulled.tar")
+    done = user(*words).document
+    assert done["before"] + done["moved"] == len(colds)
+    assert [classes(moto)[digest] for digest in colds] == ["GLACIER_IR"] * len(colds)
+    ends = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert sorted(line["end"] for line in ends if "end" in line) == list(range(len(colds)))
+    # Each was copied once: the store's own log tells.
+    copies = [line for line in moto.log.read_text().splitlines() if '"PUT /registry/' in line]
+    times = [sum(digest[7:] in line for line in copies) for digest in colds]
+    assert times == [times[0]] * len(colds), times
