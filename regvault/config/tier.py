@@ -126,6 +126,9 @@ class Simulate(_Shared):
     horizon: Annotated[str, BeforeValidator(_long)] | None = Field(
         None, description="How much of it is looked at, such as 24mo."
     )
+    min_idle: Duration | None = Field(
+        None, description="How long a blob is idle before regvault moves it, such as 7d."
+    )
     html: File | None = Field(None, description="A page with charts is written there.")
 
 

@@ -12,7 +12,7 @@ import click
 from regvault.cli import text as fmt
 from regvault.cli.audit_options import access_rules, ignore_option
 from regvault.cli.lines import open_lines
-from regvault.cli.options import DAYS
+from regvault.cli.options import DAYS, DURATION
 from regvault.cli.tier_options import needs_numpy, prices_option, tier_command
 from regvault.errors import UsageError
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 #: Of so few blobs nothing is said of how right it was.
 _ENOUGH = 100
+_DAY_S = 86_400.0
 
 
 @tier_command(
@@ -61,6 +62,14 @@ _ENOUGH = 100
     type=DAYS,
     help="How much is looked at, from the first read on, such as 24mo or 90d; else all there is.",
 )
+@click.option(
+    "--min-idle",
+    metavar="DURATION",
+    type=DURATION,
+    default="7d",
+    show_default=True,
+    help="For how long a blob is idle, at least, before regvault moves it, as with tier plan.",
+)
 @prices_option
 @ignore_option
 @click.option(
@@ -72,6 +81,7 @@ def simulate(
     trace: str,
     sizes: str | None,
     horizon: float | None,
+    min_idle: float,
     prices: str,
     ignored: tuple[str, ...],
     html: str | None,
@@ -102,7 +112,9 @@ def simulate(
             known = read_sizes(lines)
     with open_lines(trace, "--trace") as lines:
         made = read_trace(lines, rules=rules, sizes=known, horizon=horizon)
-    found = simulate_horizons(made.history, table, families=made.families, days=made.days)
+    found = simulate_horizons(
+        made.history, table, families=made.families, days=made.days, min_idle=min_idle / _DAY_S
+    )
     app.console.document(
         {
             "prices": {"name": table.name, "as_of": table.as_of, "currency": table.currency},

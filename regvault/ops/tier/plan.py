@@ -20,6 +20,7 @@ from regvault.ops.tier.ahead import look_ahead
 from regvault.ops.tier.contents import list_contents
 from regvault.ops.tier.planned import Header, Left, Move, Plan
 from regvault.ops.tier.reach import read_reach
+from regvault.ops.tier.simulate import MIN_IDLE_DAYS
 from regvault.ops.tier.standing import known_of
 from regvault.policy.access_counts import DAY_US
 from regvault.policy.prices import MONTH_DAYS
@@ -67,7 +68,7 @@ class PlanOptions:
 
     table: PriceTable
     horizon: float = 365.0
-    min_idle: float = 7.0
+    min_idle: float = MIN_IDLE_DAYS
     max_lag: float = 2.0
     source: str | None = None
     place: str = ""

@@ -198,6 +198,7 @@ def plan_runs(
     costs: list[ClassCosts],
     months: Floats,
     decisions: list[Decisions],
+    min_idle: float = 0.0,
 ) -> Plan:
     """Return what was decided after each run, each by what was known in that month.
 
@@ -207,11 +208,13 @@ def plan_runs(
         costs: of the classes, hottest first.
         months: days on which months begin.
         decisions: of each.
+        min_idle: days that a blob is idle, at least, before it goes to a colder class.
     """
     size = size_bucket(history.sizes)[runs.owner]
     group, sizes = history.groups[runs.owner], np.maximum(size, 0)
     after = group, reads_bucket(runs.before + runs.reads), sizes
     waits, classes = _moves(runs, months, decisions, after)
+    waits = np.maximum(waits, min_idle)
     movable = history.movable[runs.owner] & (size >= 0)
     waits[:, ~movable] = np.inf
     # When the first read of a run comes nobody knows of the others.
