@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from typing import TYPE_CHECKING
 
@@ -11,14 +9,13 @@ import click
 
 from regvault.cli import text as fmt
 from regvault.cli.audit_options import access_rules, ignore_option
+from regvault.cli.files import write_file
 from regvault.cli.options import DAYS, DURATION, LOCATION, endpoint_option, threads_option
 from regvault.cli.tier_access import access_option, open_accesses
 from regvault.cli.tier_options import needs_numpy, prices_option, tier_command
 from regvault.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from regvault.cli.app import App
     from regvault.config.places import RegistryPlace
     from regvault.ops.tier.contents import Contents
@@ -162,9 +159,9 @@ def plan(
             )
     registry.close()
     if out is not None:
-        _write(lines_of(made), out)
+        write_file(out, lines_of(made))
     if prewarm is not None:
-        _write((f"{image}\n".encode() for image in made.images), prewarm)
+        write_file(prewarm, (f"{image}\n".encode() for image in made.images))
     if app.json:
         for line in lines_of(made):
             app.console.raw(line.decode().removesuffix("\n"))
@@ -196,19 +193,6 @@ def _inventory(app: App, text: str, place: RegistryPlace, endpoint_url: str | No
     created = app.console.time(found.created_us / 1e6)
     app.console.note(f"The inventory is of {created}; what was pushed since is not in it.")
     return contents_of(found.entries(prefix), ordered=False)
-
-
-def _write(lines: Iterable[bytes], path: str) -> None:
-    """Write a file, all at once. Raises UsageError."""
-    aside = f"{path}.tmp"
-    try:
-        with open(aside, "wb") as file:
-            file.writelines(lines)
-        os.replace(aside, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(aside)
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
 def show_plan(app: App, header: Header) -> None:

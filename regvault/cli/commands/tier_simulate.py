@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ import click
 
 from regvault.cli import text as fmt
 from regvault.cli.audit_options import access_rules, ignore_option
-from regvault.cli.lines import open_lines
+from regvault.cli.files import open_lines, write_file
 from regvault.cli.options import DAYS, DURATION
 from regvault.cli.tier_options import needs_numpy, prices_option, tier_command
 from regvault.errors import UsageError
@@ -134,7 +133,7 @@ def simulate(
     if html is not None:
         from regvault.cli.tier_page import page
 
-        _write(html, page(found, _notes(made)))
+        write_file(html, [page(found, _notes(made)).encode()])
         app.console.note(f"Charts are in {html}.")
     return 0
 
@@ -150,19 +149,6 @@ def _writable(path: str, *read: str | None) -> None:
         with tempfile.TemporaryFile(dir=os.path.dirname(path) or "."):
             pass
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
-
-
-def _write(path: str, text: str) -> None:
-    """Put a page in place of what was there, all at once. Raises UsageError."""
-    aside = f"{path}.tmp"
-    try:
-        with open(aside, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(aside, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(aside)
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
