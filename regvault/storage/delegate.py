@@ -1,8 +1,8 @@
 """The base of stores that stand before another store.
 
 A wrapper says in four small methods what it does with requests and with bytes. It is a
-HierarchicalStore, a LockingStore, a VersionedStore or a ClassedStore exactly if the store behind it
-is one, so `isinstance` stays right.
+HierarchicalStore, a LockingStore, a VersionedStore, a ClassedStore or an ArchivingStore exactly if
+the store behind it is one, so `isinstance` stays right.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from regvault.model.classes import ClassedStore
+from regvault.model.classes import ArchivingStore, ClassedStore
 from regvault.model.store import HierarchicalStore, LockingStore, VersionedStore
 
 if TYPE_CHECKING:
@@ -319,11 +319,23 @@ class _Classes:
         self._run("thaw", key, lambda: self.inner.thaw(key, way=way, days=days))
 
 
+class _Archives:
+    """What a wrapper of a store with archives has besides."""
+
+    inner: ArchivingStore
+
+    @property
+    def archives(self) -> frozenset[str]:
+        """Pass on."""
+        return self.inner.archives
+
+
 _ABILITIES: tuple[tuple[Any, type[Any]], ...] = (
     (HierarchicalStore, _Directories),
     (LockingStore, _Locks),
     (VersionedStore, _Versions),
     (ClassedStore, _Classes),
+    (ArchivingStore, _Archives),
 )
 
 _made: dict[tuple[type[Any], ...], type[Any]] = {}
