@@ -175,7 +175,7 @@ class Presence:
         return key not in self.missing and key not in self.bad and not self.is_cold(key)
 
     def is_cold(self, key: str) -> bool:
-        """Return whether what is under `key` lies in an archive, or may, and nothing vouches for it.
+        """Return whether what is under `key` lies in an archive, or may, without a promise.
 
         What the newest root needs under a promise may be relied on.
         """

@@ -45,11 +45,13 @@ class ApplyOptions:
         max_cost: money that the moves may cost, by the prices of the plan; None: all of them.
         rate: moves a second, at most; None: as fast as it goes.
         threads: at work at once.
+        mend: what to do about an object whose bytes are not what its name says.
     """
 
     max_cost: float | None = None
     rate: float | None = None
     threads: int = 4
+    mend: str = "Bring it back: regvault restore latest --to SOURCE --digest DIGEST"
 
 
 @dataclass(slots=True)
@@ -254,6 +256,7 @@ class _Work:
     ) -> None:
         self._store = store
         self._threads = options.threads
+        self._mend = options.mend
         self._pace = _Pace(options.rate)
         self._is_used = is_used
         self._prove = prove
@@ -303,11 +306,11 @@ class _Work:
         except PreconditionError:
             return _End(WRITTEN, {"why": "it was written while it was to be moved"})
         after = moved.placement
-        if moved.sha256 is not None and f"sha256:{moved.sha256}" != move.digest:
+        named = move.digest.startswith("sha256:")  # what is sealed is named by no digest
+        if named and moved.sha256 is not None and f"sha256:{moved.sha256}" != move.digest:
             raise RegvaultError(
                 f"{move.key!r} has other bytes than its name says: sha256:{moved.sha256}",
-                hint="It had them before, too. Bring it back: regvault restore latest --to SOURCE "
-                f"--digest {move.digest}",
+                hint=f"It had them before, too. {self._mend.replace('DIGEST', move.digest)}",
             )
         if not after.archived and move.size:
             self._store.get(move.key, start=move.size - 1, length=1)

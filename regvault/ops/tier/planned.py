@@ -101,6 +101,12 @@ class Header:
         flows: (from, to) -> count and bytes, as lists.
         left: reason -> count and bytes of what stays.
         notes: what a person should know.
+        promise: of a vault: the `hours` and `cost` that are promised of the `newest` snapshots,
+            `back`: class -> the way back that keeps the hours, `policies`: retention by registry;
+            None of a registry.
+        restore: of a vault, for each snapshot under the promise: `snapshot`, `newest` (whether it
+            is the newest of its registry), `bytes` of its data, `hours` and `cost` of bringing
+            back what is not hot, both now and after the moves, and whether the promise is `kept`.
     """
 
     id: str
@@ -124,6 +130,8 @@ class Header:
     flows: list[dict[str, Any]] = field(default_factory=list)
     left: dict[str, Left] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    promise: dict[str, Any] | None = None
+    restore: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as it is written."""
@@ -235,7 +243,8 @@ class PlanFile:
         if found["format"] != FORMAT:
             raise self._wrong(f"it is of format {found['format']!r}, which is not known here")
         try:
-            fields = {name: found[name] for name in Header.__slots__}
+            later = [name for name in ("promise", "restore") if name not in found]
+            fields = {name: found[name] for name in Header.__slots__ if name not in later}
             fields["left"] = {name: Left(**each) for name, each in fields["left"].items()}
             return Header(**fields)
         except (KeyError, TypeError, AttributeError):
