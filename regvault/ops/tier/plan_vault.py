@@ -259,7 +259,7 @@ class _Made:
         return best, cost, to
 
     def _within(self, some: Bools, budget: Budget) -> None:
-        """Choose for what the newest snapshots need: what saves most for what it costs to restore."""
+        """Choose for what the newest snapshots need: what saves most for what a restore costs."""
         shelf, needed, table = self._shelf, self._needed, self._options.table
         days = np.maximum(needed.days, 0.0)
         offers: list[tuple[float, int, int, float, float]] = []

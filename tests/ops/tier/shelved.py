@@ -55,9 +55,7 @@ class Shelved(World):
     def plan(self, **options: Any) -> Any:
         """Plan a tiering of the vault."""
         table = options.pop("table", None) or load_prices("aws-us-east-1")
-        return plan_vault(
-            self.vault(), VaultPlanOptions(table, **options), progress=NO_PROGRESS
-        )
+        return plan_vault(self.vault(), VaultPlanOptions(table, **options), progress=NO_PROGRESS)
 
     def planned(self, **options: Any) -> dict[str, tuple[str, str]]:
         """What is planned: key -> from and to."""

@@ -1,4 +1,4 @@
-"""What is done of a vault's plan: what a snapshot has come to need since stays, whatever happens."""
+"""What is done of a vault's plan: what a snapshot needs since stays, whatever happens."""
 
 import threading
 import time

@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 from shelved import MIB, Shelved
-
 from world import World
 
 from regvault.config.price_files import load_prices
@@ -13,8 +12,8 @@ from regvault.errors import UsageError
 from regvault.model.progress import NO_PROGRESS
 from regvault.ops.forget import forget, plan_forget_named
 from regvault.ops.pin import pin
-from regvault.policy.retention import Retention
 from regvault.ops.tier.plan_vault import VaultPlanOptions, plan_vault
+from regvault.policy.retention import Retention
 from regvault.storage.memory import MemoryStore
 
 HUGE = 8 * MIB
