@@ -13,11 +13,14 @@ _HERE = "regvault.cli.commands"
         "apply": LazyCommand(f"{_HERE}.tier_apply:apply", "Do what was planned, and nothing else."),
         "plan": LazyCommand(
             f"{_HERE}.tier_plan:plan",
-            "Plan which blobs go to a cheaper class, and which come back.",
+            "Plan what of a registry or a vault goes to a cheaper class, and what comes back.",
         ),
         "simulate": LazyCommand(
             f"{_HERE}.tier_simulate:simulate",
             "Replay a history of accesses, and show what ways of tiering would have cost.",
+        ),
+        "thaw": LazyCommand(
+            f"{_HERE}.tier_thaw:thaw", "Have what a restore needs brought back from archives."
         ),
     },
 )

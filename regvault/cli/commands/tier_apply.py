@@ -10,9 +10,15 @@ import click
 from regvault.cli import text as fmt
 from regvault.cli.audit_options import access_rules, ignore_option
 from regvault.cli.commands.tier_plan import show_plan
-from regvault.cli.options import DURATION, endpoint_option, threads_option
+from regvault.cli.options import (
+    DURATION,
+    endpoint_option,
+    retry_lock_option,
+    threads_option,
+)
 from regvault.cli.tier_access import access_option, open_accesses
 from regvault.cli.tier_options import needs_numpy, tier_command
+from regvault.cli.tier_vault import apply_to_vault
 from regvault.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -22,9 +28,14 @@ if TYPE_CHECKING:
     from regvault.model.classes import ClassedStore
     from regvault.model.registry import RegistrySource
     from regvault.ops.tier.apply import Applied
-    from regvault.ops.tier.planned import Header, Move
+    from regvault.ops.tier.journal import Journal
+    from regvault.ops.tier.planned import Header, Move, PlanFile
 
 _DAY_US = 86_400 * 10**6
+#: On a bucket: they wait for the network.
+_THREADS = 16
+_VAULT_STAYS = "stay: the newest snapshots need them by now, or somebody may, or nobody at all"
+_MEND_VAULT = "The next snapshot stores it anew, if the registry has it; else: regvault repair"
 
 
 @tier_command(
@@ -70,6 +81,7 @@ _DAY_US = 86_400 * 10**6
     help="Where what is known of accesses ends so long ago, nothing goes to a colder class.",
 )
 @ignore_option
+@retry_lock_option
 @endpoint_option
 @threads_option
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
@@ -85,6 +97,7 @@ def apply(
     unchecked: bool,
     max_lag: float,
     ignored: tuple[str, ...],
+    retry_lock: float,
     endpoint_url: str | None,
     threads: int | None,
     dry_run: bool,
@@ -93,65 +106,102 @@ def apply(
     """Move what PLAN says, as regvault tier plan has written it, and nothing else.
 
     Each object is looked at once more: it has to be what it was, and still cold, by what is known
-    of accesses now. It is looked at again afterwards, and read. Exit code 3: stopped, at the
+    of accesses now, or what the newest snapshots of a vault need now. It is looked at again
+    afterwards, and read. Exit code 3: stopped, at the
     ceiling or at what is not as it was planned; the report says which. What was done is written
     down, so the same command goes on.
     """
     needs_numpy()
-    from regvault.assemble import open_source_store, threads_for
-    from regvault.model.classes import ClassedStore
-    from regvault.model.location import Role
     from regvault.ops.tier.apply import ApplyOptions
-    from regvault.ops.tier.apply import apply as execute
     from regvault.ops.tier.journal import Journal
     from regvault.ops.tier.planned import PlanFile
 
     made = PlanFile(plan)
     header = made.header
-    place = app.registry(
-        header.place, Role.SOURCE, endpoint_url=endpoint_url or header.endpoint or None
-    )
-    count = threads_for(place, asked=threads)
+
+    def agree() -> bool:
+        show_plan(app, header)
+        if dry_run or not header.moves:
+            app.console.document({"plan": header.to_json(), "dry_run": dry_run})
+            return False
+        what = "object" if header.kind == "vault" else "blob"
+        moves = f"{fmt.count(header.moves, what)} ({fmt.size(header.nbytes)})"
+        app.confirm(f"Move {moves}?", yes=yes)
+        return True
+
+    def begin() -> Journal:
+        return Journal(journal or f"{plan}.journal", header.id)
+
+    result: Applied | None
+    if header.kind == "vault":
+        result = apply_to_vault(
+            app,
+            made,
+            begin,
+            ApplyOptions(max_cost, rate, threads or _THREADS, mend=_MEND_VAULT),
+            endpoint_url=endpoint_url,
+            wait_s=retry_lock,
+            agree=agree,
+        )
+    else:
+        lag = None if unchecked else max_lag
+        told = access, ignored, endpoint_url
+        result = _to_registry(app, made, begin, (max_cost, rate, threads), told, lag, agree)
+    if result is None:
+        return 0
+    _report(app, result, header)
+    return result.exit_code
+
+
+def _to_registry(
+    app: App,
+    made: PlanFile,
+    begin: Callable[[], Journal],
+    limits: tuple[float | None, float | None, int | None],
+    told: tuple[str | None, tuple[str, ...], str | None],
+    max_lag: float | None,
+    agree: Callable[[], bool],
+) -> Applied | None:
+    """Do what was planned for a registry; None: nobody wants it done."""
+    from regvault.assemble import open_source_store, threads_for
+    from regvault.model.classes import ClassedStore
+    from regvault.model.location import Role
+    from regvault.ops.tier.apply import ApplyOptions
+    from regvault.ops.tier.apply import apply as execute
+
+    header = made.header
+    place = app.registry(header.place, Role.SOURCE, endpoint_url=told[2] or header.endpoint or None)
+    count = threads_for(place, asked=limits[2])
     store, source = open_source_store(place, threads=count)
     if (source.location, source.endpoint) != (header.location, header.endpoint):
         raise RefusedError(
-            f"{plan} is for {header.location}, and {header.place} is {source.location} now",
+            f"{made.path} is for {header.location}, and {header.place} is {source.location} now",
             hint="Make a new plan: regvault tier plan",
         )
     if not isinstance(store, ClassedStore):
         raise UsageError(f"{source.location} has no storage classes")
-    show_plan(app, header)
-    if dry_run or not header.moves:
-        app.console.document({"plan": header.to_json(), "dry_run": dry_run})
-        return 0
-    app.confirm(
-        f"Move {fmt.count(header.moves, 'blob')} ({fmt.size(header.nbytes)})?",
-        yes=yes,
-    )
-    done = Journal(journal or f"{plan}.journal", header.id)
+    if not agree():
+        return None
+    done = begin()
     try:
         is_used = (
             _never
-            if unchecked
-            else _rechecked(
-                app, header, source, store, (access, ignored, endpoint_url), max_lag, count
-            )
+            if max_lag is None
+            else _rechecked(app, header, source, store, told, max_lag, count)
         )
         with app.progress() as progress:
             progress.phase("Moving")
-            result = execute(
+            return execute(
                 made.moves(),
                 store,
                 done,
-                ApplyOptions(max_cost, rate, count),
+                ApplyOptions(limits[0], limits[1], count),
                 is_used=is_used,
                 progress=progress,
             )
     finally:
         done.close()
         source.close()
-    _report(app, result, header)
-    return result.exit_code
 
 
 def _never(_: Move) -> bool:
@@ -204,16 +254,17 @@ def _rechecked(
 
 def _report(app: App, result: Applied, header: Header) -> None:
     app.console.document(result.to_json())
-    say = app.console.say
+    say, vault = app.console.say, header.kind == "vault"
     currency = fmt.inline(header.prices["currency"])
     before = f" {fmt.number(result.before)} were done before." if result.before else ""
     say(
-        f"{fmt.count(result.moved, 'blob')} moved, {fmt.size(result.nbytes)}, for "
-        f"{result.cost:.4f} {currency} by the prices.{before}"
+        f"{fmt.count(result.moved, 'object' if vault else 'blob')} moved, "
+        f"{fmt.size(result.nbytes)}, for {result.cost:.4f} {currency} by the prices."
+        f"{before}"
     )
     kinds = (
         (result.there, "lay there already"),
-        (result.used, "used since the plan was made: they stay"),
+        (result.used, _VAULT_STAYS if vault else "used since the plan was made: they stay"),
         (result.gone, "not there any more"),
         (result.written, "written since the plan was made: they stay, and want a new plan"),
         (result.left, "left"),

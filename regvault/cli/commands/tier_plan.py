@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,11 +14,13 @@ from regvault.cli.audit_options import access_rules, ignore_option
 from regvault.cli.options import DAYS, DURATION, LOCATION, endpoint_option, threads_option
 from regvault.cli.tier_access import access_option, open_accesses
 from regvault.cli.tier_options import needs_numpy, prices_option, tier_command
+from regvault.cli.tier_vault import plan_of_vault, show_restores, vault_at, vault_plan_options
 from regvault.errors import UsageError
 
 if TYPE_CHECKING:
     from regvault.cli.app import App
     from regvault.ops.tier.planned import Header, Move, Plan
+    from regvault.policy.prices import PriceTable
 
 _DAY_S = 86_400.0
 _SHOWN = 20
@@ -34,6 +36,10 @@ _SHOWN = 20
         (
             "By a log of accesses, for a registry on disks with a colder mount",
             "regvault tier plan fs:/var/lib/registry --access accesses.csv --prices disks.toml",
+        ),
+        (
+            "Of a vault, whose newest snapshots come back within half a day, for 40 dollars",
+            "regvault tier plan s3://backup --max-restore-hours 12 --max-restore-cost 40",
         ),
     ],
     exit_codes=(0, 1, 2, 4, 5, 6, 10, 12),
@@ -68,12 +74,14 @@ _SHOWN = 20
 @click.option(
     "--out", metavar="FILE", type=click.Path(), help="Write the plan there, for tier apply."
 )
+@vault_plan_options
 @ignore_option
 @endpoint_option
 @threads_option
 @click.pass_obj
 def plan(
     app: App,
+    /,
     source: str,
     access: str | None,
     prices: str,
@@ -81,42 +89,49 @@ def plan(
     min_idle: float,
     max_lag: float,
     out: str | None,
+    max_restore_hours: float,
+    max_restore_cost: float,
+    newest: int,
     ignored: tuple[str, ...],
     endpoint_url: str | None,
     threads: int | None,
+    **keep: Any,
 ) -> int:
-    """Plan which blobs of the registry at SOURCE go to a cheaper class, and which come back.
+    """Plan what of the registry, or the vault, at SOURCE goes to a cheaper class, and what back.
 
-    Changes nothing. Only classes that serve at once are chosen from; manifests and small blobs
-    stay, and a blob is cold only if all manifests that reach it are. Time of which nobody knows
-    what was pulled is no idle time. With --json the plan is printed, a line for each move; it is
-    what tier apply takes. See docs/tiering.md.
+    Changes nothing. Of a registry only classes that serve at once are chosen from; manifests and
+    small blobs stay, and a blob is cold only if all manifests that reach it are. Time of which
+    nobody knows what was pulled is no idle time.
+
+    Of a vault, what only old snapshots need goes to archives, until retention drops them. The
+    newest ones come back within --max-restore-hours, and for --max-restore-cost.
+
+    With --json the plan is printed, a line for each move; it is what tier apply takes. See
+    docs/tiering.md.
     """
     needs_numpy()
-    from regvault.assemble import open_source_store, threads_for
     from regvault.config.price_files import load_prices
-    from regvault.model.location import Role
-    from regvault.ops.tier.plan import PlanOptions, plan_registry
 
     table = load_prices(prices)
-    rules = access_rules(ignored)
-    place = app.registry(source, Role.SOURCE, endpoint_url=endpoint_url)
-    count = threads_for(place, asked=threads)
-    store, registry = open_source_store(place, threads=count)
-    with open_accesses(app, access, rules, endpoint_url=endpoint_url) as accesses:
-        options = PlanOptions(
-            table, horizon, min_idle / _DAY_S, max_lag / _DAY_S, access, source, count
+    vault = vault_at(app, source, endpoint_url=endpoint_url)
+    if vault is None:
+        options = horizon, min_idle / _DAY_S, max_lag / _DAY_S
+        made = _of_registry(
+            app, source, table, options, (access, ignored), endpoint_url=endpoint_url, asked=threads
         )
-        with app.progress() as progress:
-            made = plan_registry(
-                registry,
-                store,
-                accesses,
-                options,
-                now_us=time.time_ns() // 1000,
-                progress=progress,
-            )
-    registry.close()
+    else:
+        if access is not None:
+            raise UsageError(f"--access is of registries, and {source} is a vault")
+        made = plan_of_vault(
+            app,
+            vault,
+            source,
+            table,
+            horizon=horizon,
+            promise=(max_restore_hours, max_restore_cost, newest),
+            keep=keep,
+            threads=threads,
+        )
     if out is not None:
         _write(made, out)
     if app.json:
@@ -129,6 +144,50 @@ def plan(
     if out is not None:
         app.console.note(f"The plan is in {out}. Do it: regvault tier apply {out}")
     return 0
+
+
+def _of_registry(
+    app: App,
+    source: str,
+    table: PriceTable,
+    days: tuple[float, float, float],
+    told: tuple[str | None, tuple[str, ...]],
+    *,
+    endpoint_url: str | None,
+    asked: int | None,
+) -> Plan:
+    """Plan the tiering of a registry.
+
+    Args:
+        app: of this run.
+        source: the registry.
+        table: the prices.
+        days: the horizon, how long what gets colder is idle, and how old what is known may be.
+        told: who tells of accesses, and who is no client.
+        endpoint_url: of the registry's storage.
+        asked: threads.
+    """
+    from regvault.assemble import open_source_store, threads_for
+    from regvault.model.location import Role
+    from regvault.ops.tier.plan import PlanOptions, plan_registry
+
+    access, ignored = told
+    place = app.registry(source, Role.SOURCE, endpoint_url=endpoint_url)
+    count = threads_for(place, asked=asked)
+    store, registry = open_source_store(place, threads=count)
+    rules = access_rules(ignored)
+    with open_accesses(app, access, rules, endpoint_url=endpoint_url) as accesses:
+        with app.progress() as progress:
+            made = plan_registry(
+                registry,
+                store,
+                accesses,
+                PlanOptions(table, *days, access, source, count),
+                now_us=time.time_ns() // 1000,
+                progress=progress,
+            )
+    registry.close()
+    return made
 
 
 def _write(made: Plan, path: str) -> None:
@@ -159,7 +218,7 @@ def show_plan(app: App, header: Header) -> None:
         )
     if header.flows:
         app.console.table(
-            ["from", "to", "blobs", "size", "saves", "costs"],
+            ["from", "to", _what(header), "size", "saves", "costs"],
             [
                 (
                     flow["from"],
@@ -178,22 +237,31 @@ def show_plan(app: App, header: Header) -> None:
             f"{header.month[1]:.2f} instead of {header.month[0]:.2f} {currency} a month, by "
             f"{fmt.inline(header.prices['name'])} of {header.prices['as_of']}. The moves cost "
             f"{header.costs:.2f}; in {header.horizon_days:.0f} days they save {header.saves:.2f} "
-            f"beyond that. To bring all of it back costs {header.back:.2f}; it serves at once "
-            "meanwhile."
+            f"beyond that. To bring all of it back costs {header.back:.2f}"
+            + (
+                f", and takes {header.back_hours:g} hours."
+                if header.kind == "vault"
+                else "; it serves at once meanwhile."
+            )
         )
     else:
         say("Nothing is to be moved.")
     if header.left:
         app.console.table(
-            ["stays, because", "blobs", "size"],
+            ["stays, because", _what(header), "size"],
             [
                 (reason, fmt.number(left.count), fmt.size(left.nbytes))
                 for reason, left in header.left.items()
             ],
             align="lrr",
         )
+    show_restores(app, header)
     for note in header.notes:
         app.console.note(note[:1].upper() + note[1:] + ".")
+
+
+def _what(header: Header) -> str:
+    return "objects" if header.kind == "vault" else "blobs"
 
 
 def _show_moves(app: App, made: Plan) -> None:
@@ -208,7 +276,7 @@ def _show_moves(app: App, made: Plan) -> None:
         [
             (
                 fmt.inline(move.repository),
-                move.digest[7:19],
+                move.digest[7:19] or move.key.rpartition("/")[2][:12],
                 fmt.size(move.size),
                 move.source,
                 move.target,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from regvault.errors import ObjectArchivedError, ObjectNotFoundError
 from regvault.model.classes import ArchivingStore
@@ -12,6 +12,7 @@ from regvault.ops.tier.cold import Cold, find_cold
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from regvault.model.registry import RegistryTarget
     from regvault.model.store import ObjectStore
     from regvault.ops.restore.blobs import BlobWriter
     from regvault.ops.restore.worklist import Worklist
@@ -19,10 +20,22 @@ if TYPE_CHECKING:
     from regvault.vault.blobs import BlobReader
     from regvault.vault.segment import Location
 
-__all__ = ["Aside", "refusal", "write_thawed"]
+__all__ = ["NOWHERE", "Aside", "refusal", "write_thawed"]
 
 #: So often what is said to be thawed may turn out not to be.
 _TRIES = 3
+
+
+class _Nowhere:
+    """An empty target, to plan for."""
+
+    def doubtful(self) -> bool:
+        """Return that it has nothing that could be doubted."""
+        return False
+
+
+NOWHERE = cast("RegistryTarget", _Nowhere())
+"""The target of a plan that is not executed: it asks only whether what is there can be trusted."""
 
 
 class Aside:

@@ -224,7 +224,7 @@ class Thaw:
         threads: int,
         progress: Progress,
         poll_s: float = 60.0,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
     ) -> None:
         """Wrap.
 
@@ -237,7 +237,7 @@ class Thaw:
             progress: is told how far it is.
             poll_s: seconds until it is looked at for the first time; it becomes more, up to 15
                 minutes.
-            sleep: waits.
+            sleep: waits some seconds (tests have their own).
         """
         self._store = store
         self._chosen = chosen
@@ -247,6 +247,9 @@ class Thaw:
         self._progress = progress
         self._poll_s = poll_s
         self._sleep = sleep
+
+    def _wait(self, seconds: float) -> None:
+        (self._sleep or time.sleep)(seconds)
 
     def ask(self, cold: Sequence[Cold]) -> tuple[int, list[str]]:
         """Ask for what nobody has asked for yet, in this order.
@@ -291,7 +294,7 @@ class Thaw:
             if any(not each.thawing for each in left):
                 self.ask(left)
             self._progress.phase(f"Waiting for {len(keys)} objects to be thawed")
-            self._sleep(self._poll_s)
+            self._wait(self._poll_s)
             self._poll_s = min(self._poll_s * _SLOWER, _MOST_POLL_S)
 
     def wait_for_all(self, keys: Sequence[str], total: int) -> None:
