@@ -18,9 +18,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from regvault.errors import ObjectNotFoundError, UnknownFormatError, VaultDamagedError
+from regvault.model.classes import archives_of
 from regvault.vault.envelope import load_object, to_time
 from regvault.vault.frames import HEADER_BYTES, compress, lines_of
 from regvault.vault.keys import FORMAT, TIERINGS, check_key, tiering_key
+from regvault.vault.presence import Archived
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
@@ -28,7 +30,14 @@ if TYPE_CHECKING:
     from regvault.model.progress import Progress
     from regvault.model.store import ObjectStore
 
-__all__ = ["Announced", "Announcement", "announce", "read_announced", "read_announcement"]
+__all__ = [
+    "Announced",
+    "Announcement",
+    "announce",
+    "read_announced",
+    "read_announcement",
+    "read_archived",
+]
 
 MAX_BYTES = 1 << 30
 _MAX_LINE = 8 << 10
@@ -194,3 +203,16 @@ def _begun(header: dict[str, Any], key: str, vault: str) -> Announcement:
     if not isinstance(promise, dict):
         raise TypeError("its promise is none")
     return Announcement(bool(header["done"]), promise)
+
+
+def read_archived(
+    store: ObjectStore, vault: str, progress: Progress | None = None
+) -> Archived | None:
+    """Return what is not to be reused since it is, or gets, archived; None: the store has no such.
+
+    It is read after the lease was taken: a tiering waits for the writers that may not have seen
+    what it says.
+    """
+    if not archives_of(store):
+        return None
+    return Archived(store, read_announced(store, vault, progress))

@@ -152,8 +152,7 @@ def test_retention_decides_how_long_it_pays(world, capsys):
     assert soon[-1]["end"]["moves"] == 0
     with open("regvault.yaml", "w") as file:
         file.write(
-            "vaults:\n  backup:\n    location: s3://backup/vault\n"
-            "    retention: {within: 4d}\n"
+            "vaults:\n  backup:\n    location: s3://backup/vault\n    retention: {within: 4d}\n"
         )
     named = ask(capsys, "tier", "plan", "backup", "--newest", "1")
     assert named[-1]["end"]["moves"] == 0

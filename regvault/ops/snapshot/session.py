@@ -11,16 +11,15 @@ from regvault.errors import (
     SourceUnavailableError,
     VaultDamagedError,
 )
-from regvault.model.classes import archives_of
 from regvault.model.store import HierarchicalStore
 from regvault.oci.grammar import is_digest, is_repository, parse_number
 from regvault.vault.blobs import BlobReader
 from regvault.vault.catalog import Catalog, vault_cache
 from regvault.vault.condemned import read_condemned_to
-from regvault.vault.presence import Archived, Presence, list_objects
+from regvault.vault.presence import Presence, list_objects
 from regvault.vault.records import is_held, known_damage
 from regvault.vault.root import RootName
-from regvault.vault.tiering import read_announced
+from regvault.vault.tiering import read_archived
 from regvault.vault.writer import ObjectWriter
 
 if TYPE_CHECKING:
@@ -153,7 +152,7 @@ class Session:
         )
         self._distrust_known()
         self.condemned, self.condemned_to = read_condemned_to(vault.store, vault.id)
-        self.presence = Presence(self.objects, bad, self._archived())
+        self.presence = Presence(self.objects, bad, read_archived(vault.store, vault.id, progress))
         self.catalog = Catalog(vault.store, self.directory, vault.seal)
         self.blobs = BlobReader(vault.store, self.catalog, self.objects)
         self.writer = ObjectWriter(vault.store, run, self.presence, self.condemned, vault.seal)
@@ -184,17 +183,6 @@ class Session:
             hint="See what else is damaged: regvault verify",
         )
 
-    def _archived(self) -> Archived | None:
-        """Return what is known of archives; None where the store has none.
-
-        It is read after the lease was taken: a tiering waits for the writers that may not have seen
-        what it says.
-        """
-        store = self.vault.store
-        if not archives_of(store):
-            return None
-        return Archived(store, read_announced(store, self.vault.id, self._progress))
-
     def _list(self) -> None:
         archived = self.presence.archived
         told = None if archived is None else archived.saw
@@ -212,7 +200,9 @@ class Session:
             self.distrust(error)
             self.objects = None
             self.presence.close()
-            self.presence = Presence(None, self._bad, self._archived())
+            self.presence = Presence(
+                None, self._bad, read_archived(self.vault.store, self.vault.id)
+            )
             self.writer = ObjectWriter(
                 self.vault.store, self.run, self.presence, self.condemned, self.vault.seal
             )

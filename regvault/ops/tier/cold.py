@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from regvault.model.classes import Placement
     from regvault.model.store import ObjectStore
 
-__all__ = ["Cold", "find_cold", "lying"]
+__all__ = ["DATA", "Cold", "find_cold", "lying"]
 
 #: Of so many objects each is asked for by itself; of more, LIST tells which are worth it.
 _ASK_EACH = 2000
-_DATA = ("blobs/", "packs/")
+DATA = ("blobs/", "packs/")
+"""What may lie in an archive."""
 
 
 class Cold(NamedTuple):
@@ -65,7 +66,7 @@ def find_cold(store: ObjectStore, keys: Sequence[str], *, threads: int) -> list[
             if storage_class in archives:
                 there.add(key)
 
-        for _ in list_objects(store, threads, told, _DATA):
+        for _ in list_objects(store, threads, told, DATA):
             pass
         keys = [key for key in keys if key in there]
 

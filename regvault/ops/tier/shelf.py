@@ -15,6 +15,7 @@ import numpy as np
 
 from regvault.model.classes import archives_of
 from regvault.ops.forget import points_of
+from regvault.ops.tier.cold import DATA
 from regvault.ops.tier.contents import HOT, Texts
 from regvault.policy.retention import retain
 from regvault.policy.tiering.lifetimes import days_kept
@@ -33,9 +34,8 @@ if TYPE_CHECKING:
     from regvault.vault.root import Root
     from regvault.vault.vault import Vault
 
-__all__ = ["DATA", "Needed", "Newest", "Shelf", "newest_of", "read_needed", "read_shelf"]
+__all__ = ["Needed", "Newest", "Shelf", "newest_of", "read_needed", "read_shelf"]
 
-DATA = ("blobs/", "packs/")
 #: What was stored so lately may belong to a run that has not committed yet.
 _YOUNG_NS = 24 * 3600 * 10**9
 
