@@ -14,7 +14,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from regvault.model.classes import ArchivingStore, archives_of
+from regvault.model.classes import ClassedStore, archives_of
 from regvault.vault.keys import OBJECT_PREFIXES
 
 if TYPE_CHECKING:
@@ -75,10 +75,11 @@ class KeySizes:
 
 
 class Archived:
-    """Which objects a run does not reuse since they lie in an archive, or are about to go there.
+    """Which objects a run does not reuse: they are archived, or a tiering has moved them.
 
-    What the newest root needs and a tiering has put there under its promise stays where it is: that
-    snapshot relies on it, and so may the next.
+    What a tiering has put into a colder class costs something to bring back, though it can be read
+    at once. What the newest root needs, and the tiering counts in what it promises, stays where it
+    is: that snapshot relies on it, and so may the next.
 
     Args:
         store: the vault's.
@@ -94,13 +95,14 @@ class Archived:
 
     def saw(self, key: str, storage_class: str) -> None:
         """Note in which class LIST shows an object. Thread-safe."""
-        if storage_class in self._archives:
+        hot = self._announced.cold.get(key)
+        if storage_class in self._archives or (hot is not None and hot != storage_class):
             with self._lock:
                 self._any = True
                 self._there[key] = 1
 
     def __contains__(self, key: str) -> bool:
-        """Return whether an object is, or may come while this run is at work, in an archive."""
+        """Return whether an object is, or may come while this run is at work, where it is cold."""
         if key in self._announced.moving:
             return True
         if not self._any:
@@ -175,7 +177,7 @@ class Presence:
         return key not in self.missing and key not in self.bad and not self.is_cold(key)
 
     def is_cold(self, key: str) -> bool:
-        """Return whether what is under `key` lies in an archive, or may, without a promise.
+        """Return whether what is under `key` is, or may get, cold, without a promise.
 
         What the newest root needs under a promise may be relied on.
         """
@@ -224,7 +226,7 @@ def list_objects(
     Args:
         store: the vault's.
         threads: that LIST.
-        told: is told the class of each before it is yielded, where the store has archives.
+        told: is told the class of each before it is yielded, where the store has classes.
         prefixes: some of them, in byte order.
     """
     for prefix in prefixes:
@@ -236,7 +238,7 @@ def list_objects(
 
 
 def _entries(store: ObjectStore, prefix: str, after: str, told: Told | None) -> Iterator[Entry]:
-    if told is None or not isinstance(store, ArchivingStore):
+    if told is None or not isinstance(store, ClassedStore):
         yield from store.list(prefix, after=after)
         return
     for entry, storage_class in store.list_classes(prefix, after=after):

@@ -1,9 +1,10 @@
 """What tierings say of the objects that they move, so that no snapshot relies on one by mistake.
 
-`locks/tiering/<plan>.zst` is written before the first object goes to an archive, and after that its
-tiering waits for all writers that may not have seen it. Whoever begins to write later reads it, and
-does not reuse what it names. When all is done only those keys are left that snapshots under the
-promise may rely on: they come back as fast and for as little as was promised.
+`locks/tiering/<plan>.zst` is written before the first object leaves the hot class, and after that
+its tiering waits for all writers that may not have seen it. Whoever begins to write later reads it,
+and does not reuse what it names. When all is done it names what lies in colder classes since then:
+`promised` is what the newest snapshots need, who may be inherited from, since they come back as
+fast and for as little as was promised. Nothing else may be relied on anew while it is not hot.
 
 It is one zstd frame of text: a JSON header line, `<key>` or `<key> promised` lines in byte order,
 and a JSON line with the SHA-256 of all lines before it. (`docs/vault-format.md`, "Tierings".)
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from regvault.errors import ObjectNotFoundError, UnknownFormatError, VaultDamagedError
-from regvault.model.classes import archives_of
+from regvault.model.classes import ClassedStore
 from regvault.vault.envelope import load_object, to_time
 from regvault.vault.frames import HEADER_BYTES, compress, lines_of
 from regvault.vault.keys import FORMAT, TIERINGS, check_key, tiering_key
@@ -52,11 +53,13 @@ class Announced:
     """What all tierings say.
 
     Attributes:
-        moving: keys that go, or may be gone, to an archive.
-        promised: keys that are, or may be, in an archive, and come back as was promised.
+        moving: keys that go, or may be gone, to a colder class.
+        cold: keys that are in one -> the class that is the hot one; what lies there is back.
+        promised: those of both that come back as was promised.
     """
 
     moving: Container[str] = frozenset()
+    cold: dict[str, str] = field(default_factory=dict)
     promised: set[str] = field(default_factory=set)
 
 
@@ -73,12 +76,14 @@ class Announcement:
 
     Attributes:
         done: nothing moves any more.
+        hot: the class of what is not tiered.
         promise: what was promised: `hours`, `cost`, `newest`; {} where nothing was.
         keys: that move.
         promised: those that come back as was promised.
     """
 
     done: bool
+    hot: str
     promise: dict[str, Any]
     keys: set[str] = field(default_factory=set)
     promised: set[str] = field(default_factory=set)
@@ -90,6 +95,7 @@ def announce(
     plan: str,
     keys: Iterable[tuple[str, bool]],
     *,
+    hot: str,
     promise: dict[str, Any],
     done: bool = False,
 ) -> None:
@@ -100,8 +106,9 @@ def announce(
         vault: its id.
         plan: id of the plan.
         keys: in byte order, each with whether it comes back as was promised.
+        hot: the class of what is not tiered.
         promise: what was promised.
-        done: all is moved: only what was promised is told any more.
+        done: all is moved.
     """
     header = {
         "type": "tiering",
@@ -110,6 +117,7 @@ def announce(
         "vault": str(vault),
         "plan": plan,
         "done": done,
+        "hot": hot,
         "promise": promise,
         "at": to_time(time.time_ns()),
     }
@@ -145,7 +153,9 @@ def read_announced(store: ObjectStore, vault: str, progress: Progress | None = N
             found.moving = _Everything()
             continue
         found.promised |= one.promised
-        if not one.done and (store.now_ns() - entry.modified_ns) / 1e9 < FORGOTTEN_AFTER_S:
+        if one.done:
+            found.cold |= dict.fromkeys(one.keys, one.hot)
+        elif (store.now_ns() - entry.modified_ns) / 1e9 < FORGOTTEN_AFTER_S:
             moving |= one.keys
     return found
 
@@ -202,17 +212,17 @@ def _begun(header: dict[str, Any], key: str, vault: str) -> Announcement:
     promise = header["promise"]
     if not isinstance(promise, dict):
         raise TypeError("its promise is none")
-    return Announcement(bool(header["done"]), promise)
+    return Announcement(bool(header["done"]), str(header["hot"]), promise)
 
 
 def read_archived(
     store: ObjectStore, vault: str, progress: Progress | None = None
 ) -> Archived | None:
-    """Return what is not to be reused since it is, or gets, archived; None: the store has no such.
+    """Return what is not to be reused since it is, or gets, cold; None: the store has no classes.
 
     It is read after the lease was taken: a tiering waits for the writers that may not have seen
     what it says.
     """
-    if not archives_of(store):
+    if not isinstance(store, ClassedStore):
         return None
     return Archived(store, read_announced(store, vault, progress))

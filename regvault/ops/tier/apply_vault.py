@@ -12,10 +12,10 @@ import contextlib
 import threading
 import time
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regvault.errors import LeaseHeldError, LeaseLostError, ObjectNotFoundError, RefusedError
-from regvault.model.classes import archives_of
 from regvault.ops.tier.promised import spend_all
 from regvault.ops.tier.shelf import read_needed, read_shelf
 from regvault.policy.retention import Retention
@@ -46,12 +46,12 @@ class _Judged(NamedTuple):
 
     Attributes:
         allowed: keys that may be moved now.
-        archived: (key, whether it is under the promise) of those that go to an archive, or are
+        colder: (key, whether it is under the promise) of those that go to a colder class, or are
             there, in byte order.
     """
 
     allowed: set[str]
-    archived: list[tuple[str, bool]]
+    colder: list[tuple[str, bool]]
 
 
 @contextlib.contextmanager
@@ -89,12 +89,11 @@ def guarded(
             hint="Make a new one: regvault tier plan",
         )
     _end_others(vault, header.id)
-    archives = archives_of(store)
-    going = [(move.key, False) for move in moves() if move.target in archives]
-    announce(store, vault.id, header.id, going, promise=promise)
+    say = partial(announce, store, vault.id, header.id, hot=header.hot, promise=promise)
+    say([(move.key, False) for move in moves() if move.target != header.hot])
     _wait_for_writers(vault, wait_s, progress)
     judged = _judge(vault, header, moves, timezone=timezone, threads=threads, progress=progress)
-    announce(store, vault.id, header.id, judged.archived, promise=promise)
+    say(judged.colder)
     watch = _Watch(vault, header.id)
 
     def must_stay(move: Move) -> bool:
@@ -103,9 +102,8 @@ def guarded(
 
     yield must_stay
     # An error ends here without a word: what is moving stays so until the plan is gone on with.
-    promised = [each for each in judged.archived if each[1]]
     watch.look(at_once=True)
-    announce(store, vault.id, header.id, promised, promise=promise, done=True)
+    say(judged.colder, done=True)
 
 
 def _end_others(vault: Vault, plan: str) -> None:
@@ -116,8 +114,16 @@ def _end_others(vault: Vault, plan: str) -> None:
         found = read_announcement(vault.store, entry.key, vault.id)
         if not found.done:
             other = entry.key.removeprefix(TIERINGS).removesuffix(".zst")
-            keys = [(key, True) for key in sorted(found.promised)]
-            announce(vault.store, vault.id, other, keys, promise=found.promise, done=True)
+            keys = [(key, key in found.promised) for key in sorted(found.keys)]
+            announce(
+                vault.store,
+                vault.id,
+                other,
+                keys,
+                hot=found.hot,
+                promise=found.promise,
+                done=True,
+            )
 
 
 def _wait_for_writers(vault: Vault, wait_s: float, progress: Progress) -> None:
@@ -163,9 +169,8 @@ def _judge(
     back = {name: Return(**each) for name, each in promise["back"].items()}
     budget = Budget(float(promise["cost"]), len(needed.newest), back)
     spend_all(budget, needed, shelf, hot)
-    archives = archives_of(vault.store)
     allowed: set[str] = set()
-    archived: list[tuple[str, bool]] = []
+    colder: list[tuple[str, bool]] = []
     numbers = {
         shelf.key(number): number for number in shelf.among(move.key for move in moves()).tolist()
     }
@@ -180,9 +185,9 @@ def _judge(
             if (kept and move.target != hot) or not _may(move, lies, snapshots, budget, hot=hot):
                 continue
         allowed.add(move.key)
-        if move.target in archives:
-            archived.append((move.key, bool(snapshots)))
-    return _Judged(allowed, archived)
+        if move.target != hot:
+            colder.append((move.key, bool(snapshots)))
+    return _Judged(allowed, colder)
 
 
 def _may(move: Move, lies: str, snapshots: tuple[int, ...], budget: Budget, *, hot: str) -> bool:

@@ -56,6 +56,7 @@ def test_what_was_planned_is_done_and_the_newest_restores(world):
     found = read_announced(world.store, world.vault().id)
     assert not found.moving
     assert not found.promised
+    assert set(found.cold) == set(world.moves)
     assert world.apply(world.file).before == 3
     # Nothing more is to be done, and prune and snapshots go on.
     world.snapshot()
@@ -226,7 +227,7 @@ def test_a_promise_that_others_have_spent_since_is_kept(tmp_path):
     target = {move.key: move.target for move in made.moves()}
     mine = [key for key in world.needs() if key in target]
     assert mine
-    announce(world.store, world.vault().id, "x", [], promise={}, done=True)
+    announce(world.store, world.vault().id, "x", [], hot="STANDARD", promise={}, done=True)
     # A snapshot comes that needs the older ones' images, too: its budget is the same.
     for number in (1, 2):
         hexed = next(k for k in world.needs(number) if k.startswith("blobs/")).rpartition("/")[2]

@@ -80,12 +80,12 @@ def test_what_a_tiering_is_about_to_move_is_not_reused(world):
     world.snapshot()
     old = sorted(world.needs(1) - world.needs(2))
     vault = world.vault()
-    announce(world.store, vault.id, "p", [(key, False) for key in old], promise={})
+    announce(world.store, vault.id, "p", [(key, False) for key in old], hot="STANDARD", promise={})
     world.push.image("team/again", "1", layers=(world.registry.get(blob_key(image.blobs[1])),))
     world.snapshot()
     assert not world.needs() & set(old)
     # It is over: what is still hot may be reused.
-    announce(world.store, vault.id, "p", [], promise={}, done=True)
+    announce(world.store, vault.id, "p", [], hot="STANDARD", promise={}, done=True)
     world.push.image("team/more", "1", layers=(world.registry.get(blob_key(image.blobs[1])), b"x"))
     assert world.snapshot().archived == 0
 
@@ -95,7 +95,13 @@ def test_what_is_promised_is_inherited_and_reused_by_nobody_else(world):
     world.snapshot()
     keys = sorted(world.needs())
     announce(
-        world.store, world.vault().id, "p", [(key, True) for key in keys], promise={}, done=True
+        world.store,
+        world.vault().id,
+        "p",
+        [(key, True) for key in keys],
+        hot="STANDARD",
+        promise={},
+        done=True,
     )
     world.archive(*keys)
     done = world.snapshot()
@@ -114,7 +120,7 @@ def test_where_it_cannot_be_read_nothing_old_is_reused(world):
     world.remove("team/app")
     world.snapshot()
     old = world.needs(1) - world.needs(2)
-    announce(world.store, world.vault().id, "p", [], promise={})
+    announce(world.store, world.vault().id, "p", [], hot="STANDARD", promise={})
     world.spoil("locks/tiering/p.zst", lambda data: data[:-3] + b"???")
     world.push.image("team/again", "1", layers=(world.registry.get(blob_key(image.blobs[1])),))
     world.snapshot()
@@ -125,7 +131,7 @@ def test_where_it_cannot_be_read_nothing_old_is_reused(world):
 def test_what_is_told_is_what_was_said(world):
     vault = world.vault()
     keys = [("blobs/sha256/aa/" + "a" * 64, False), ("packs/" + "b" * 64 + ".tar", True)]
-    announce(world.store, vault.id, "p", keys, promise={"hours": 5})
+    announce(world.store, vault.id, "p", keys, hot="STANDARD", promise={"hours": 5})
     found = read_announced(world.store, vault.id)
     assert found.moving == {key for key, _ in keys}
     assert found.promised == {keys[1][0]}

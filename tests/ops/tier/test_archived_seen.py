@@ -51,7 +51,9 @@ def test_verify_without_a_catalog_reads_nothing_archived_as_damage(world):
 def test_info_tells_that_the_newest_is_outside_the_promise(world):
     assert info(world.vault(), now=datetime.now(UTC)).registries[0].archive is None
     keys = sorted(world.needs())
-    announce(world.store, world.vault().id, "p", [(keys[0], True)], promise={}, done=True)
+    announce(
+        world.store, world.vault().id, "p", [(keys[0], True)], hot="STANDARD", promise={}, done=True
+    )
     world.archive(*keys)
     (each,) = info(world.vault(), now=datetime.now(UTC)).registries
     assert (each.archive.objects, each.archive.promised) == (len(keys) - 1, 1)
