@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC
 from typing import Any
 
+from sealed_world import ALICE, AS_HOST
 from world import World, noise
 
 from regvault.config.price_files import load_prices
@@ -15,6 +16,7 @@ from regvault.ops.tier.journal import Journal
 from regvault.ops.tier.plan_vault import VaultPlanOptions, plan_vault
 from regvault.ops.tier.planned import PlanFile, lines_of
 from regvault.storage.memory_classes import ClassedMemoryStore
+from regvault.vault.create import Sealing
 
 MIB = 1 << 20
 DAY_NS = 86_400 * 10**9
@@ -25,7 +27,9 @@ DATA = ("blobs/", "packs/")
 class Shelved(World):
     """A `World` whose vault lies in a store with classes."""
 
-    def __init__(self, **more: Any) -> None:
+    def __init__(self, *, sealed: bool = False, **more: Any) -> None:
+        if sealed:
+            self.trust, self.sealing = AS_HOST, Sealing((ALICE.public,))
         store = ClassedMemoryStore("vault", classes=CLASSES, archives=("GLACIER", "DEEP_ARCHIVE"))
         super().__init__(store=store, **more)
 
