@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from regvault.assemble.cold import with_cold_mounts
 from regvault.assemble.keys import keys_of
-from regvault.assemble.roots import attributes_of, make_root
+from regvault.assemble.roots import attributes_of, make_root, refuse_inside
 from regvault.config.places import endpoint_of, refuse_overlap
 from regvault.errors import (
     NotFoundError,
@@ -198,7 +199,7 @@ def create_vault(
     from regvault.vault import create
 
     if place.location.kind is Kind.FILE:
-        _refuse_inside(place.location.path, "a vault")
+        refuse_inside(place.location.path, "a vault")
         if lock is not None:
             raise RefusedError(
                 f"{place.location} is a directory, and a file system cannot lock",
@@ -213,23 +214,6 @@ def create_vault(
     return create.create_vault(store, keys, lock=lock, sealing=sealing)
 
 
-def _refuse_inside(path: str, what: str) -> None:
-    """Refuse a directory inside a registry or inside a vault.
-
-    Raises:
-        UsageError: it is.
-    """
-    above = os.path.realpath(path)
-    while above != os.path.dirname(above):
-        above = os.path.dirname(above)
-        for mark, name in (("docker/registry/v2", "registry"), (VAULT_JSON, "vault")):
-            if os.path.exists(os.path.join(above, mark)):
-                raise UsageError(
-                    f"{path} is inside the {name} {above}",
-                    hint=f"Put {what} beside it, not into it.",
-                )
-
-
 def open_registry_store(
     place: RegistryPlace,
     *,
@@ -237,13 +221,21 @@ def open_registry_store(
     owner: tuple[int, int] | None = None,
     modes: tuple[int, int] | None = None,
 ) -> ObjectStore:
-    """Return the storage of a registry."""
+    """Return the storage of a registry, with its cold mounts if it has any.
+
+    Raises:
+        SourceError: it is read, and which cold mounts it has cannot be.
+        StoreError: likewise, of one that is restored into.
+    """
     if place.location.kind is Kind.S3:
         return open_bucket(place.location, place.s3, None)
     from regvault.storage.local import LocalStore
 
     if follow and not os.path.isdir(place.location.path):
         return _absent(place.location.path)
+    mounted = with_cold_mounts(place, follow=follow, owner=owner, modes=modes)
+    if mounted is not None:
+        return mounted
     return LocalStore(
         place.location.path,
         create=not follow,
@@ -325,7 +317,7 @@ def open_target(
     from regvault.registry.writer import DistributionTarget
 
     if place.location.kind is not Kind.S3:
-        _refuse_inside(place.location.path, "what is restored")
+        refuse_inside(place.location.path, "what is restored")
         if dry_run and not os.path.exists(place.location.path):
             from regvault.storage.memory import MemoryStore
 

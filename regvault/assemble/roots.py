@@ -1,10 +1,13 @@
-"""Owner and modes of the directory that is restored into, and of what is written there."""
+"""Directories that are written into: where they may be, and owner and modes of what is new."""
 
 from __future__ import annotations
 
 import os
 
-__all__ = ["attributes_of", "make_root"]
+from regvault.errors import UsageError
+from regvault.vault.keys import VAULT_JSON
+
+__all__ = ["attributes_of", "make_root", "refuse_inside"]
 
 
 def make_root(path: str, owner: tuple[int, int] | None, modes: tuple[int, int] | None) -> None:
@@ -37,3 +40,20 @@ def attributes_of(
     if modes is None and mode != 0o777 & ~umask:
         modes = mode & 0o666, mode
     return owner, modes
+
+
+def refuse_inside(path: str, what: str) -> None:
+    """Refuse a directory inside a registry or inside a vault.
+
+    Raises:
+        UsageError: it is.
+    """
+    above = os.path.realpath(path)
+    while above != os.path.dirname(above):
+        above = os.path.dirname(above)
+        for mark, name in (("docker/registry/v2", "registry"), (VAULT_JSON, "vault")):
+            if os.path.exists(os.path.join(above, mark)):
+                raise UsageError(
+                    f"{path} is inside the {name} {above}",
+                    hint=f"Put {what} beside it, not into it.",
+                )

@@ -14,6 +14,7 @@ __all__ = [
     "duration",
     "first",
     "inline",
+    "money",
     "number",
     "percent",
     "printable",
@@ -76,6 +77,13 @@ def count(amount: int, noun: str) -> str:
 def percent(part: float, whole: float) -> str:
     """Return a share: `12.5 %`; of nothing, all is done."""
     return f"{100 * part / whole:.1f} %" if whole else "100.0 %"
+
+
+def money(amount: float | None) -> str:
+    """Return an amount of money with two digits, `< 0.01` where that shows nothing; None: `?`."""
+    if amount is None:
+        return "?"
+    return "< 0.01" if 0 < amount < 0.01 else f"{amount:,.2f}"
 
 
 def duration(seconds: float) -> str:

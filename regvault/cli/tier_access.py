@@ -77,7 +77,7 @@ def _is_database(path: str) -> bool:
 
 
 def _of_history(path: str, rules: AccessRules) -> Accesses:
-    from regvault.cli.lines import open_lines
+    from regvault.cli.files import open_lines
     from regvault.ops.tier.accesses import TraceAccesses
     from regvault.ops.tier.trace import read_accesses
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from regvault.cli.app import App
     from regvault.config.places import VaultPlace
     from regvault.ops.tier.apply import Applied, ApplyOptions
-    from regvault.ops.tier.journal import Journal
     from regvault.ops.tier.planned import Header, Plan, PlanFile
     from regvault.policy.prices import PriceTable
 
@@ -135,7 +134,7 @@ def plan_of_vault(
 def apply_to_vault(
     app: App,
     made: PlanFile,
-    journal: Callable[[], Journal],
+    journal: str,
     options: ApplyOptions,
     *,
     endpoint_url: str | None,
@@ -143,6 +142,15 @@ def apply_to_vault(
     agree: Callable[[], bool],
 ) -> Applied | None:
     """Do what was planned for a vault; None: nobody wants it done.
+
+    Args:
+        app: of this run.
+        made: the plan.
+        journal: path of its journal.
+        options: of the moves.
+        endpoint_url: of the vault, as given on the command line.
+        wait_s: seconds to wait for snapshots that are at work.
+        agree: shows the plan, and asks.
 
     Raises:
         RefusedError: the plan is for another vault.
@@ -152,6 +160,7 @@ def apply_to_vault(
     from regvault.model.classes import ClassedStore
     from regvault.ops.tier.apply import apply as execute
     from regvault.ops.tier.apply_vault import guarded
+    from regvault.ops.tier.journal import Journal
 
     header = made.header
     opened = open_vault(
@@ -167,7 +176,7 @@ def apply_to_vault(
         raise UsageError(f"{store.location} has no storage classes")
     if not agree():
         return None
-    done = journal()
+    done = Journal(journal, header.id)
     try:
         with (
             app.progress() as progress,

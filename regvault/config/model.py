@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import UTC, tzinfo
 from functools import cached_property
@@ -200,6 +201,11 @@ class Registry(_Place):
     retention: RetentionRules | None = Field(
         None, description="Which snapshots of it are kept, where not as the vault has it."
     )
+    cold: dict[str, str] = Field(
+        {},
+        description="Where its cold mounts are on this host, by name, where that is not the path "
+        "that they were bound at.",
+    )
 
 
 class Vault(_Place):
@@ -308,6 +314,10 @@ class Config(Settings):
                 threads=entry.threads,
                 retention=entry.retention.rules() if entry.retention else None,
                 declared=entry.declared(),
+                cold={
+                    mount: os.path.abspath(os.path.join(self._base, path))
+                    for mount, path in entry.cold.items()
+                },
             )
             for name, entry in self.registries.items()
         }

@@ -87,6 +87,7 @@ class RegistryPlace:
         threads: that read; None: the default.
         retention: which of its snapshots are kept; None: as the vault has it.
         declared: what is said of it that no store can say.
+        cold: name -> path on this host of its cold mounts, where it is not what they were bound at.
     """
 
     location: Location
@@ -97,6 +98,7 @@ class RegistryPlace:
     threads: int | None = None
     retention: Retention | None = None
     declared: Declared = field(default_factory=Declared)
+    cold: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

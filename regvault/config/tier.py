@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo
 
 from regvault.config.price_files import is_file, load_prices
-from regvault.config.rules import Settings, text_of, wrong
+from regvault.config.rules import Settings, Span, text_of, wrong
+from regvault.config.secrets import SecretRef
 from regvault.config.units import parse_days, parse_duration
-from regvault.config.values import File, Ignored, given
+from regvault.config.values import File, Ignored, Secret, SourceText, VaultText, given
 from regvault.errors import UsageError
 
 __all__ = ["Tier"]
@@ -86,11 +87,19 @@ class Apply(_Used):
     )
     rate: float | None = Field(None, gt=0, description="Moves a second, at most.")
     journal: File | None = Field(None, description="Where what is done is written.")
-    retry_lock: Duration | None = Field(
+    retry_lock: Span | None = Field(
         None, description="Of a vault: how long to wait for snapshots that are at work."
     )
-    unchecked: bool | None = Field(
-        None, description="Do not ask again what was pulled since the plan was made."
+    url: str | None = Field(
+        None,
+        description="Where the registry itself answers: the first blob that goes to a cold mount "
+        "is pulled from it.",
+    )
+    login: Secret | None = Field(None, description="Where USER:PASSWORD for that pull is.")
+    add_rules: bool | None = Field(
+        None,
+        description="Add the lifecycle rules that a bucket with versions needs; those of others "
+        "stay.",
     )
 
 
@@ -116,6 +125,15 @@ class Plan(_Used):
     newest: int | None = Field(
         None, ge=1, description="Of a vault: how many snapshots of each registry that is said of."
     )
+    prewarm: File | None = Field(
+        None, description="Where the images are written that are likely to be pulled soon."
+    )
+    prewarm_for: Annotated[str, BeforeValidator(_long)] | None = Field(
+        None, description="How soon, such as 3d."
+    )
+    inventory: SourceText | None = Field(
+        None, description="The manifest.json of an S3 Inventory to take the blobs from."
+    )
 
 
 class Simulate(_Shared):
@@ -126,24 +144,62 @@ class Simulate(_Shared):
     horizon: Annotated[str, BeforeValidator(_long)] | None = Field(
         None, description="How much of it is looked at, such as 24mo."
     )
+    min_idle: Duration | None = Field(
+        None, description="How long a blob is idle before regvault moves it, such as 7d."
+    )
     html: File | None = Field(None, description="A page with charts is written there.")
 
 
 class Thaw(Settings):
     """Of `regvault tier thaw`."""
 
+    vault: VaultText | None = Field(
+        None, description="Where from: a name, or a location; else the only vault."
+    )
     prices: Annotated[str, BeforeValidator(_prices)] | None = Field(
         None, description="What a thaw costs, if not `tier.prices`."
     )
     way: _Way | None = Field(
         None, description="How fast, whatever it costs: bulk, standard or expedited."
     )
-    deadline: Duration | None = Field(
+    deadline: Span | None = Field(
         None, description="Else the cheapest way that takes no longer, such as 12h."
     )
     days: int | None = Field(None, ge=1, description="For how many days it can be read then.")
-    poll: Duration | None = Field(
+    poll: Span | None = Field(
         None, description="After how long it is looked for the first time whether it is there."
+    )
+
+
+class Gc(Settings):
+    """Of `regvault tier gc`. What overrides a refusal has no key: it is never agreed beforehand."""
+
+    source: SourceText | None = Field(
+        None, description="The registry: a name of this file, or a location."
+    )
+    collect: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="The registry's own garbage collection, with its arguments."
+    )
+    untagged: bool | None = Field(
+        None, description="Whether it deletes manifests that no tag reaches, too."
+    )
+    vault: VaultText | None = Field(
+        None, description="That could bring back what is taken wrongly: a name, or a location."
+    )
+    registry: str | None = Field(None, description="The name of the registry in the vault.")
+    still_for: Span | None = Field(
+        None, description="How long nothing may change before it begins: 10s."
+    )
+    timeout: Span | None = Field(None, description="How long it may take.")
+    repair: bool | None = Field(None, description="Whether what was lost is brought back at once.")
+    prices: Annotated[str, BeforeValidator(_prices)] | None = Field(
+        None, description="What storage costs, where not as beside it."
+    )
+    retry_lock: Span | None = Field(
+        None, description="How long to wait for a snapshot that is at work."
+    )
+    threads: Annotated[int, Field(ge=1, le=256)] | None = Field(
+        None, description="How many threads work at once."
     )
 
 
@@ -151,6 +207,7 @@ class Tier(_Used):
     """Of tiering: sections of commands, and what they share. See docs/tiering.md."""
 
     apply: Apply | None = Field(None, description="Of `regvault tier apply`.")
+    gc: Gc | None = Field(None, description="Of `regvault tier gc`.")
     plan: Plan | None = Field(None, description="Of `regvault tier plan`.")
     simulate: Simulate | None = Field(None, description="Of `regvault tier simulate`.")
     thaw: Thaw | None = Field(None, description="Of `regvault tier thaw`.")
@@ -166,10 +223,10 @@ class Tier(_Used):
             command: such as `simulate`.
             flag: its name with `_` for `-`.
         """
-        for section in (getattr(self, command), self):
-            # Not every attribute of a section is a setting.
-            if section is not None and flag in type(section).model_fields:
+        for section in (getattr(self, command, None), self):
+            # `prices` is a command, and a setting; and not every attribute is a setting.
+            if isinstance(section, Settings) and flag in type(section).model_fields:
                 found = getattr(section, flag)
                 if found is not None:
-                    return found
+                    return str(found) if isinstance(found, SecretRef) else found
         return None

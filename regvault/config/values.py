@@ -27,6 +27,7 @@ __all__ = [
     "Ignored",
     "Secret",
     "Size",
+    "SourceText",
     "VaultText",
     "given",
     "host_port",
@@ -112,12 +113,20 @@ def _host_port(value: Any) -> str:
 
 
 def _vault(value: Any, info: ValidationInfo) -> str:
-    """Take a name of a vault, or a location, whose path counts from the file."""
+    return _place(value, info, Role.VAULT)
+
+
+def _source(value: Any, info: ValidationInfo) -> str:
+    return _place(value, info, Role.SOURCE)
+
+
+def _place(value: Any, info: ValidationInfo, role: Role) -> str:
+    """Take a name of the configuration, or a location, whose path counts from the file."""
     text = text_of(value)
     if not is_location(text):
         return text
     try:
-        found = parse_location(text, Role.VAULT)
+        found = parse_location(text, role)
     except UsageError as error:
         raise wrong(error.message, error.hint) from None
     base = (info.context or {}).get("base")
@@ -150,5 +159,6 @@ Ignored = Annotated[str, BeforeValidator(_ignored)]
 HostPort = Annotated[
     str, BeforeValidator(_host_port), schema("^.+:[0-9]{1,5}$", "kafka1:9092", "127.0.0.1:8099")
 ]
+SourceText = Annotated[str, BeforeValidator(_source), _TEXT]
 VaultText = Annotated[str, BeforeValidator(_vault), _TEXT]
 DigestText = Annotated[str, BeforeValidator(_digest), _TEXT]

@@ -6,16 +6,16 @@ GCS, the name of a mount beside a registry's disk. What a class costs is said by
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from regvault.model.store import ObjectStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from regvault.model.store import Entry
 
-__all__ = ["ArchivingStore", "ClassedStore", "Moved", "Placement", "archives_of"]
+__all__ = ["ArchivingStore", "ClassedStore", "Moved", "Placement", "RuledStore", "archives_of"]
 
 
 class Placement(NamedTuple):
@@ -105,3 +105,43 @@ class ArchivingStore(ClassedStore, Protocol):
 def archives_of(store: ObjectStore) -> frozenset[str]:
     """Return the names of a store's archives; none where it has no classes."""
     return store.archives if isinstance(store, ArchivingStore) else frozenset()
+
+
+@runtime_checkable
+class RuledStore(ClassedStore, Protocol):
+    """A store that moves objects by itself, by rules and by tags, within a day or two.
+
+    That is the way where it keeps versions: a copy would leave the old bytes behind. It only goes
+    to colder classes.
+    """
+
+    def moves_by_rules(self) -> bool:
+        """Return whether this very store keeps versions, so that rules have to move objects."""
+
+    def mark_class(self, key: str, storage_class: str, *, expected: Placement) -> None:
+        """Tag an object, so that a rule moves it; its other tags stay.
+
+        Raises:
+            ObjectNotFoundError: it is gone.
+            PreconditionError: it is another object than expected.
+            StoreError: it cannot be tagged, or has as many tags as there may be.
+        """
+
+    def missing_rules(self, prefix: str, classes: Iterable[str]) -> list[dict[str, Any]]:
+        """Return the rules that these classes need and the store does not have, as it writes them.
+
+        Args:
+            prefix: that keys have, below the store's own.
+            classes: that objects are marked with.
+
+        Raises:
+            StoreAccessError: these credentials may not look.
+        """
+
+    def add_rules(self, prefix: str, classes: Iterable[str]) -> None:
+        """Add the rules that are missing; those of others stay as they are.
+
+        Raises:
+            PreconditionError: somebody changed the rules at the same moment.
+            StoreError: they cannot be added.
+        """

@@ -24,6 +24,7 @@ __all__ = [
     "RepositoryLinks",
     "Survey",
     "TagLinks",
+    "Upload",
 ]
 
 
@@ -93,6 +94,19 @@ class TagLinks(NamedTuple):
     name: str
     current: str | None
     history: tuple[str, ...]
+
+
+class Upload(NamedTuple):
+    """An upload that is not finished: in flight, or broken off.
+
+    Attributes:
+        path: below `docker/registry/v2/`.
+        modified_ns: when something of it was last written, nanoseconds since the epoch, by the
+            store's clock.
+    """
+
+    path: str
+    modified_ns: int
 
 
 class RepositoryLinks(NamedTuple):
@@ -201,6 +215,15 @@ class RegistrySource(Protocol):
 
     def blobs(self) -> Iterator[tuple[str, int]]:
         """Yield (digest, size) of everything below `blobs/`, in byte order of the digests."""
+
+    def written_ns(self, digest: str) -> int | None:
+        """Return when a blob was written, ns since the epoch by the store's clock; None: absent."""
+
+    def uploads(self) -> Iterator[Upload]:
+        """Yield the uploads that are not finished, also of what is no repository yet."""
+
+    def now_ns(self) -> int:
+        """Return the time by the clock that stamps what is written, ns since the epoch."""
 
     def findings(self) -> Iterator[Finding]:
         """Yield findings that belong to no repository's links: stray files below `blobs/`."""

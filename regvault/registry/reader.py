@@ -22,6 +22,7 @@ from regvault.registry.gather import FRESH_NS, GatheredSurvey, SmallBlobs, gathe
 from regvault.registry.layout import BASE, blob_key
 from regvault.registry.pace import Pace
 from regvault.registry.scan_tree import TreeScanner
+from regvault.registry.uploads import tree_uploads
 from regvault.registry.walk_flat import FlatScanner
 from regvault.registry.walk_tree import tree_blobs, tree_findings, tree_repositories
 
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from typing import Self, TypeVar
 
     from regvault.errors import StoreError
-    from regvault.model.registry import Finding, Survey
-    from regvault.model.store import ByteReader, ObjectStore
+    from regvault.model.registry import Finding, Survey, Upload
+    from regvault.model.store import ByteReader, Entry, ObjectStore
     from regvault.registry.gather import Gathered
 
     Item = TypeVar("Item")
@@ -78,11 +79,11 @@ class DistributionSource:
         self._small = SmallBlobs()
         self._slow = False
         if isinstance(store, HierarchicalStore):
-            self._tree = TreeScanner(store, kind=kind, now=now or time.time_ns, sleep=sleep)
+            self.now_ns = now or time.time_ns
+            self._tree = TreeScanner(store, kind=kind, now=self.now_ns, sleep=sleep)
         else:
-            self._flat = FlatScanner(
-                store, kind=kind, threads=self._threads, now=now or store.now_ns
-            )
+            self.now_ns = now or store.now_ns
+            self._flat = FlatScanner(store, kind=kind, threads=self._threads, now=self.now_ns)
 
     @property
     def location(self) -> str:
@@ -325,11 +326,27 @@ class DistributionSource:
 
     def stat_blob(self, digest: str) -> int | None:
         """Return a blob's size in bytes, or None where it is not there."""
+        entry = self._blob_entry(digest)
+        return None if entry is None else entry.size
+
+    def written_ns(self, digest: str) -> int | None:
+        """Return when a blob was written, by the store's clock, or None where it is not there."""
+        entry = self._blob_entry(digest)
+        return None if entry is None else entry.modified_ns
+
+    def _blob_entry(self, digest: str) -> Entry | None:
         try:
             with _blob_errors():
-                return self._store.head(_blob_key(digest)).size
+                return self._store.head(_blob_key(digest))
         except ObjectNotFoundError:
             return None
+
+    def uploads(self) -> Iterator[Upload]:
+        """Yield the uploads that are not finished."""
+        if self._tree is not None:
+            return _translated(tree_uploads(self._tree.store))
+        assert self._flat is not None
+        return _translated(self._flat.uploads())
 
     def blobs(self) -> Iterator[tuple[str, int]]:
         """Yield (digest, size) of everything below `blobs/`, in byte order of the digests."""

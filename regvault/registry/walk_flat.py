@@ -6,7 +6,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from regvault.model.registry import Finding, Kind
+from regvault.model.registry import Finding, Kind, Upload
 from regvault.registry.layout import BLOBS, REPOSITORIES, What, classify
 from regvault.registry.list_ahead import ListAhead
 from regvault.registry.parallel_list import Split, list_in_order
@@ -18,6 +18,7 @@ from regvault.registry.scan_flat import (
     in_name_order,
     read_link,
 )
+from regvault.registry.uploads import flat_uploads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -121,6 +122,10 @@ class FlatScanner:
                     path = "blobs/" + entry.key.removeprefix(BLOBS)
                     strays.append(Finding("", kind, path))
         self._blob_strays = strays
+
+    def uploads(self) -> Iterator[Upload]:
+        """Yield the uploads that are not finished."""
+        return flat_uploads(self._chunks())
 
     def findings(self) -> Iterator[Finding]:
         """Yield what belongs to no repository, as the last walks saw it, or walk now."""

@@ -25,7 +25,7 @@ from regvault.errors import (
     StoreFullError,
 )
 from regvault.model.store import Entry, Space, Stored
-from regvault.storage import local_read
+from regvault.storage import local_children, local_read
 from regvault.storage.keys import RESERVED, check_directory, check_key, check_prefix
 from regvault.storage.local_errors import MISSING, os_error, translated
 from regvault.storage.local_lock import write_lock
@@ -121,16 +121,23 @@ class LocalStore:
         self._split(key)
         with translated("read", self.location, key=key):
             fd = self._tree.open_file(key)
-            try:
+        return self._reader(fd, key, start, length, self.location)
+
+    def _reader(
+        self, fd: int, key: str, start: int, length: int | None, location: str
+    ) -> FileReader:
+        """Return a stream over a range of an open file, which is closed if it is none."""
+        try:
+            with translated("read", location, key=key):
                 status = os.fstat(fd)
-                self._refuse_non_file(key, status)
-            except BaseException:
-                os.close(fd)
-                raise
+            self._refuse_non_file(key, status)
+        except BaseException:
+            os.close(fd)
+            raise
         size = status.st_size
         begin = max(0, size + start) if start < 0 else min(start, size)
         count = size - begin if length is None else min(length, size - begin)
-        return FileReader(fd, key, self.location, start=begin, size=count)
+        return FileReader(fd, key, location, start=begin, size=count)
 
     def head(self, key: str) -> Entry:
         """Return what LIST would say of `key`."""
@@ -164,7 +171,7 @@ class LocalStore:
         """Return (name, size, mtime in ns, inode) of `<prefix>/<name>/<leaf>` for each name."""
         path = check_directory(prefix)
         check_directory(leaf)
-        return local_read.stat_children(self._tree, path, leaf, names)
+        return local_children.stat_children(self._tree, path, leaf, names)
 
     def read_children(
         self, prefix: str, leaf: str, names: Iterable[str], *, limit: int
@@ -172,7 +179,7 @@ class LocalStore:
         """Return (name, content) of `<prefix>/<name>/<leaf>`, at most `limit` bytes each."""
         path = check_directory(prefix)
         leaf = leaf and check_key(leaf)
-        return local_read.read_children(self._tree, path, leaf, names, limit=limit)
+        return local_children.read_children(self._tree, path, leaf, names, limit=limit)
 
     # Writing
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from regvault.storage.local_tree import Tree
 
-__all__ = ["write_lock"]
+__all__ = ["LOCK_WAIT_S", "locked_within", "write_lock"]
 
 # A swap takes milliseconds, on a busy file server a second. Who holds its lock for longer is
 # stopped or hangs, and could hold up everybody else for ever.
@@ -40,7 +40,7 @@ def write_lock(tree: Tree, *, create: bool) -> Iterator[None]:
     try:
         with translated("lock", tree.location, write=True):
             fd = os.open(LOCK_NAME, flags, 0o666, dir_fd=tree.fd)
-            locked = _locked_within(fd, LOCK_WAIT_S)
+            locked = locked_within(fd, LOCK_WAIT_S)
     except StoreError:
         if create:
             if fd >= 0:
@@ -60,7 +60,7 @@ def write_lock(tree: Tree, *, create: bool) -> Iterator[None]:
             os.close(fd)
 
 
-def _locked_within(fd: int, seconds: float) -> bool:
+def locked_within(fd: int, seconds: float) -> bool:
     """Lock an open file; return whether that was possible within so many seconds."""
     deadline = time.monotonic() + seconds
     while True:

@@ -1,25 +1,24 @@
-"""Reading a tree of files: streams, listings in the order of keys, and questions in bulk."""
+"""Reading a tree of files: streams, and listings in the order of keys."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from regvault.errors import StoreError
 from regvault.model.store import Entry
-from regvault.storage.keys import RESERVED, check_name
+from regvault.storage.keys import RESERVED
 from regvault.storage.local_errors import MISSING, os_error, translated
-from regvault.storage.local_tree import FILE_READ
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from types import TracebackType
 
     from regvault.storage.local_tree import Tree
 
-__all__ = ["FileReader", "etag_of", "read_children", "stat_children", "walk"]
+__all__ = ["FileReader", "Links", "etag_of", "scandir", "walk"]
 
 # What a file of an attached or foreign disk may have besides, and only root may read.
 _UNREADABLE_AT_ROOT = "lost+found"
@@ -120,17 +119,33 @@ class FileReader:
         self.close()
 
 
+class Links(Protocol):
+    """Files in whose place a link may lie that is not the file system's to follow."""
+
+    def covers(self, key: str) -> bool:
+        """Return whether a key is that of such a file."""
+
+    def status(self, key: str) -> os.stat_result:
+        """Return the status of the file itself, wherever it lies. Raises OSError, StoreError."""
+
+
 class _Child(NamedTuple):
     order: bytes  # what it sorts by: a directory's keys all begin with its name and a slash
     name: str
     is_directory: bool
 
 
-def scandir(tree: Tree, path: str) -> list[tuple[str, bool]]:
+def scandir(tree: Tree, path: str, *, follow: bool | None = None) -> list[tuple[str, bool]]:
     """Return (name, is a directory) of everything in a directory, unsorted.
 
     A link that leads back to a directory on the way is no directory: a walk would not end.
+
+    Args:
+        tree: of the store.
+        path: of the directory.
+        follow: whether a link to a directory is one; None: as in the tree.
     """
+    follow = tree.follow if follow is None else follow
     with tree.directory(path, listing=True) as fd:
         found: list[tuple[str, bool]] = []
         links: list[os.DirEntry[str]] = []
@@ -140,9 +155,9 @@ def scandir(tree: Tree, path: str) -> list[tuple[str, bool]]:
                 if name.startswith(RESERVED) and tree.is_reserved(path, name):
                     continue
                 try:
-                    is_directory = entry.is_dir(follow_symlinks=tree.follow)
+                    is_directory = entry.is_dir(follow_symlinks=follow)
                 except OSError:
-                    is_directory = leads_to_directory(entry, follow=tree.follow)
+                    is_directory = leads_to_directory(entry, follow=follow)
                 if is_directory and entry.is_symlink():
                     links.append(entry)
                 else:
@@ -189,13 +204,17 @@ def _leads_to_file(entry: os.DirEntry[str], *, follow: bool) -> bool:
         return False
 
 
-def _children(tree: Tree, fd: int, directory: str, start: str) -> list[_Child]:
+def _children(tree: Tree, fd: int, directory: str, start: str, links: Links | None) -> list[_Child]:
     """Return the objects and directories in `fd` whose names begin with `start`, in order."""
+    base = f"{directory}/" if directory else ""
     children = []
     with os.scandir(fd) as entries:
         for entry in entries:
             name = entry.name
             if not name.startswith(start) or tree.is_reserved(directory, name):
+                continue
+            if links is not None and links.covers(base + name) and entry.is_symlink():
+                children.append(_Child(os.fsencode(name), name, is_directory=False))
                 continue
             is_directory = leads_to_directory(entry, follow=tree.follow)
             if is_directory or _leads_to_file(entry, follow=tree.follow):
@@ -207,17 +226,24 @@ def _children(tree: Tree, fd: int, directory: str, start: str) -> list[_Child]:
     return children
 
 
-def walk(tree: Tree, directory: str, start: str, after: bytes) -> Iterator[Entry]:
+def walk(
+    tree: Tree, directory: str, start: str, after: bytes, links: Links | None = None
+) -> Iterator[Entry]:
     """Yield the objects of `directory` whose names begin with `start`, in byte order of keys.
 
     The names of one directory for each level are held in memory, and its descriptor is held open.
     What vanishes meanwhile is left out.
     """
-    yield from _walk(tree, directory, start, after, frozenset())
+    yield from _walk(tree, directory, start, after, frozenset(), links)
 
 
 def _walk(
-    tree: Tree, directory: str, start: str, after: bytes, above: frozenset[tuple[int, int]]
+    tree: Tree,
+    directory: str,
+    start: str,
+    after: bytes,
+    above: frozenset[tuple[int, int]],
+    links: Links | None,
 ) -> Iterator[Entry]:
     base = f"{directory}/" if directory else ""
     base_order = os.fsencode(base)
@@ -229,7 +255,7 @@ def _walk(
                 if identity in above:  # a link to a directory that holds it
                     return
                 above |= {identity}
-            children = _children(tree, fd, directory, start)
+            children = _children(tree, fd, directory, start, links)
             run: list[Entry] = []
             for child in children:
                 order = base_order + child.order
@@ -237,9 +263,9 @@ def _walk(
                     yield from run
                     run.clear()
                     if order > after or after.startswith(order):
-                        yield from _walk(tree, base + child.name, "", after, above)
+                        yield from _walk(tree, base + child.name, "", after, above, links)
                 elif order > after:
-                    entry = _entry(tree, fd, base, child.name)
+                    entry = _entry(tree, fd, base, child.name, links)
                     if entry is not None:
                         run.append(entry)
                         if len(run) >= _RUN:
@@ -255,10 +281,13 @@ def _walk(
 _RUN = 256
 
 
-def _entry(tree: Tree, fd: int, base: str, name: str) -> Entry | None:
+def _entry(tree: Tree, fd: int, base: str, name: str, links: Links | None) -> Entry | None:
     """Return a file as LIST shows it, or None if it has gone or is no file any more."""
     try:
-        status = os.stat(name, dir_fd=fd, follow_symlinks=tree.follow)
+        if links is not None and links.covers(base + name):
+            status = links.status(base + name)
+        else:
+            status = os.stat(name, dir_fd=fd, follow_symlinks=tree.follow)
     except OSError as error:
         if error.errno in MISSING:
             return None
@@ -266,121 +295,3 @@ def _entry(tree: Tree, fd: int, base: str, name: str) -> Entry | None:
     if not stat.S_ISREG(status.st_mode):
         return None
     return Entry(base + name, status.st_size, etag_of(status), status.st_mtime_ns)
-
-
-def stat_children(
-    tree: Tree, directory: str, leaf: str, names: Iterable[str]
-) -> list[tuple[str, int, int, int]]:
-    """Return (name, size, mtime in ns, inode) of `<directory>/<name>/<leaf>` for each name.
-
-    Size is -1 where there is no such file. Any other error of a name raises: then ask singly.
-    """
-    found: list[tuple[str, int, int, int]] = []
-    want = stat.S_IFDIR if not leaf or leaf.endswith("/") else stat.S_IFREG
-    follow = tree.follow
-    try:
-        with tree.directory(directory) as fd:
-            for name in names:
-                if "/" in name or "\0" in name or name in _DOTS:
-                    check_name(name)
-                try:
-                    if follow:
-                        status = os.stat(f"{name}/{leaf}", dir_fd=fd)
-                    else:
-                        status = _stat_below(name, leaf, fd)
-                except OSError as error:
-                    if error.errno not in _NOT_THERE:
-                        raise
-                    found.append((name, -1, 0, 0))
-                    continue
-                if status.st_mode & _TYPE == want:
-                    found.append((name, status.st_size, status.st_mtime_ns, status.st_ino))
-                else:
-                    found.append((name, -1, 0, 0))
-    except OSError as error:
-        if error.errno not in MISSING:
-            raise os_error(error, "look into", tree.location, key=directory) from error
-        return [(name, -1, 0, 0) for name in names]
-    return found
-
-
-_DOTS = frozenset({"", ".", ".."})
-_TYPE = 0o170000
-_NOT_THERE = MISSING | {errno.ELOOP, errno.EISDIR, errno.EAGAIN}
-_PART = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
-
-
-def _below(name: str, leaf: str, fd: int) -> tuple[int, str]:
-    """Open the directory of `<name>/<leaf>` without following a link."""
-    *parts, last = f"{name}/{leaf}".rstrip("/").split("/")
-    below = fd
-    for part in parts:
-        try:
-            step = os.open(part, _PART, dir_fd=below)
-        finally:
-            if below != fd:
-                os.close(below)
-        below = step
-    return below, last
-
-
-def _stat_below(name: str, leaf: str, fd: int) -> os.stat_result:
-    below, last = _below(name, leaf, fd)
-    try:
-        return os.stat(last, dir_fd=below, follow_symlinks=False)
-    finally:
-        if below != fd:
-            os.close(below)
-
-
-def _open_below(name: str, leaf: str, fd: int) -> int:
-    below, last = _below(name, leaf, fd)
-    try:
-        return os.open(last, FILE_READ | os.O_NOFOLLOW, dir_fd=below)
-    finally:
-        if below != fd:
-            os.close(below)
-
-
-def _read(file: int, limit: int) -> bytes:
-    """Return the content of a file, at most `limit` bytes: a read may bring less than there is."""
-    data = os.read(file, limit)
-    while 0 < len(data) < limit and (more := os.read(file, limit - len(data))):
-        data += more
-    return data
-
-
-def read_children(
-    tree: Tree, directory: str, leaf: str, names: Iterable[str], *, limit: int
-) -> list[tuple[str, bytes | None]]:
-    """Return (name, content) of `<directory>/<name>/<leaf>`, at most `limit` bytes each.
-
-    With an empty `leaf` the names are those of files. Content is None where there is no such
-    file. Any other error of a name raises: then ask singly.
-    """
-    found: list[tuple[str, bytes | None]] = []
-    follow = tree.follow
-    below = f"/{leaf}" if leaf else ""
-    try:
-        with tree.directory(directory) as fd:
-            for name in names:
-                if "/" in name or "\0" in name or name in _DOTS:
-                    check_name(name)
-                try:
-                    if follow:
-                        file = os.open(name + below, FILE_READ, dir_fd=fd)
-                    else:
-                        file = _open_below(name, leaf, fd)
-                    try:
-                        found.append((name, _read(file, limit)))
-                    finally:
-                        os.close(file)
-                except OSError as error:
-                    if error.errno not in _NOT_THERE:
-                        raise
-                    found.append((name, None))
-    except OSError as error:
-        if error.errno not in MISSING:
-            raise os_error(error, "look into", tree.location, key=directory) from error
-        return [(name, None) for name in names]
-    return found

@@ -71,7 +71,11 @@ class Tree:
         self._made = 0
         self.fd = self._open_root(root, 0o777 if root_mode is None else root_mode, create=create)
         # One descriptor for each file system that was written to below the root.
-        self._devices = {os.fstat(self.fd).st_dev: self.fd}
+        try:
+            self._devices = {os.fstat(self.fd).st_dev: self.fd}
+        except OSError as error:
+            os.close(self.fd)
+            raise os_error(error, "open", location, write=create) from error
 
     def _open_root(self, root: str, mode: int, *, create: bool) -> int:
         try:

@@ -20,7 +20,7 @@ from regvault.errors import (
     StoreUnavailableError,
 )
 from regvault.model.store import Space, Stored
-from regvault.storage import s3_classes, s3_locks, s3_upload, s3_walk
+from regvault.storage import s3_classes, s3_lifecycle, s3_locks, s3_upload, s3_walk
 from regvault.storage.delegate import unwrap
 from regvault.storage.keys import check_directory, check_key, check_prefix
 from regvault.storage.s3_client import Connection, Endpoint
@@ -31,7 +31,8 @@ from regvault.storage.s3_stage import SpooledStage
 from regvault.storage.streams import check_range
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import builtins
+    from collections.abc import Callable, Iterable, Iterator
 
     from regvault.model.classes import Moved, Placement
     from regvault.model.store import ByteReader, Entry, ObjectStore, Retention, SizedReader, Stage
@@ -386,6 +387,22 @@ class S3Store:
     def thaw(self, key: str, *, way: str, days: int) -> None:
         """Ask for an archived object to be restored for some days."""
         s3_classes.thaw(self, check_key(key), way, days)
+
+    def moves_by_rules(self) -> bool:
+        """Return whether the bucket keeps versions."""
+        return self.versioned()
+
+    def mark_class(self, key: str, storage_class: str, *, expected: Placement) -> None:
+        """Tag an object, so that a lifecycle rule moves it."""
+        s3_lifecycle.mark(self, check_key(key), storage_class, expected)
+
+    def missing_rules(self, prefix: str, classes: Iterable[str]) -> builtins.list[dict[str, Any]]:
+        """Return the lifecycle rules that are needed and not there."""
+        return s3_lifecycle.missing_rules(self, prefix, classes)
+
+    def add_rules(self, prefix: str, classes: Iterable[str]) -> None:
+        """Add the lifecycle rules that are missing."""
+        s3_lifecycle.add_rules(self, prefix, classes)
 
     # The store as a whole
 

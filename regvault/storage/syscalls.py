@@ -9,13 +9,21 @@ import os
 import sys
 from functools import cache
 
-__all__ = ["bypass_cache", "rename_noreplace", "start_writing", "syncfs", "use_cache"]
+__all__ = [
+    "bypass_cache",
+    "rename_noreplace",
+    "start_writing",
+    "sync_directory",
+    "syncfs",
+    "use_cache",
+]
 
 _RENAME_NOREPLACE = 1
 _SYNC_FILE_RANGE_WRITE = 2
 # Where O_DIRECT is what it was made for (statfs(2): EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC). Others take
 # a round trip for each write (NFS), copy anyway, or refuse it.
 _DIRECT = frozenset({0xEF53, 0x58465342})
+_NOTHING_TO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 @cache
@@ -42,6 +50,20 @@ def syncfs(fd: int) -> None:
     elif function(fd) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+def sync_directory(fd: int) -> None:
+    """Make the names in a directory durable, where its file system has something to do for that.
+
+    Raises:
+        OSError: the disk did not take it.
+    """
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        # A mount of object storage: there are no directories.
+        if error.errno not in _NOTHING_TO_SYNC:
+            raise
 
 
 def start_writing(fd: int) -> None:

@@ -5,8 +5,8 @@ import pytest
 import requests
 from class_contract import DATA, KEY, ClassContract
 
-from regvault.errors import RefusedError
-from regvault.model.classes import ClassedStore
+from regvault.errors import ObjectNotFoundError, PreconditionError, RefusedError, StoreError
+from regvault.model.classes import ClassedStore, RuledStore
 from regvault.storage import s3_classes
 from regvault.storage.memory import MemoryStore
 from regvault.storage.memory_classes import ClassedMemoryStore
@@ -112,3 +112,99 @@ class TestS3(ClassContract):
             store.change_class(KEY, self.cold, expected=store.placement(KEY))
         versions = client.list_object_versions(Bucket=store.bucket)["Versions"]
         assert len(versions) == 1
+
+
+OTHERS = {
+    "ID": "ours",
+    "Filter": {"Prefix": "logs/"},
+    "Status": "Enabled",
+    "Expiration": {"Days": 30},
+}
+
+
+class TestRules:
+    """A bucket with versions: rules move what is tagged, and other people's rules stay."""
+
+    @pytest.fixture
+    def store(self, make_s3):
+        store = make_s3(object_lock=True)
+        assert isinstance(store, RuledStore)
+        assert store.moves_by_rules()
+        return store
+
+    def client(self, store):
+        return store.connection.client
+
+    def rules(self, store):
+        found = self.client(store).get_bucket_lifecycle_configuration(Bucket=store.bucket)
+        return {rule["ID"]: rule for rule in found["Rules"]}
+
+    def test_rules_that_are_missing_are_told_and_added_beside_others(self, store):
+        wanted = store.missing_rules("blobs/", ["GLACIER_IR", "STANDARD_IA"])
+        assert [rule["Transitions"] for rule in wanted] == [
+            [{"Days": 0, "StorageClass": "GLACIER_IR"}],
+            [{"Days": 30, "StorageClass": "STANDARD_IA"}],
+        ]
+        assert {rule["Filter"]["And"]["Prefix"] for rule in wanted} == {"some/prefix/blobs/"}
+        self.client(store).put_bucket_lifecycle_configuration(
+            Bucket=store.bucket, LifecycleConfiguration={"Rules": [OTHERS]}
+        )
+        store.add_rules("blobs/", ["GLACIER_IR"])
+        found = self.rules(store)
+        assert len(found) == 2
+        assert found["ours"]["Expiration"] == {"Days": 30}
+        assert found["ours"]["Filter"] == {"Prefix": "logs/"}
+        assert store.missing_rules("blobs/", ["GLACIER_IR"]) == []
+        assert len(store.missing_rules("blobs/", ["GLACIER_IR", "GLACIER"])) == 1
+        assert len(store.missing_rules("other/", ["GLACIER_IR"])) == 1
+        store.add_rules("blobs/", ["GLACIER_IR", "GLACIER"])
+        store.add_rules("other/", ["GLACIER_IR"])
+        assert len(self.rules(store)) == 4
+
+    def test_a_rule_of_ours_that_somebody_turned_off_is_missing(self, store):
+        store.add_rules("blobs/", ["GLACIER_IR"])
+        (name, rule), *_ = self.rules(store).items()
+        off = {key: rule[key] for key in ("ID", "Filter", "Transitions")} | {"Status": "Disabled"}
+        self.client(store).put_bucket_lifecycle_configuration(
+            Bucket=store.bucket, LifecycleConfiguration={"Rules": [off]}
+        )
+        assert [rule["ID"] for rule in store.missing_rules("blobs/", ["GLACIER_IR"])] == [name]
+        store.add_rules("blobs/", ["GLACIER_IR"])
+        assert self.rules(store)[name]["Status"] == "Enabled"
+
+    def test_a_change_at_the_same_moment_is_not_overwritten(self, store, monkeypatch):
+        from regvault.storage import s3_lifecycle
+
+        answers = iter([[], [OTHERS]])
+        monkeypatch.setattr(s3_lifecycle, "_rules", lambda _: next(answers))
+        with pytest.raises(PreconditionError, match="at this moment"):
+            store.add_rules("blobs/", ["GLACIER_IR"])
+        monkeypatch.undo()
+        assert len(store.missing_rules("blobs/", ["GLACIER_IR"])) == 1
+
+    def test_marking_keeps_other_tags_and_makes_no_version(self, store):
+        store.put(KEY, DATA)
+        where = {"Bucket": store.bucket, "Key": store.prefix + KEY}
+        client = self.client(store)
+        client.put_object_tagging(**where, Tagging={"TagSet": [{"Key": "team", "Value": "a"}]})
+        store.mark_class(KEY, "GLACIER_IR", expected=store.placement(KEY))
+        store.mark_class(KEY, "GLACIER", expected=store.placement(KEY))
+        tags = {t["Key"]: t["Value"] for t in client.get_object_tagging(**where)["TagSet"]}
+        assert tags == {"team": "a", "regvault-class": "GLACIER"}
+        assert len(client.list_object_versions(Bucket=store.bucket)["Versions"]) == 1
+        assert store.get(KEY) == DATA
+
+    def test_what_was_written_since_or_is_gone_or_full_of_tags_is_not_marked(self, store):
+        store.put(KEY, DATA)
+        expected = store.placement(KEY)
+        store.put(KEY, DATA + b"x")
+        with pytest.raises(PreconditionError):
+            store.mark_class(KEY, "GLACIER_IR", expected=expected)
+        where = {"Bucket": store.bucket, "Key": store.prefix + KEY}
+        full = [{"Key": f"k{number}", "Value": "v"} for number in range(10)]
+        self.client(store).put_object_tagging(**where, Tagging={"TagSet": full})
+        with pytest.raises(StoreError, match="no other"):
+            store.mark_class(KEY, "GLACIER_IR", expected=store.placement(KEY))
+        store.delete(KEY)
+        with pytest.raises(ObjectNotFoundError):
+            store.mark_class(KEY, "GLACIER_IR", expected=expected)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: What a name stands for: a directory, or the number of a file.
 DIRECTORY = -1
+#: What the bytes of a symbolic link begin with; where it leads follows.
+SYMLINK = b"\0symbolic link:"
 
 
 class Change(NamedTuple):
@@ -118,12 +120,14 @@ class Disk:
         self._count = 0
         for path in sorted(Path(self._root).rglob("*")):
             name = str(path.relative_to(self._root))
-            if path.is_dir():
+            link = path.is_symlink()
+            if path.is_dir() and not link:
                 self._safe[name] = DIRECTORY
             else:
                 self._count += 1
                 self._safe[name] = self._count
-                self._bytes[self._count] = self._safe_bytes[self._count] = path.read_bytes()
+                data = SYMLINK + os.fsencode(path.readlink()) if link else path.read_bytes()
+                self._bytes[self._count] = self._safe_bytes[self._count] = data
         self._now = dict(self._safe)
         self.moments: list[Moment] = []
         self._moment("begin")
@@ -145,8 +149,9 @@ class Disk:
     def _patch(self, patch: pytest.MonkeyPatch) -> None:
         calls: dict[str, Any] = {
             name: getattr(os, name)
-            for name in ("open", "close", "write", "rename", "link", "unlink", "mkdir", "fsync")
-        }
+            for name in ("open", "close", "write", "rename", "link", "symlink", "unlink", "mkdir",
+                         "fsync")
+        }  # fmt: skip
 
         def opened(path: Any, flags: int, *words: Any, dir_fd: int | None = None) -> int:
             fd: int = calls["open"](path, flags, *words, dir_fd=dir_fd)
@@ -157,6 +162,8 @@ class Disk:
                 self._bytes[self._count] = b""
                 if not _hidden(name):
                     self._change(f"create {name}", Change(None, ((name, self._count),)))
+            elif name is not None and flags & os.O_APPEND and self._now.get(name, -1) >= 0:
+                self._open[fd] = self._now[name]
             return fd
 
         def closed(fd: int) -> None:
@@ -201,6 +208,18 @@ class Disk:
                 if not _hidden(name):
                     self._change(f"unlink {name}", Change(None, ((name, None),)))
 
+        def symlinked(text: Any, path: Any, *, dir_fd: int | None = None) -> None:
+            calls["symlink"](text, path, dir_fd=dir_fd)
+            name = self._name(path, dir_fd)
+            if name is not None:
+                self._count += 1
+                self._now[name] = self._count
+                # Where a link leads is on the disk with the link.
+                content = SYMLINK + os.fsencode(text)
+                self._bytes[self._count] = self._safe_bytes[self._count] = content
+                if not _hidden(name):
+                    self._change(f"symlink {name}", Change(None, ((name, self._count),)))
+
         def made(path: Any, *words: Any, dir_fd: int | None = None) -> None:
             calls["mkdir"](path, *words, dir_fd=dir_fd)
             name = self._name(path, dir_fd)
@@ -231,6 +250,7 @@ class Disk:
             "write": written,
             "rename": renamed,
             "link": linked,
+            "symlink": symlinked,
             "unlink": unlinked,
             "mkdir": made,
             "fsync": synced,

@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 
 #: Calls that change something, and those that look.
 CHANGES = frozenset(
-    {"create", "write", "rename", "link", "unlink", "mkdir", "fsync", "syncfs", "close"}
-)
+    {
+        "create", "write", "rename", "link", "symlink", "unlink", "mkdir", "fsync", "syncfs",
+        "close",
+    }
+)  # fmt: skip
 LOOKS = frozenset({"open", "read", "pread", "preadv", "stat", "fstat", "scandir"})
 #: Calls that need room.
-TAKES_ROOM = frozenset({"create", "write", "rename", "link", "mkdir", "fsync", "syncfs", "close"})
+TAKES_ROOM = CHANGES - {"unlink"}
 #: Calls after which a network file system may lose its answer, with all of it done.
-NAMES = frozenset({"create", "rename", "link", "unlink", "mkdir"})
+NAMES = frozenset({"create", "rename", "link", "symlink", "unlink", "mkdir"})
 
 
 class Fault(NamedTuple):
@@ -74,6 +77,11 @@ class Kernel:
         self.struck = 0
         self.most = most
 
+    def error(self) -> BaseException:
+        """Return what a call that fails raises."""
+        assert self._fault is not None
+        return OSError(self._fault.code, os.strerror(self._fault.code))
+
     def total(self, calls: frozenset[str]) -> int:
         """Return how many of these calls were made."""
         return sum(self.counts[call] for call in calls)
@@ -82,7 +90,7 @@ class Kernel:
         real = {
             name: getattr(os, name)
             for name in ("open", "close", "read", "write", "pread", "preadv", "stat", "fstat",
-                         "scandir", "rename", "link", "unlink", "mkdir")
+                         "scandir", "rename", "link", "symlink", "unlink", "mkdir")
         }  # fmt: skip
         for name, call in {**self._streams(real), **self._by_path(real)}.items():
             self._patch.setattr(os, name, call)
@@ -142,10 +150,14 @@ class Kernel:
         def looked(name: str) -> Any:
             return lambda where: call(name, where, lambda: real[name](where))
 
+        def symlinked(text: Any, path: Any, *, dir_fd: int | None = None) -> None:
+            where = path if dir_fd is None else dir_fd
+            call("symlink", where, lambda: real["symlink"](text, path, dir_fd=dir_fd))
+
         found = {name: named(name) for name in ("stat", "unlink", "mkdir")}
         found |= {name: moved(name) for name in ("rename", "link")}
         found |= {name: looked(name) for name in ("fstat", "scandir")}
-        return {**found, "open": opened, "close": closed}
+        return {**found, "symlink": symlinked, "open": opened, "close": closed}
 
     def _streams(self, real: dict[str, Any]) -> dict[str, Any]:
         """Return the calls that move bytes: as many at once as `most` says."""
@@ -210,7 +222,7 @@ class Kernel:
             undo(work())
         else:
             before()
-        raise OSError(self._fault.code, os.strerror(self._fault.code))
+        raise self.error()
 
     def _strikes(self, name: str) -> bool:
         fault = self._fault

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import signal
 import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 from images import layer
+from receiving import wait_for
 from servers import Moto, Registry, S3Storage
 
 if TYPE_CHECKING:
@@ -150,3 +153,115 @@ def test_what_is_used_since_the_plan_stays(
     assert (done["moved"], done["used"]) == (2, 1)
     found = classes(moto)
     assert [found[digest] for digest in colds] == ["GLACIER_IR", "STANDARD", "GLACIER_IR"]
+
+
+def test_a_bucket_with_versions_gets_tags_and_rules(
+    moto: Moto, registry: Registry, run: Callable[..., str], cli: Cli, tmp_path: Path
+) -> None:
+    user = cli.at(AWS_ENDPOINT_URL=moto.url, AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x")
+    client = moto.client()
+    client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    other = {"ID": "a", "Filter": {"Prefix": "x/"}, "Status": "Enabled", "Expiration": {"Days": 9}}
+    client.put_bucket_lifecycle_configuration(
+        Bucket=BUCKET, LifecycleConfiguration={"Rules": [other]}
+    )
+    source = f"s3://{BUCKET}/some/registry"
+    push(run, registry, tmp_path, "team/busy")
+    cold = push(run, registry, tmp_path, "team/cold")
+    told = history(
+        tmp_path / "told.jsonl", [(day / 2, "/v2/team/busy/manifests/v1") for day in range(1, 180)]
+    )
+    plan = tmp_path / "plan.jsonl"
+    user("tier", "plan", source, "--access", told, "--out", plan)
+    refused = user("tier", "apply", plan, "--yes", expect=5).error
+    assert "regvault-GLACIER_IR" in refused["message"]
+    assert len(client.get_bucket_lifecycle_configuration(Bucket=BUCKET)["Rules"]) == 1
+    done = user("tier", "apply", plan, "--yes", "--add-rules").document
+    assert (done["moved"], done["marked"]) == (0, 1)
+    rules = client.get_bucket_lifecycle_configuration(Bucket=BUCKET)["Rules"]
+    assert [rule["ID"].rpartition("-")[0] or rule["ID"] for rule in rules] == [
+        "a", "regvault-GLACIER_IR",
+    ]  # fmt: skip
+    assert rules[1]["Filter"]["And"]["Prefix"] == "some/registry/docker/registry/v2/blobs/"
+    digits = cold[7:]
+    key = f"some/registry/docker/registry/v2/blobs/sha256/{digits[:2]}/{digits}/data"
+    tags = client.get_object_tagging(Bucket=BUCKET, Key=key)["TagSet"]
+    assert {"Key": "regvault-class", "Value": "GLACIER_IR"} in tags
+    versions = client.list_object_versions(Bucket=BUCKET, Prefix=key)["Versions"]
+    assert len(versions) == 1
+
+
+def test_an_inventory_in_a_bucket_stands_for_the_listing(
+    moto: Moto, registry: Registry, run: Callable[..., str], cli: Cli, tmp_path: Path
+) -> None:
+    user = cli.at(AWS_ENDPOINT_URL=moto.url, AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x")
+    source = f"s3://{BUCKET}/some/registry"
+    push(run, registry, tmp_path, "team/busy")
+    cold = push(run, registry, tmp_path, "team/cold")
+    told = history(
+        tmp_path / "told.jsonl", [(day / 2, "/v2/team/busy/manifests/v1") for day in range(1, 180)]
+    )
+    client = moto.client()
+    rows = "".join(
+        f'"{BUCKET}","{entry["Key"]}","{entry["Size"]}","{entry["LastModified"].isoformat()}",'
+        f'{entry["ETag"]},"{entry["StorageClass"]}"\n'
+        for entry in client.list_objects_v2(Bucket=BUCKET)["Contents"]
+    )
+    client.create_bucket(Bucket="inventories")
+    client.put_object(
+        Bucket="inventories", Key="reg/daily/data/1.csv.gz", Body=gzip.compress(rows.encode())
+    )
+    manifest = {
+        "sourceBucket": BUCKET,
+        "creationTimestamp": str(int(time.time() * 1000)),
+        "fileFormat": "CSV",
+        "fileSchema": "Bucket, Key, Size, LastModifiedDate, ETag, StorageClass",
+        "files": [{"key": "reg/daily/data/1.csv.gz"}],
+    }
+    key = "reg/daily/2026-11-28T01-00Z/manifest.json"
+    client.put_object(Bucket="inventories", Key=key, Body=json.dumps(manifest).encode())
+    plan = tmp_path / "plan.jsonl"
+    words = ("--access", told, "--inventory", f"s3://inventories/{key}", "--out", plan)
+    lines = user("tier", "plan", source, *words).lines
+    assert [line["move"]["digest"] for line in lines if "move" in line] == [cold]
+    assert user("tier", "apply", plan, "--yes").document["moved"] == 1
+    assert classes(moto)[cold] == "GLACIER_IR"
+    other = "s3://inventories/reg"
+    assert "bucket" in user("tier", "plan", other, *words, expect=2).error["message"]
+
+
+def test_killed_again_and_again_it_goes_on_and_moves_each_once(
+    moto: Moto, registry: Registry, run: Callable[..., str], cli: Cli, tmp_path: Path
+) -> None:
+    user = cli.at(AWS_ENDPOINT_URL=moto.url, AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x")
+    source = f"s3://{BUCKET}/some/registry"
+    push(run, registry, tmp_path, "team/busy")
+    colds = [push(run, registry, tmp_path, f"team/cold-{number}") for number in range(8)]
+    told = history(
+        tmp_path / "told.jsonl", [(day / 2, "/v2/team/busy/manifests/v1") for day in range(1, 180)]
+    )
+    plan, journal = tmp_path / "plan.jsonl", tmp_path / "plan.jsonl.journal"
+    user("tier", "plan", source, "--access", told, "--out", plan)
+    words = ("tier", "apply", plan, "--yes", "--rate", "4", "--threads", "1")
+
+    def moved() -> int:
+        return list(classes(moto).values()).count("GLACIER_IR")
+
+    for how, at in ((signal.SIGKILL, 2), (signal.SIGTERM, 4), (signal.SIGKILL, 6)):
+        process = user.start(*words)
+        wait_for(lambda at=at: moved() >= at)
+        process.send_signal(how)
+        done = user.finish(process)
+        assert done.code in (-how, 128 + how)
+        for number in range(len(colds)):
+            image = f"{registry.host}/team/cold-{number}:v1"
+            run("crane", "pull", image, tmp_path / "pulled.tar")
+    done = user(*words).document
+    assert done["before"] + done["moved"] == len(colds)
+    assert [classes(moto)[digest] for digest in colds] == ["GLACIER_IR"] * len(colds)
+    ends = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert sorted(line["end"] for line in ends if "end" in line) == list(range(len(colds)))
+    # Each was copied once: the store's own log tells.
+    copies = [line for line in moto.log.read_text().splitlines() if '"PUT /registry/' in line]
+    times = [sum(digest[7:] in line for line in copies) for digest in colds]
+    assert times == [times[0]] * len(colds), times

@@ -124,9 +124,9 @@ def _show(app: App, result: Estimate) -> None:
         [
             (
                 name,
-                _money(cost["month"]),
-                "?" if cost["month_in_a_year"] is None else _money(cost["month_in_a_year"]),
-                _money(cost["first_full_requests"]),
+                fmt.money(cost["month"]),
+                "?" if cost["month_in_a_year"] is None else fmt.money(cost["month_in_a_year"]),
+                fmt.money(cost["first_full_requests"]),
             )
             for name, cost in result.costs().items()
         ],
@@ -143,9 +143,3 @@ def _show(app: App, result: Estimate) -> None:
             f"{fmt.count(result.absent, 'blob')} that links name: not there",
             hint="See which images they hurt: regvault scan SOURCE",
         )
-
-
-def _money(amount: float | None) -> str:
-    if amount is None:
-        return "?"
-    return "< 0.01" if 0 < amount < 0.01 else f"{amount:,.2f}"

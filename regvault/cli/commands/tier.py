@@ -10,17 +10,37 @@ _HERE = "regvault.cli.commands"
 @group(
     "tier",
     {
-        "apply": LazyCommand(f"{_HERE}.tier_apply:apply", "Do what was planned, and nothing else."),
+        "apply": LazyCommand(
+            f"{_HERE}.tier_apply:apply",
+            "Move what PLAN says, as regvault tier plan has written it, and nothing else.",
+        ),
+        "gc": LazyCommand(
+            f"{_HERE}.tier_gc:gc",
+            "Have the registry at SOURCE collect its garbage; prove that no image lost anything.",
+        ),
+        "mount": LazyCommand(
+            f"{_HERE}.tier_mount:mount",
+            "Give a registry on disks a cold mount, or list those that it has.",
+        ),
         "plan": LazyCommand(
             f"{_HERE}.tier_plan:plan",
-            "Plan what of a registry or a vault goes to a cheaper class, and what comes back.",
+            "Plan what of SOURCE, a registry or a vault, goes to a cheaper class, and what back.",
+        ),
+        "prices": LazyCommand(
+            f"{_HERE}.tier_prices:prices",
+            "Show what storage costs by a price file; hold it against the provider's price list.",
         ),
         "simulate": LazyCommand(
             f"{_HERE}.tier_simulate:simulate",
             "Replay a history of accesses, and show what ways of tiering would have cost.",
         ),
         "thaw": LazyCommand(
-            f"{_HERE}.tier_thaw:thaw", "Have what a restore needs brought back from archives."
+            f"{_HERE}.tier_thaw:thaw",
+            "Have brought back what a restore of SNAPSHOT needs, and what lies in an archive.",
+        ),
+        "unmount": LazyCommand(
+            f"{_HERE}.tier_mount:unmount",
+            "Take a cold mount away from a registry, once nothing lies there.",
         ),
     },
 )

@@ -14,6 +14,7 @@ from regvault.cli.options import (
     DURATION,
     endpoint_option,
     retry_lock_option,
+    secret_ref,
     threads_option,
 )
 from regvault.cli.tier_access import access_option, open_accesses
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
     from regvault.model.classes import ClassedStore
     from regvault.model.registry import RegistrySource
     from regvault.ops.tier.apply import Applied
-    from regvault.ops.tier.journal import Journal
-    from regvault.ops.tier.planned import Header, Move, PlanFile
+    from regvault.ops.tier.planned import Header, Move
 
 _DAY_US = 86_400 * 10**6
 #: On a bucket: they wait for the network.
@@ -66,6 +66,26 @@ _MEND_VAULT = "The next snapshot stores it anew, if the registry has it; else: r
     help="What is done is written there; PLAN.journal where it is left out. A run that was struck "
     "down goes on where it ended.",
 )
+@click.option(
+    "--add-rules",
+    is_flag=True,
+    help="In a bucket that keeps versions: add the lifecycle rules that are needed. Others stay as "
+    "they are.",
+)
+@click.option(
+    "--url",
+    metavar="URL",
+    help="Where the registry itself answers, such as http://127.0.0.1:5000: the first blob that "
+    "goes to a cold mount is pulled from it, and brought back if that fails.",
+)
+@click.option(
+    "--login",
+    metavar="REF",
+    help="USER:PASSWORD for that pull: file:/PATH or env:NAME.",
+)
+@click.option(
+    "--unproven", is_flag=True, help="Do not pull what goes to a cold mount from the registry."
+)
 @access_option
 @click.option(
     "--unchecked",
@@ -93,6 +113,10 @@ def apply(
     max_cost: float | None,
     rate: float | None,
     journal: str | None,
+    add_rules: bool,
+    url: str | None,
+    login: str | None,
+    unproven: bool,
     access: str | None,
     unchecked: bool,
     max_lag: float,
@@ -112,96 +136,168 @@ def apply(
     down, so the same command goes on.
     """
     needs_numpy()
-    from regvault.ops.tier.apply import ApplyOptions
-    from regvault.ops.tier.journal import Journal
-    from regvault.ops.tier.planned import PlanFile
-
-    made = PlanFile(plan)
-    header = made.header
-
-    def agree() -> bool:
-        show_plan(app, header)
-        if dry_run or not header.moves:
-            app.console.document({"plan": header.to_json(), "dry_run": dry_run})
-            return False
-        what = "object" if header.kind == "vault" else "blob"
-        moves = f"{fmt.count(header.moves, what)} ({fmt.size(header.nbytes)})"
-        app.confirm(f"Move {moves}?", yes=yes)
-        return True
-
-    def begin() -> Journal:
-        return Journal(journal or f"{plan}.journal", header.id)
-
-    result: Applied | None
-    if header.kind == "vault":
-        result = apply_to_vault(
-            app,
-            made,
-            begin,
-            ApplyOptions(max_cost, rate, threads or _THREADS, mend=_MEND_VAULT),
-            endpoint_url=endpoint_url,
-            wait_s=retry_lock,
-            agree=agree,
-        )
-    else:
-        lag = None if unchecked else max_lag
-        told = access, ignored, endpoint_url
-        result = _to_registry(app, made, begin, (max_cost, rate, threads), told, lag, agree)
-    if result is None:
-        return 0
-    _report(app, result, header)
-    return result.exit_code
-
-
-def _to_registry(
-    app: App,
-    made: PlanFile,
-    begin: Callable[[], Journal],
-    limits: tuple[float | None, float | None, int | None],
-    told: tuple[str | None, tuple[str, ...], str | None],
-    max_lag: float | None,
-    agree: Callable[[], bool],
-) -> Applied | None:
-    """Do what was planned for a registry; None: nobody wants it done."""
     from regvault.assemble import open_source_store, threads_for
     from regvault.model.classes import ClassedStore
     from regvault.model.location import Role
     from regvault.ops.tier.apply import ApplyOptions
     from regvault.ops.tier.apply import apply as execute
+    from regvault.ops.tier.journal import Journal
+    from regvault.ops.tier.planned import PlanFile
 
+    made = PlanFile(plan)
     header = made.header
-    place = app.registry(header.place, Role.SOURCE, endpoint_url=told[2] or header.endpoint or None)
-    count = threads_for(place, asked=limits[2])
+    if header.kind == "vault":
+        ended = apply_to_vault(
+            app,
+            made,
+            journal or f"{plan}.journal",
+            ApplyOptions(max_cost, rate, threads or _THREADS, mend=_MEND_VAULT),
+            endpoint_url=endpoint_url,
+            wait_s=retry_lock,
+            agree=lambda: _agree(app, header, yes=yes, dry_run=dry_run),
+        )
+        if ended is None:
+            return 0
+        _report(app, ended, header)
+        return ended.exit_code
+    place = app.registry(
+        header.place, Role.SOURCE, endpoint_url=endpoint_url or header.endpoint or None
+    )
+    count = threads_for(place, asked=threads)
     store, source = open_source_store(place, threads=count)
     if (source.location, source.endpoint) != (header.location, header.endpoint):
         raise RefusedError(
-            f"{made.path} is for {header.location}, and {header.place} is {source.location} now",
+            f"{plan} is for {header.location}, and {header.place} is {source.location} now",
             hint="Make a new plan: regvault tier plan",
         )
     if not isinstance(store, ClassedStore):
         raise UsageError(f"{source.location} has no storage classes")
-    if not agree():
-        return None
-    done = begin()
+    show_plan(app, header)
+    if dry_run:
+        app.console.document({"plan": header.to_json(), "dry_run": True})
+        return 0
+    prove = _prover(store, header, url, login, unproven=unproven)
+    app.confirm(
+        f"Move {fmt.count(header.moves, 'blob')} ({fmt.size(header.nbytes)})?",
+        yes=yes,
+    )
+    by_rules = _by_rules(app, store, header, add=add_rules)
+    done = Journal(journal or f"{plan}.journal", header.id)
     try:
         is_used = (
             _never
-            if max_lag is None
-            else _rechecked(app, header, source, store, told, max_lag, count)
+            if unchecked
+            else _rechecked(
+                app, header, source, store, (access, ignored, endpoint_url), max_lag, count
+            )
         )
         with app.progress() as progress:
             progress.phase("Moving")
-            return execute(
+            result = execute(
                 made.moves(),
                 store,
                 done,
-                ApplyOptions(limits[0], limits[1], count),
+                ApplyOptions(max_cost, rate, count, by_rules),
                 is_used=is_used,
+                prove=prove,
                 progress=progress,
             )
+        _reap(app, store)
     finally:
         done.close()
         source.close()
+    _report(app, result, header)
+    return result.exit_code
+
+
+def _prover(
+    store: ClassedStore, header: Header, url: str | None, login: str | None, *, unproven: bool
+) -> Callable[[Move], None] | None:
+    """Return what pulls a blob from the registry that has gone to a cold mount, if it has any.
+
+    Raises:
+        UsageError: nobody said where the registry answers.
+    """
+    from regvault.assemble.cold import has_cold_mounts
+    from regvault.registry.pull import prove_pull
+
+    if unproven or not has_cold_mounts(store):
+        return None
+    if url is None:
+        if not any(flow["to"] != header.hot for flow in header.flows):
+            return None
+        raise UsageError(
+            "a cold mount has another path where the registry runs, perhaps: a pull has to prove "
+            "that it serves from there",
+            hint="Say where the registry answers: --url http://127.0.0.1:5000; or go without: "
+            "--unproven",
+        )
+    user, colon, password = ("", "", "")
+    if login is not None:
+        user, colon, password = secret_ref("--login", login).read().partition(":")
+        if not colon:
+            raise UsageError("--login: there is no USER:PASSWORD in it", hint="Both, with a colon.")
+    credentials = (user, password) if colon else None
+
+    def prove(move: Move) -> None:
+        if move.target != header.hot:
+            prove_pull(url, move.repository, move.digest, credentials)
+
+    return prove
+
+
+def _reap(app: App, store: ClassedStore) -> None:
+    """Remove from cold mounts what the registry has no link to any more."""
+    from regvault.assemble.cold import reap_cold_mounts
+
+    found = reap_cold_mounts(store)
+    if found is not None and found.removed:
+        app.console.note(
+            f"{fmt.count(found.removed, 'blob')} ({fmt.size(found.removed_bytes)}) that the "
+            "registry has no link to any more were removed from its cold mounts."
+        )
+
+
+def _by_rules(app: App, store: ClassedStore, header: Header, *, add: bool) -> bool:
+    """Return whether rules of the store move objects; they are there then.
+
+    Raises:
+        RefusedError: they are not, and are not to be added.
+    """
+    import json
+
+    from regvault.model.classes import RuledStore
+    from regvault.registry.layout import BLOBS
+
+    if not isinstance(store, RuledStore) or not store.moves_by_rules():
+        return False
+    classes = {flow["to"] for flow in header.flows}
+    missing = store.missing_rules(BLOBS, classes)
+    if not missing:
+        return True
+    told = json.dumps({"Rules": missing}, indent=2)
+    if not add:
+        raise RefusedError(
+            f"{store.location} keeps versions, and lacks the lifecycle rules that would move "
+            f"objects:\n{told}",
+            hint="Add them beside those that are there, or let regvault do so: --add-rules",
+        )
+    store.add_rules(BLOBS, classes)
+    app.console.note(f"Lifecycle rules were added to {store.location}:\n{told}")
+    return True
+
+
+def _agree(app: App, header: Header, *, yes: bool, dry_run: bool) -> bool:
+    """Show the plan of a vault, and ask; return whether it is to be done."""
+    show_plan(app, header)
+    if dry_run:
+        app.console.document({"plan": header.to_json(), "dry_run": True})
+        return False
+    app.confirm(
+        f"Move {fmt.count(header.moves, 'object')} ({fmt.size(header.nbytes)})?",
+        yes=yes,
+    )
+    return True
 
 
 def _never(_: Move) -> bool:
@@ -258,11 +354,12 @@ def _report(app: App, result: Applied, header: Header) -> None:
     currency = fmt.inline(header.prices["currency"])
     before = f" {fmt.number(result.before)} were done before." if result.before else ""
     say(
-        f"{fmt.count(result.moved, 'object' if vault else 'blob')} moved, "
-        f"{fmt.size(result.nbytes)}, for {result.cost:.4f} {currency} by the prices."
+        f"{fmt.count(result.moved, 'object' if vault else 'blob')} moved; "
+        f"{fmt.size(result.nbytes)} for {result.cost:.4f} {currency} by the prices."
         f"{before}"
     )
     kinds = (
+        (result.marked, "marked: lifecycle rules of the bucket move them within a day or two"),
         (result.there, "lay there already"),
         (result.used, _VAULT_STAYS if vault else "used since the plan was made: they stay"),
         (result.gone, "not there any more"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +9,7 @@ import click
 
 from regvault.cli import text as fmt
 from regvault.cli.audit_options import access_rules, ignore_option
+from regvault.cli.files import write_file
 from regvault.cli.options import DAYS, DURATION, LOCATION, endpoint_option, threads_option
 from regvault.cli.tier_access import access_option, open_accesses
 from regvault.cli.tier_options import needs_numpy, prices_option, tier_command
@@ -19,10 +18,13 @@ from regvault.errors import UsageError
 
 if TYPE_CHECKING:
     from regvault.cli.app import App
+    from regvault.config.places import RegistryPlace
+    from regvault.ops.tier.contents import Contents
     from regvault.ops.tier.planned import Header, Move, Plan
     from regvault.policy.prices import PriceTable
 
 _DAY_S = 86_400.0
+_WEEK = 7.0
 _SHOWN = 20
 
 
@@ -74,6 +76,28 @@ _SHOWN = 20
 @click.option(
     "--out", metavar="FILE", type=click.Path(), help="Write the plan there, for tier apply."
 )
+@click.option(
+    "--inventory",
+    metavar="MANIFEST",
+    type=LOCATION,
+    help="Take the blobs of an S3 Inventory instead of listing them: its manifest.json, a file or "
+    "s3://BUCKET/KEY.",
+)
+@click.option(
+    "--prewarm",
+    metavar="FILE",
+    type=click.Path(),
+    help="Bring back what is likely to be pulled soon, too, and write those images there, one a "
+    "line, the likeliest first: for a cache, or a preheater of a P2P network.",
+)
+@click.option(
+    "--prewarm-for",
+    metavar="TIME",
+    type=DAYS,
+    default="3d",
+    show_default=True,
+    help="How soon, a week at most.",
+)
 @vault_plan_options
 @ignore_option
 @endpoint_option
@@ -89,6 +113,9 @@ def plan(
     min_idle: float,
     max_lag: float,
     out: str | None,
+    inventory: str | None,
+    prewarm: str | None,
+    prewarm_for: float,
     max_restore_hours: float,
     max_restore_cost: float,
     newest: int,
@@ -97,7 +124,7 @@ def plan(
     threads: int | None,
     **keep: Any,
 ) -> int:
-    """Plan what of the registry, or the vault, at SOURCE goes to a cheaper class, and what back.
+    """Plan what of SOURCE, a registry or a vault, goes to a cheaper class, and what back.
 
     Changes nothing. Of a registry only classes that serve at once are chosen from; manifests and
     small blobs stay, and a blob is cold only if all manifests that reach it are. Time of which
@@ -111,36 +138,43 @@ def plan(
     """
     needs_numpy()
     from regvault.config.price_files import load_prices
+    from regvault.ops.tier.planned import lines_of
 
+    if prewarm_for > _WEEK:
+        raise UsageError("--prewarm-for: more than a week is not foreseen")
     table = load_prices(prices)
     vault = vault_at(app, source, endpoint_url=endpoint_url)
-    if vault is None:
-        options = horizon, min_idle / _DAY_S, max_lag / _DAY_S
-        made = _of_registry(
-            app, source, table, options, (access, ignored), endpoint_url=endpoint_url, asked=threads
-        )
-    else:
-        if access is not None:
-            raise UsageError(f"--access is of registries, and {source} is a vault")
+    if vault is not None:
+        for flag, given in (("access", access), ("inventory", inventory), ("prewarm", prewarm)):
+            if given is not None:
+                raise UsageError(f"--{flag} is of registries, and {source} is a vault")
+        promise = max_restore_hours, max_restore_cost, newest
         made = plan_of_vault(
             app,
             vault,
             source,
             table,
             horizon=horizon,
-            promise=(max_restore_hours, max_restore_cost, newest),
+            promise=promise,
             keep=keep,
             threads=threads,
         )
+    else:
+        ahead = None if prewarm is None else prewarm_for
+        days = horizon, min_idle / _DAY_S, max_lag / _DAY_S, ahead
+        told = access, ignored, inventory
+        made = _of_registry(app, source, table, days, told, endpoint_url, threads)
     if out is not None:
-        _write(made, out)
+        write_file(out, lines_of(made))
+    if prewarm is not None:
+        write_file(prewarm, (f"{image}\n".encode() for image in made.images))
     if app.json:
-        from regvault.ops.tier.planned import lines_of
-
         for line in lines_of(made):
             app.console.raw(line.decode().removesuffix("\n"))
     show_plan(app, made.header)
     _show_moves(app, made)
+    if prewarm is not None:
+        app.console.note(f"{fmt.count(len(made.images), 'image')} likely to be pulled: {prewarm}.")
     if out is not None:
         app.console.note(f"The plan is in {out}. Do it: regvault tier apply {out}")
     return 0
@@ -150,9 +184,8 @@ def _of_registry(
     app: App,
     source: str,
     table: PriceTable,
-    days: tuple[float, float, float],
-    told: tuple[str | None, tuple[str, ...]],
-    *,
+    days: tuple[float, float, float, float | None],
+    told: tuple[str | None, tuple[str, ...], str | None],
     endpoint_url: str | None,
     asked: int | None,
 ) -> Plan:
@@ -162,8 +195,9 @@ def _of_registry(
         app: of this run.
         source: the registry.
         table: the prices.
-        days: the horizon, how long what gets colder is idle, and how old what is known may be.
-        told: who tells of accesses, and who is no client.
+        days: the horizon; how long what gets colder is idle; how old what is known may be; how far
+            ahead it is looked for what is pulled soon, or None.
+        told: who tells of accesses, who is no client, and the inventory.
         endpoint_url: of the registry's storage.
         asked: threads.
     """
@@ -171,38 +205,47 @@ def _of_registry(
     from regvault.model.location import Role
     from regvault.ops.tier.plan import PlanOptions, plan_registry
 
-    access, ignored = told
+    access, ignored, inventory = told
     place = app.registry(source, Role.SOURCE, endpoint_url=endpoint_url)
     count = threads_for(place, asked=asked)
     store, registry = open_source_store(place, threads=count)
-    rules = access_rules(ignored)
-    with open_accesses(app, access, rules, endpoint_url=endpoint_url) as accesses:
+    with open_accesses(app, access, access_rules(ignored), endpoint_url=endpoint_url) as accesses:
+        contents = None
+        if inventory is not None:
+            contents = _inventory(app, inventory, place, endpoint_url)
         with app.progress() as progress:
             made = plan_registry(
                 registry,
                 store,
                 accesses,
-                PlanOptions(table, *days, access, source, count),
+                PlanOptions(table, *days[:3], access, source, count, days[3]),
                 now_us=time.time_ns() // 1000,
                 progress=progress,
+                contents=contents,
             )
     registry.close()
     return made
 
 
-def _write(made: Plan, path: str) -> None:
-    """Write a plan, all at once. Raises UsageError."""
-    from regvault.ops.tier.planned import lines_of
+def _inventory(app: App, text: str, place: RegistryPlace, endpoint_url: str | None) -> Contents:
+    """Return what an inventory has of a registry. Raises UsageError where it is of another one."""
+    from regvault.assemble.inventories import open_inventory
+    from regvault.model.location import Kind
+    from regvault.ops.tier.contents import contents_of
+    from regvault.ops.tier.inventory import Inventory
 
-    aside = f"{path}.tmp"
-    try:
-        with open(aside, "wb") as file:
-            file.writelines(lines_of(made))
-        os.replace(aside, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(aside)
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+    found = Inventory(open_inventory(text, place, endpoint_url))
+    location = place.location
+    if location.kind is not Kind.S3 or found.bucket != location.bucket:
+        raise UsageError(
+            f"--inventory: it is of the bucket {found.bucket}, and {location} is not in that",
+            hint=f"Name that of the registry's own bucket, or leave it out: {location} is listed "
+            "then.",
+        )
+    prefix = f"{location.prefix}/" if location.prefix else ""
+    created = app.console.time(found.created_us / 1e6)
+    app.console.note(f"The inventory is of {created}; what was pushed since is not in it.")
+    return contents_of(found.entries(prefix), ordered=False)
 
 
 def show_plan(app: App, header: Header) -> None:

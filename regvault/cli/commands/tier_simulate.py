@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 from typing import TYPE_CHECKING
@@ -11,8 +10,8 @@ import click
 
 from regvault.cli import text as fmt
 from regvault.cli.audit_options import access_rules, ignore_option
-from regvault.cli.lines import open_lines
-from regvault.cli.options import DAYS
+from regvault.cli.files import open_lines, write_file
+from regvault.cli.options import DAYS, DURATION
 from regvault.cli.tier_options import needs_numpy, prices_option, tier_command
 from regvault.errors import UsageError
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 #: Of so few blobs nothing is said of how right it was.
 _ENOUGH = 100
+_DAY_S = 86_400.0
 
 
 @tier_command(
@@ -61,6 +61,14 @@ _ENOUGH = 100
     type=DAYS,
     help="How much is looked at, from the first read on, such as 24mo or 90d; else all there is.",
 )
+@click.option(
+    "--min-idle",
+    metavar="DURATION",
+    type=DURATION,
+    default="7d",
+    show_default=True,
+    help="For how long a blob is idle, at least, before regvault moves it, as with tier plan.",
+)
 @prices_option
 @ignore_option
 @click.option(
@@ -72,6 +80,7 @@ def simulate(
     trace: str,
     sizes: str | None,
     horizon: float | None,
+    min_idle: float,
     prices: str,
     ignored: tuple[str, ...],
     html: str | None,
@@ -102,7 +111,9 @@ def simulate(
             known = read_sizes(lines)
     with open_lines(trace, "--trace") as lines:
         made = read_trace(lines, rules=rules, sizes=known, horizon=horizon)
-    found = simulate_horizons(made.history, table, families=made.families, days=made.days)
+    found = simulate_horizons(
+        made.history, table, families=made.families, days=made.days, min_idle=min_idle / _DAY_S
+    )
     app.console.document(
         {
             "prices": {"name": table.name, "as_of": table.as_of, "currency": table.currency},
@@ -122,7 +133,7 @@ def simulate(
     if html is not None:
         from regvault.cli.tier_page import page
 
-        _write(html, page(found, _notes(made)))
+        write_file(html, [page(found, _notes(made)).encode()])
         app.console.note(f"Charts are in {html}.")
     return 0
 
@@ -138,19 +149,6 @@ def _writable(path: str, *read: str | None) -> None:
         with tempfile.TemporaryFile(dir=os.path.dirname(path) or "."):
             pass
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
-
-
-def _write(path: str, text: str) -> None:
-    """Put a page in place of what was there, all at once. Raises UsageError."""
-    aside = f"{path}.tmp"
-    try:
-        with open(aside, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(aside, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(aside)
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 

@@ -19,12 +19,13 @@ from regvault.errors import (
     StoreAccessError,
     StoreUnavailableError,
 )
+from regvault.model.classes import RuledStore
 from regvault.ops.bounded import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from regvault.model.classes import ClassedStore
+    from regvault.model.classes import ClassedStore, Placement
     from regvault.model.progress import Progress
     from regvault.ops.tier.journal import Journal
     from regvault.ops.tier.planned import Move
@@ -34,7 +35,8 @@ __all__ = ["Applied", "ApplyOptions", "apply"]
 _BATCH = 64
 _LISTED = 100
 #: Words of the journal. Only the last two are no end of what was asked for.
-MOVED, THERE, GONE, USED, WRITTEN, FAILED = "moved", "there", "gone", "used", "written", "failed"
+MOVED, MARKED, THERE, GONE, USED = "moved", "marked", "there", "gone", "used"
+WRITTEN, FAILED = "written", "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,14 @@ class ApplyOptions:
         max_cost: money that the moves may cost, by the prices of the plan; None: all of them.
         rate: moves a second, at most; None: as fast as it goes.
         threads: at work at once.
+        by_rules: objects are only marked: rules of the store move them.
         mend: what to do about an object whose bytes are not what its name says.
     """
 
     max_cost: float | None = None
     rate: float | None = None
     threads: int = 4
+    by_rules: bool = False
     mend: str = "Bring it back: regvault restore latest --to SOURCE --digest DIGEST"
 
 
@@ -59,7 +63,9 @@ class Applied:
     """What was done.
 
     Attributes:
-        moved, nbytes: objects that were moved now, and their bytes.
+        moved: objects that were moved now.
+        nbytes: bytes of those that were moved or marked.
+        marked: that were marked now, for rules of the store to move them.
         before: that an earlier run of the same plan had ended.
         there: that lay in their class already.
         gone: that are not there any more.
@@ -75,6 +81,7 @@ class Applied:
 
     moved: int = 0
     nbytes: int = 0
+    marked: int = 0
     before: int = 0
     there: int = 0
     gone: int = 0
@@ -92,6 +99,7 @@ class Applied:
         return {
             "moved": self.moved,
             "bytes": self.nbytes,
+            "marked": self.marked,
             "before": self.before,
             "there": self.there,
             "gone": self.gone,
@@ -159,7 +167,7 @@ def apply(
         for number, move in batch:
             if number in journal.ended:
                 result.before += 1
-                if journal.ended[number] == MOVED:
+                if journal.ended[number] in (MOVED, MARKED):
                     result.cost += move.costs
         todo = [(number, move) for number, move in batch if number not in journal.ended]
         chosen = [] if result.stopped else _within(todo, options, result)
@@ -217,8 +225,8 @@ def _noted(
 ) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """Count what came of moves; yield what goes into the journal."""
     for (number, move), end in ends:
-        if end.what == MOVED:
-            result.moved += 1
+        if end.what in (MOVED, MARKED):
+            setattr(result, end.what, getattr(result, end.what) + 1)
             result.nbytes += move.size
             result.cost += move.costs
         elif end.what == FAILED:
@@ -228,7 +236,7 @@ def _noted(
         said = end.error.message if end.error is not None else end.more.get("why")
         if said is not None and len(result.listed) < _LISTED:
             result.listed[move.key] = said
-        progress.advance(1, move.size if end.what == MOVED else 0)
+        progress.advance(1, move.size if end.what in (MOVED, MARKED) else 0)
         if end.what != FAILED:  # that is tried again
             yield number, end.what, end.more
 
@@ -257,6 +265,7 @@ class _Work:
         self._store = store
         self._threads = options.threads
         self._mend = options.mend
+        self._by_rules = options.by_rules
         self._pace = _Pace(options.rate)
         self._is_used = is_used
         self._prove = prove
@@ -301,6 +310,8 @@ class _Work:
         if self._is_used(move):
             return _End(USED, {})
         self._pace.wait()
+        if self._by_rules:
+            return self._mark(move, found)
         try:
             moved = self._store.change_class(move.key, move.target, expected=found)
         except PreconditionError:
@@ -317,6 +328,15 @@ class _Work:
         self._pull(move)
         more = {"etag": after.entry.etag, "from": move.source, "to": move.target}
         return _End(MOVED, more if moved.sha256 is None else {**more, "sha256": moved.sha256})
+
+    def _mark(self, move: Move, found: Placement) -> _End:
+        if not isinstance(self._store, RuledStore):
+            raise TypeError(self._store)
+        try:
+            self._store.mark_class(move.key, move.target, expected=found)
+        except PreconditionError:
+            return _End(WRITTEN, {"why": "it was written while it was to be marked"})
+        return _End(MARKED, {"from": move.source, "to": move.target})
 
     def _pull(self, move: Move) -> None:
         """Pull the first that goes to a class; bring it back if that fails."""

@@ -63,8 +63,20 @@ class Contents:
         self.others = others
         self._etags = etags
 
+        self._order: Ints | None = None
+
     def __len__(self) -> int:
         return len(self.sizes)
+
+    def sort(self) -> None:
+        """Put all into the order of the digests. Raises SourceError where one is there twice."""
+        order = np.argsort(self._digests, kind="stable")
+        self._digests = self._digests[order]
+        if (self._digests[1:] == self._digests[:-1]).any():
+            raise SourceError("the inventory has a blob twice", hint="Is it of several versions?")
+        self.sizes, self.modified = self.sizes[order], self.modified[order]
+        self.present = self.present[order]
+        self._order = order
 
     def digest(self, number: int) -> str:
         """Return the digest of a content."""
@@ -73,7 +85,7 @@ class Contents:
 
     def etag(self, number: int) -> str:
         """Return its etag, as it was listed."""
-        return self._etags[number]
+        return self._etags[number if self._order is None else int(self._order[number])]
 
     def numbers(self, digests: bytes | bytearray) -> Ints:
         """Return the numbers of contents; -1 of what is not there.
@@ -128,11 +140,15 @@ def _listed(store: ObjectStore, progress: Progress) -> Iterator[tuple[Entry, str
         yield entry, name
 
 
-def contents_of(listed: Iterable[tuple[Entry, str]]) -> Contents:
-    """Return what a listing in the order of keys has, of `list_contents` or of an inventory.
+def contents_of(listed: Iterable[tuple[Entry, str]], *, ordered: bool = True) -> Contents:
+    """Return what a listing has.
+
+    Args:
+        listed: entries and the names of their classes.
+        ordered: as keys are in a store; an inventory comes in any order.
 
     Raises:
-        SourceError: it is not in order.
+        SourceError: it is not in order, or has something twice.
     """
     digests = bytearray()
     sizes, modified, present = array("q"), array("q"), array("b")
@@ -150,7 +166,7 @@ def contents_of(listed: Iterable[tuple[Entry, str]]) -> Contents:
         if len(digest) != 32 or len(key) != _KEY or not key.startswith(_SHA256):
             others += 1
             continue
-        if digest <= last:
+        if ordered and digest <= last:
             raise SourceError(f"the listing of blobs is out of order at {key!r}")
         last = digest
         digests += digest
@@ -158,4 +174,7 @@ def contents_of(listed: Iterable[tuple[Entry, str]]) -> Contents:
         modified.append(modified_ns // 1000)
         present.append(classes.setdefault(name, len(classes)))
         etags.add(etag)
-    return Contents(digests, sizes, modified, present, list(classes), etags, others)
+    found = Contents(digests, sizes, modified, present, list(classes), etags, others)
+    if not ordered:
+        found.sort()
+    return found

@@ -14,17 +14,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from regvault.errors import UsageError
+from regvault.model.classes import RuledStore
 from regvault.model.event import time_text
+from regvault.ops.tier.ahead import look_ahead
 from regvault.ops.tier.contents import list_contents
 from regvault.ops.tier.planned import Header, Left, Move, Plan
 from regvault.ops.tier.reach import read_reach
+from regvault.ops.tier.simulate import MIN_IDLE_DAYS
 from regvault.ops.tier.standing import known_of
 from regvault.policy.access_counts import DAY_US
 from regvault.policy.prices import MONTH_DAYS
 from regvault.policy.tiering.costs import class_costs
 from regvault.policy.tiering.history import SMALLEST
 from regvault.policy.tiering.learned import SHORT_DAYS
-from regvault.policy.tiering.outlook import outlook
+from regvault.policy.tiering.outlook import outlook, warmed
 from regvault.registry.layout import BLOBS
 
 if TYPE_CHECKING:
@@ -60,15 +63,17 @@ class PlanOptions:
         source: who tells of accesses, as it is named on a command line.
         place: the registry, as it is named there.
         threads: that read manifests.
+        prewarm: days ahead for which what is likely to be pulled is brought back; None: nothing is.
     """
 
     table: PriceTable
     horizon: float = 365.0
-    min_idle: float = 7.0
+    min_idle: float = MIN_IDLE_DAYS
     max_lag: float = 2.0
     source: str | None = None
     place: str = ""
     threads: int = 4
+    prewarm: float | None = None
 
 
 def plan_registry(
@@ -79,6 +84,7 @@ def plan_registry(
     *,
     now_us: int,
     progress: Progress,
+    contents: Contents | None = None,
 ) -> Plan:
     """Plan the tiering of a live registry.
 
@@ -89,6 +95,7 @@ def plan_registry(
         options: what was asked for.
         now_us: the time, microseconds since the epoch.
         progress: is told how far it is.
+        contents: what lies below its `blobs/`, of an inventory; None: it is listed.
 
     Raises:
         NotFoundError: there is no registry.
@@ -96,17 +103,28 @@ def plan_registry(
         SourceError, SourceUnavailableError, StoreError: it cannot be read.
     """
     source.check()
-    progress.phase("Listing blobs")
-    contents = list_contents(store, progress)
+    if contents is None:
+        progress.phase("Listing blobs")
+        contents = list_contents(store, progress)
     names = _classes(options.table, contents, store.location)
     progress.phase("Reading manifests")
     reach = read_reach(
-        source, contents, asked=accesses.tags(), threads=options.threads, progress=progress
+        source,
+        contents,
+        asked=accesses.tags(),
+        threads=options.threads,
+        progress=progress,
+        with_tags=options.prewarm is not None,
     )
     progress.phase("Weighing")
     known = known_of(accesses, contents, reach, names, now_us)
     found = outlook(known.hazards, options.table, names, known.standing, options.horizon)
-    made = _Made(contents, reach, known, found, names, options)
+    needs = None
+    if options.prewarm is not None:
+        needs = look_ahead(known, contents, reach, now_us, options.prewarm)
+        found = warmed(found, known.standing, options.table, names, needs.chance)
+    ruled = isinstance(store, RuledStore) and store.moves_by_rules()
+    made = _Made(contents, reach, known, found, names, options, ruled=ruled)
     header = Header(
         secrets.token_hex(16),
         "registry",
@@ -125,7 +143,9 @@ def plan_registry(
         names[0],
     )
     made.decide(header)
-    return Plan(header, made.moves)
+    if needs is not None:
+        header.prewarm = {"days": options.prewarm, "images": len(needs.images)}
+    return Plan(header, made.moves, () if needs is None else needs.images)
 
 
 def _classes(table: PriceTable, contents: Contents, location: str) -> list[str]:
@@ -156,7 +176,10 @@ class _Made:
         found: Outlook,
         names: list[str],
         options: PlanOptions,
+        *,
+        ruled: bool,
     ) -> None:
+        self._ruled = ruled
         self._contents = contents
         self._reach = reach
         self._known = known
@@ -202,6 +225,10 @@ class _Made:
             (self._frozen or "frozen", colder & bool(self._frozen)),
             ("not known to be idle for long enough", colder & (standing.idle < options.min_idle)),
             ("would not pay", colder & ~pays),
+            (
+                "would come back, but rules only move what gets colder",
+                (found.to < standing.present) & self._ruled,
+            ),
         ]
         open_to = np.ones(len(contents), dtype=bool)
         for reason, holds in reasons:
@@ -267,6 +294,11 @@ class _Made:
             found.append(
                 f"only {self._known_days:.1f} days of accesses are known: nothing is learned of "
                 "them yet, and what is idle moves once its storage has cost what a move would"
+            )
+        if self._ruled and header.moves:
+            found.append(
+                "the bucket keeps versions: tier apply tags objects, and lifecycle rules of the "
+                "bucket move them within a day or two"
             )
         if self._reach.unreadable:
             found.append(
@@ -339,7 +371,7 @@ def standing_idle(contents: Contents, known: Known, reach: Reach) -> tuple[int, 
 def _why(source: int, target: int, idle: float, reads: int, chance: float, days: float) -> str:
     likely = f"a read within {days:.0f} days: {chance:.1%}"
     if target < source:
-        return f"read again, {reads} times so far; {likely}"
+        return f"read again, or needed soon; {reads} reads so far; {likely}"
     return f"idle {idle:.0f} days, read {reads} times before; {likely}"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, field
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -17,7 +17,7 @@ from regvault.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["FORMAT", "Header", "Left", "Move", "Plan", "PlanFile", "lines_of"]
+__all__ = ["FORMAT", "Header", "Left", "Move", "NeededImage", "Plan", "PlanFile", "lines_of"]
 
 FORMAT = 1
 _HINT = "Make it anew: regvault tier plan SOURCE --json > PLAN"
@@ -107,6 +107,7 @@ class Header:
         restore: of a vault, for each snapshot under the promise: `snapshot`, `newest` (whether it
             is the newest of its registry), `bytes` of its data, `hours` and `cost` of bringing
             back what is not hot, both now and after the moves, and whether the promise is `kept`.
+        prewarm: `days` ahead and number of `images` that are likely to be pulled, where asked for.
     """
 
     id: str
@@ -132,10 +133,30 @@ class Header:
     notes: list[str] = field(default_factory=list)
     promise: dict[str, Any] | None = None
     restore: list[dict[str, Any]] = field(default_factory=list)
+    prewarm: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return it as it is written."""
         return {"format": FORMAT, **asdict(self)}
+
+
+class NeededImage(NamedTuple):
+    """An image that is likely to be pulled soon.
+
+    Attributes:
+        repository: that has it.
+        tag: that points to it, or "".
+        digest: of its manifest.
+        chance: how likely.
+    """
+
+    repository: str
+    tag: str
+    digest: str
+    chance: float
+
+    def __str__(self) -> str:
+        return f"{self.repository}:{self.tag}" if self.tag else f"{self.repository}@{self.digest}"
 
 
 @dataclass(frozen=True)
@@ -145,10 +166,12 @@ class Plan:
     Attributes:
         header: what it is about.
         each: yields its moves, in the order of their keys.
+        images: that are likely to be pulled soon, where that was asked for; the likeliest first.
     """
 
     header: Header
     each: Callable[[], Iterator[Move]]
+    images: tuple[NeededImage, ...] = ()
 
     def moves(self) -> Iterator[Move]:
         """Yield the moves."""
@@ -243,8 +266,7 @@ class PlanFile:
         if found["format"] != FORMAT:
             raise self._wrong(f"it is of format {found['format']!r}, which is not known here")
         try:
-            later = [name for name in ("promise", "restore") if name not in found]
-            fields = {name: found[name] for name in Header.__slots__ if name not in later}
+            fields = {name: found[name] for name in Header.__slots__ if name in found}
             fields["left"] = {name: Left(**each) for name, each in fields["left"].items()}
             return Header(**fields)
         except (KeyError, TypeError, AttributeError):

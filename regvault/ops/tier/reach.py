@@ -54,6 +54,7 @@ class Reach(NamedTuple):
         tags: of each content, what tags lead to it: `UNTAGGED` and the others.
         doubtful: of each, whether manifests that cannot be read may reach it.
         unreadable: how many of these there are.
+        tag_of: of each manifest that a tag points to, one such tag; where that is asked for.
         named: (repository, tag) -> numbers of what it names, or named; of the tags asked for.
     """
 
@@ -65,6 +66,7 @@ class Reach(NamedTuple):
     tags: Ints
     doubtful: Bools
     unreadable: int
+    tag_of: dict[int, str]
     named: dict[tuple[str, str], list[int]]
 
     def spread(self, values: Ints) -> Ints:
@@ -115,6 +117,7 @@ def read_reach(
     threads: int,
     progress: Progress,
     repositories: Iterable[str] | None = None,
+    with_tags: bool = False,
 ) -> Reach:
     """Read all links and manifests of a registry.
 
@@ -125,8 +128,9 @@ def read_reach(
         threads: that read manifests.
         progress: is told of repositories.
         repositories: only of these; None: of all.
+        with_tags: note a tag of each manifest that has one.
     """
-    reader = _Reader(source, contents, asked)
+    reader = _Reader(source, contents, asked, with_tags=with_tags)
     with ThreadPoolExecutor(threads, thread_name_prefix="tier") as several:
         pool = several if threads > 1 and not source.at_hand else None
         for survey in source.surveys(repositories):
@@ -137,11 +141,18 @@ def read_reach(
 
 class _Reader:
     def __init__(
-        self, source: RegistrySource, contents: Contents, asked: frozenset[tuple[str, str]]
+        self,
+        source: RegistrySource,
+        contents: Contents,
+        asked: frozenset[tuple[str, str]],
+        *,
+        with_tags: bool,
     ) -> None:
         self._source = source
         self._contents = contents
         self._asked = asked
+        self._with_tags = with_tags
+        self._tag_of: dict[int, str] = {}
         self._edges = _Edges(contents)
         count = len(contents)
         self._manifest = np.zeros(count, dtype=bool)
@@ -188,6 +199,11 @@ class _Reader:
             kind = BUILD_TAG if _BUILD.fullmatch(tag.name) else RELEASE_TAG
             here = self._numbers([tag.current])
             self._tags[here] = np.maximum(self._tags[here], kind)
+            if self._with_tags and len(here):
+                # A tag that moves is a better name than that of one build.
+                number = int(here[0])
+                if number not in self._tag_of or kind == RELEASE_TAG:
+                    self._tag_of[number] = tag.name
             fallback = _FALLBACK.fullmatch(tag.name)
             if fallback is not None:
                 self._edges.add(bytes.fromhex(fallback[2]), _bytes_of(tag.current))
@@ -222,6 +238,7 @@ class _Reader:
             self._tags,
             self._doubtful,
             self._unreadable,
+            self._tag_of,
             self._named,
         )
         # Of the first repository that has something that reaches it; smaller is first.

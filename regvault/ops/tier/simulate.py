@@ -23,7 +23,18 @@ if TYPE_CHECKING:
     from regvault.policy.tiering.history import History, Ints
     from regvault.policy.tiering.walk import Outcome
 
-__all__ = ["OPTIMUM", "OURS", "Simulation", "Way", "simulate", "simulate_horizons"]
+__all__ = [
+    "MIN_IDLE_DAYS",
+    "OPTIMUM",
+    "OURS",
+    "Simulation",
+    "Way",
+    "simulate",
+    "simulate_horizons",
+]
+
+MIN_IDLE_DAYS = 7.0
+"""What was used within a week stays: a weekend is no reason to move, nor a weekly build."""
 
 OURS = "regvault"
 OPTIMUM = "optimum"
@@ -123,7 +134,14 @@ class Simulation:
         }
 
 
-def simulate(history: History, table: PriceTable, *, families: Ints, days: float) -> Simulation:
+def simulate(
+    history: History,
+    table: PriceTable,
+    *,
+    families: Ints,
+    days: float,
+    min_idle: float = MIN_IDLE_DAYS,
+) -> Simulation:
     """Return what a history would have cost, each blob begun in the hot class.
 
     Only classes that serve at once are chosen from: a registry has to serve what it has.
@@ -133,6 +151,7 @@ def simulate(history: History, table: PriceTable, *, families: Ints, days: float
         table: the prices.
         families: of each group of blobs, the number of its family.
         days: how long the history is.
+        min_idle: days that a blob is idle, at least, before regvault moves it to a colder class.
     """
     names = table.instant
     costs = [class_costs(table, name, history.sizes) for name in names]
@@ -142,7 +161,7 @@ def simulate(history: History, table: PriceTable, *, families: Ints, days: float
     hazards = list(hazards_of_months(history, months, families))
     decisions = [decide(each, table, names) for each in hazards]
     runs = runs_of(history, 1.0)
-    plan = plan_runs(history, runs, costs, months, decisions)
+    plan = plan_runs(history, runs, costs, months, decisions, min_idle)
     ways.append(_way(OURS, walk(history, runs, costs, plan)))
     ways.append(Way(OPTIMUM, float(optimum(history, costs).sum())))
     return Simulation(
@@ -201,7 +220,12 @@ def _way(name: str, made: Outcome) -> Way:
 
 
 def simulate_horizons(
-    history: History, table: PriceTable, *, families: Ints, days: float
+    history: History,
+    table: PriceTable,
+    *,
+    families: Ints,
+    days: float,
+    min_idle: float = MIN_IDLE_DAYS,
 ) -> list[Simulation]:
     """Return what a history would have cost: all of it, then its first months.
 
@@ -210,10 +234,12 @@ def simulate_horizons(
         table: the prices.
         families: of each group of blobs, the number of its family.
         days: how long the history is.
+        min_idle: see `simulate`.
     """
-    found = [simulate(history, table, families=families, days=days)]
+    found = [simulate(history, table, families=families, days=days, min_idle=min_idle)]
     for each in _SHORTER_DAYS:
         first = first_days(history, each)
         if each < days * 0.99 and len(first.sizes):
-            found.append(simulate(first, table, families=families, days=each))
+            some = simulate(first, table, families=families, days=each, min_idle=min_idle)
+            found.append(some)
     return found

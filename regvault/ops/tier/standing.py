@@ -50,12 +50,16 @@ class Known(NamedTuple):
         standing: of all contents; `present` by the names that were given.
         used: when each was used last, through whatever reaches it; microseconds since the epoch.
         foreign: which lie in a class that is none of those names.
+        use: when contents were used.
+        days: how long it is known what happened.
     """
 
     hazards: Hazards
     standing: Standing
     used: Ints
     foreign: Bools
+    use: Use
+    days: float
 
 
 def use_of(accesses: Accesses, contents: Contents, reach: Reach) -> Use:
@@ -142,7 +146,7 @@ def known_of(
         np.maximum(0.0, (now_us - contents.modified) / DAY_US),
         _since(use, contents),
     )
-    return Known(hazards, standing, used, foreign)
+    return Known(hazards, standing, used, foreign, use, time.days)
 
 
 def _since(use: Use, contents: Contents) -> Ints:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from regvault.policy.tiering.costs import ClassCosts
     from regvault.policy.tiering.history import Bools, Floats, History, Ints, Runs
 
-__all__ = ["Decisions", "decide", "penalty", "plan_runs", "rate_at", "size_bucket"]
+__all__ = ["Decisions", "decide", "penalty", "plan_runs", "size_bucket"]
 
 SHORT_DAYS = 30.0
 """Days of history below which nothing is believed of it."""
@@ -98,7 +98,7 @@ def decide(hazards: Hazards, table: PriceTable, names: list[str]) -> Decisions:
         now: list[Floats] = []
         for each in costs:
             dearer = penalty(each, costs[0], burst, IDLE_DAYS[place] + width / 2)
-            kept = rate_at(each, IDLE_DAYS[place] + width / 2)
+            kept = _rate_at(each, IDLE_DAYS[place] + width / 2)
             now.append(kept * days + (1 - stays) * dearer)
         staying = [cost + stays * after for cost, after in zip(now, later, strict=True)]
         later = list(staying)
@@ -172,7 +172,7 @@ def _rented(hazards: Hazards, costs: list[ClassCosts]) -> Decisions:
     )
 
 
-def rate_at(costs: ClassCosts, idle: float) -> Floats:
+def _rate_at(costs: ClassCosts, idle: float) -> Floats:
     """Return what a day costs after so many days without a read."""
     rate = costs.rate
     for after, less in costs.steps:
@@ -198,6 +198,7 @@ def plan_runs(
     costs: list[ClassCosts],
     months: Floats,
     decisions: list[Decisions],
+    min_idle: float = 0.0,
 ) -> Plan:
     """Return what was decided after each run, each by what was known in that month.
 
@@ -207,11 +208,13 @@ def plan_runs(
         costs: of the classes, hottest first.
         months: days on which months begin.
         decisions: of each.
+        min_idle: days that a blob is idle, at least, before it goes to a colder class.
     """
     size = size_bucket(history.sizes)[runs.owner]
     group, sizes = history.groups[runs.owner], np.maximum(size, 0)
     after = group, reads_bucket(runs.before + runs.reads), sizes
     waits, classes = _moves(runs, months, decisions, after)
+    waits = np.maximum(waits, min_idle)
     movable = history.movable[runs.owner] & (size >= 0)
     waits[:, ~movable] = np.inf
     # When the first read of a run comes nobody knows of the others.

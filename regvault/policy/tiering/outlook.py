@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from regvault.policy.tiering.costs import class_costs
-from regvault.policy.tiering.learned import decide, penalty, rate_at, size_bucket
+from regvault.policy.tiering.learned import decide, penalty, size_bucket
 from regvault.policy.tiering.survival import IDLE_DAYS, reads_bucket
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from regvault.policy.tiering.learned import Decisions
     from regvault.policy.tiering.survival import Hazards
 
-__all__ = ["Outlook", "Standing", "outlook"]
+__all__ = ["NEEDED", "Outlook", "Standing", "outlook", "warmed"]
+
+NEEDED = 0.5
+"""What is needed soon with this probability, or a larger one, is brought back before."""
 
 #: Blobs that are worked on at once: each has a row of numbers for each step of idle time.
 _AT_ONCE = 65_536
@@ -120,6 +123,42 @@ def outlook(
     )
 
 
+def warmed(
+    found: Outlook, standing: Standing, table: PriceTable, names: list[str], chance: Floats
+) -> Outlook:
+    """Return the same, but that what is likely to be needed soon is in the hot class then.
+
+    What would have to pay for leaving its class too early stays there.
+
+    Args:
+        found: as it was.
+        standing: of the blobs.
+        table: the prices.
+        names: of the classes.
+        chance: of each blob, how likely it is needed soon.
+    """
+    least = np.array([table.price(name).min_days for name in names])[standing.present]
+    due = chance >= NEEDED
+    back = due & (standing.present > 0) & (standing.inside >= least)
+    to = np.where(back, 0, np.where(due, np.minimum(found.to, standing.present), found.to))
+    changed = np.flatnonzero(to != found.to)
+    go, move, read = found.go.copy(), found.move.copy(), found.read.copy()
+    sizes = standing.sizes[changed]
+    hot = class_costs(table, names[0], sizes)
+    present = standing.present[changed]
+    # In the hot class it would cost what it does in the class where it is, and the difference of
+    # the storage, until it is used; that is soon.
+    go[changed] = found.stay[changed]
+    read[changed] = hot.read
+    for number, name in enumerate(names):
+        some = present == number
+        out = class_costs(table, name, sizes[some])
+        move[changed[some]] = np.where(
+            to[changed[some]] == number, 0.0, out.retrieve + hot.write[some]
+        )
+    return found._replace(to=to, go=go, move=move, read=read)
+
+
 def _ahead(hazards: Hazards, horizon: float) -> tuple[Floats, Floats]:
     """Return expected days without a read, and the probability that the next one comes in them.
 
@@ -159,7 +198,14 @@ def _outlook(
     begin = np.searchsorted(IDLE_DAYS, standing.idle, side="right") - 1
     ahead, coming = days[(*cell, begin)], reads[(*cell, begin)]
     burst = hazards.burst[cell]
-    spent = np.stack([_spent(each, costs[0], ahead, coming, burst) for each in costs])
+    came = np.maximum(0.0, standing.idle - standing.inside)
+    begins = [np.where(standing.present == n, came, standing.idle) for n in range(len(costs))]
+    spent = np.stack(
+        [
+            _spent(each, costs[0], ahead, coming, burst, watched)
+            for each, watched in zip(costs, begins, strict=True)
+        ]
+    )
     rows = np.arange(len(standing.sizes))
     stay = spent[standing.present, rows]
     moves = _moves(costs, standing)
@@ -179,12 +225,29 @@ def _outlook(
 
 
 def _spent(
-    each: ClassCosts, hot: ClassCosts, ahead: Floats, coming: Floats, burst: Floats
+    each: ClassCosts,
+    hot: ClassCosts,
+    ahead: Floats,
+    coming: Floats,
+    burst: Floats,
+    watched: Floats,
 ) -> Floats:
-    """Return what a class is expected to cost until the next read, that read included."""
+    """Return what a class is expected to cost until the next read, that read included.
+
+    Args:
+        each: the class.
+        hot: the hot one.
+        ahead: days that are expected in each place of `IDLE_DAYS`.
+        coming: the probability that the next read comes in it.
+        burst: how many reads come at once.
+        watched: days idle at which a class that watches begins to: what moves there is new to it.
+    """
     found = np.zeros(len(burst))
     for place, idle in enumerate(IDLE_DAYS.tolist()):
-        found += rate_at(each, idle) * ahead[:, place]
+        rate = each.rate
+        for after, less in each.steps:
+            rate = rate - np.where(idle - watched > after, less, 0.0)
+        found += rate * ahead[:, place]
         found += penalty(each, hot, burst, idle) * coming[:, place]
     return found
 

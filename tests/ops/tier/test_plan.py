@@ -257,3 +257,56 @@ def test_a_plan_that_is_not_whole_is_none(registry, tmp_path):
             PlanFile(str(path))
     with pytest.raises(UsageError, match="cannot read"):
         PlanFile(str(tmp_path / "none"))
+
+
+def cold_since(registry, image, day):
+    """Let a layer lie in a colder class since a day."""
+    key = blob_key(image.blobs[1])
+    registry.store.clock_ns = int((START + day * DAY) * 10**9)
+    registry.store.change_class(key, "GLACIER_IR", expected=registry.store.placement(key))
+
+
+def test_what_mondays_build_needs_comes_back_before_it(registry):
+    keep_alive(registry, 200)
+    # Day 200 is a Sunday, if day 201 is a Monday; it is pulled on Mondays only.
+    weekly = registry.image("team/weekly", "v1")
+    for week in range(1, 20):
+        registry.pull(201 - 7 * week + 0.3, "/v2/team/weekly/manifests/v1")
+    once = registry.image("team/once", "v1")
+    registry.pull(194.3, "/v2/team/once/manifests/v1")
+    cold_since(registry, weekly, 100)
+    cold_since(registry, once, 100)
+    assert registry.moved(200) == {}
+    plan = registry.plan(200, prewarm=3)
+    moves = {move.digest: (move.source, move.target) for move in plan.moves()}
+    assert moves == {weekly.blobs[1]: ("GLACIER_IR", "STANDARD")}
+    named = [str(image) for image in plan.images]
+    assert "team/weekly:v1" in named
+    assert "busy/app:live" in named
+    assert "team/once:v1" not in named
+    assert plan.header.prewarm == {"days": 3, "images": len(named)}
+    # On Tuesday nobody needs it for the next three days.
+    registry.pull_image(202, "busy/app", registry.image("busy/app", "live"))
+    later = registry.plan(202, prewarm=3)
+    assert "team/weekly:v1" not in [str(image) for image in later.images]
+    assert weekly.blobs[1] not in {move.digest for move in later.moves()}
+
+
+def test_what_would_pay_for_coming_back_too_early_stays(registry):
+    keep_alive(registry, 200)
+    weekly = registry.image("team/weekly", "v1")
+    for week in range(1, 20):
+        registry.pull(201 - 7 * week + 0.3, "/v2/team/weekly/manifests/v1")
+    cold_since(registry, weekly, 150)  # of 90 days, 50 are over
+    plan = registry.plan(200, prewarm=3)
+    assert list(plan.moves()) == []
+    assert "team/weekly:v1" in [str(image) for image in plan.images]
+
+
+def test_what_is_needed_soon_goes_nowhere_colder(registry):
+    keep_alive(registry, 200)
+    monthly = registry.image("team/two-weeks-ago", "v1")
+    for week in range(1, 10):
+        registry.pull(201 - 7 * week + 0.3, "/v2/team/two-weeks-ago/manifests/v1")
+    assert set(registry.moved(200, min_idle=5)) == {monthly.blobs[1]}
+    assert registry.moved(200, min_idle=5, prewarm=3) == {}

@@ -1,18 +1,19 @@
-"""Files of text that a command reads, line by line; `-` is standard input."""
+"""Files that a command reads line by line, or writes all at once; `-` is standard input."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 from typing import IO, TYPE_CHECKING
 
 from regvault.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-__all__ = ["open_lines"]
+__all__ = ["open_lines", "write_file"]
 
 
 @contextlib.contextmanager
@@ -38,3 +39,20 @@ def open_lines(path: str, option: str) -> Iterator[IO[str]]:
             yield file
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
+
+
+def write_file(path: str, chunks: Iterable[bytes]) -> None:
+    """Put a file in place of what was there, all at once.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    aside = f"{path}.tmp"
+    try:
+        with open(aside, "wb") as file:
+            file.writelines(chunks)
+        os.replace(aside, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(aside)
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
