@@ -290,8 +290,8 @@ def _by_rules(app: App, store: ClassedStore, header: Header, *, add: bool) -> bo
 def _agree(app: App, header: Header, *, yes: bool, dry_run: bool) -> bool:
     """Show the plan of a vault, and ask; return whether it is to be done."""
     show_plan(app, header)
-    if dry_run:
-        app.console.document({"plan": header.to_json(), "dry_run": True})
+    if dry_run or not header.moves:
+        app.console.document({"plan": header.to_json(), "dry_run": dry_run})
         return False
     app.confirm(
         f"Move {fmt.count(header.moves, 'object')} ({fmt.size(header.nbytes)})?",

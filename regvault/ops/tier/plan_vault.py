@@ -17,12 +17,12 @@ import numpy as np
 from regvault.errors import UsageError
 from regvault.model.classes import ArchivingStore, ClassedStore, archives_of
 from regvault.model.event import time_text
-from regvault.model.store import LockingStore, VersionedStore
 from regvault.ops.forget import rules_of
 from regvault.ops.tier.planned import Header, Left, Move, Plan
 from regvault.ops.tier.promised import NEWEST, Promise, restores, spend_all
 from regvault.ops.tier.shelf import read_needed, read_shelf
-from regvault.policy.prices import MONTH_DAYS
+from regvault.ops.tier.vault_classes import classes_for, why_fixed
+from regvault.policy.prices import GB, MONTH_DAYS
 from regvault.policy.tiering.costs import class_costs
 from regvault.policy.tiering.promise import Budget, Lying, cheapest_way, fastest, returns
 from regvault.vault.keys import digest_of_key
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from regvault.model.progress import Progress
-    from regvault.model.store import ObjectStore
     from regvault.ops.tier.shelf import Needed, Shelf
     from regvault.policy.prices import PriceTable
     from regvault.policy.retention import Retention
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["VaultPlanOptions", "plan_vault"]
 
 _DAY_NS = 86_400 * 10**9
+_AT_ONCE = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def plan_vault(vault: Vault, options: VaultPlanOptions, *, progress: Progress) -
             hint="A vault on a disk has none. Its copy in a bucket may: regvault copy",
         )
     shelf = read_shelf(vault, threads=options.threads, progress=progress)
-    names = _classes(options.table, shelf, store)
+    names = classes_for(options.table, shelf, store)
     needed = read_needed(
         vault,
         shelf,
@@ -114,41 +114,8 @@ def plan_vault(vault: Vault, options: VaultPlanOptions, *, progress: Progress) -
         table.hot,
     )
     made = _Made(shelf, needed, names, options, store)
-    made.decide(header, _fixed(store, vault))
+    made.decide(header, why_fixed(store, vault))
     return Plan(header, made.moves)
-
-
-def _classes(table: PriceTable, shelf: Shelf, store: ClassedStore) -> list[str]:
-    """Return the classes to choose from: the hot one, then by what they cost.
-
-    Raises:
-        UsageError: nothing lies in any of them; or an archive of the store has a price as if it
-            could be read at once.
-    """
-    names = [name for name, each in table.classes.items() if each.durable and not each.idle]
-    wrong = [name for name in archives_of(store) if name in names and table.price(name).instant]
-    if wrong:
-        raise UsageError(
-            f"the prices {table.name} say nothing of how {', '.join(wrong)} is thawed",
-            hint="Add `thaw` to it: docs/tiering.md, Prices.",
-        )
-    if len(shelf) and not set(table.classes) & set(shelf.classes):
-        raise UsageError(
-            f"the prices {table.name} have none of the classes that {store.location} has: "
-            f"{', '.join(shelf.classes)}",
-            hint="Write down what its storage costs, and name that: --prices FILE "
-            "(docs/tiering.md)",
-        )
-    return sorted(names, key=lambda name: (name != table.hot, -table.classes[name].gb_month))
-
-
-def _fixed(store: ObjectStore, vault: Vault) -> str | None:
-    """Return why nothing of a vault can be moved, or None."""
-    if isinstance(store, LockingStore) and (store.locks() or vault.locks.policy is not None):
-        return "the vault is locked"
-    if isinstance(store, VersionedStore) and store.versioned():
-        return "the bucket keeps versions"
-    return None
 
 
 class _Made:
@@ -238,15 +205,16 @@ class _Made:
         inside = np.maximum(0.0, (self._store.now_ns() - shelf.modified) / _DAY_NS)
         stay = np.zeros(len(shelf))
         leave = np.zeros(len(shelf))
-        every = [class_costs(table, name, shelf.sizes) for name in self._names]
-        for number, each in enumerate(every):
+        for number, name in enumerate(self._names):
+            each = class_costs(table, name, shelf.sizes)  # one at a time: they are megabytes
             here = self._present == number
             stay[here] = (each.rate * days)[here]
             out = each.retrieve if number else 0.0
             leave[here] = (each.early(inside) + out)[here]
         best, cost = np.zeros(len(shelf)), np.zeros(len(shelf))
         to = self._present.copy()
-        for number, each in enumerate(every):
+        for number, name in enumerate(self._names):
+            each = class_costs(table, name, shelf.sizes)
             enter = np.where(number > self._present, each.enter, each.write)
             moved = leave + enter + each.early(days)
             saved = stay - each.rate * days - moved
@@ -261,34 +229,43 @@ class _Made:
     def _within(self, some: Bools, budget: Budget) -> None:
         """Choose for what the newest snapshots need: what saves most for what a restore costs."""
         shelf, needed, table = self._shelf, self._needed, self._options.table
-        days = np.maximum(needed.days, 0.0)
-        offers: list[tuple[float, int, int, float, float]] = []
-        hot = class_costs(table, table.hot, shelf.sizes)
+        hot = np.flatnonzero(some & (self._present == 0))
+        sizes, days = shelf.sizes[hot], np.maximum(needed.days[hot], 0.0)
+        stay = class_costs(table, table.hot, sizes).rate * days
+        # A million objects, and an offer of each class for each: columns, no tuples.
+        columns: list[tuple[Floats, Ints, Ints, Floats, Floats]] = []
         for number, name in enumerate(self._names[1:], 1):
             way = self._back.get(name)
             if way is None:
                 continue
-            each = class_costs(table, name, shelf.sizes)
+            each = class_costs(table, name, sizes)
             moved = each.enter + each.early(days)
-            saved = hot.rate * days - each.rate * days - moved
-            back = way.per_object + way.per_gb * shelf.sizes / (1 << 30)
-            good = np.flatnonzero(some & (self._present == 0) & (saved > 0))
+            saved = stay - each.rate * days - moved
+            back = way.per_object + way.per_gb * sizes / GB
+            good = np.flatnonzero((saved > 0) & (back <= self._options.max_cost * (1 + 1e-9)))
             share = saved[good] / np.maximum(back[good], 1e-12)
-            offers += zip(
-                (-share).tolist(),
-                good.tolist(),
-                [number] * len(good),
-                saved[good].tolist(),
-                moved[good].tolist(),
-                strict=True,
-            )
-        for _, at, number, saved_one, moved_one in sorted(offers):
-            now = int(self._to[at])
-            if now and saved_one <= self._saves[at]:
-                continue
-            name, before = self._names[number], self._names[now] if now else None
-            if budget.take(needed.sets[needed.of[at]], name, int(shelf.sizes[at]), now=before):
-                self._to[at], self._saves[at], self._costs[at] = number, saved_one, moved_one
+            kind = np.full(len(good), number, dtype=np.int64)
+            columns.append((-share, hot[good], kind, saved[good], moved[good]))
+        if not columns:
+            return
+        share, *rest = (np.concatenate(each) for each in zip(*columns, strict=True))
+        order = np.lexsort((rest[1], rest[0], share))
+        for begin in range(0, len(order), _AT_ONCE):
+            part = order[begin : begin + _AT_ONCE]
+            for at, number, saves, costs in zip(
+                *(each[part].tolist() for each in rest), strict=True
+            ):
+                self._offer(at, number, (saves, costs), budget)
+
+    def _offer(self, at: int, number: int, money: tuple[float, float], budget: Budget) -> None:
+        """Take a class for an object, if it saves more than what is taken, and can be afforded."""
+        now, needed = int(self._to[at]), self._needed
+        if now and money[0] <= self._saves[at]:
+            return
+        name, before = self._names[number], self._names[now] if now else None
+        size = int(self._shelf.sizes[at])
+        if budget.take(needed.sets[needed.of[at]], name, size, now=before):
+            self._to[at], (self._saves[at], self._costs[at]) = number, money
 
     def _return(self, some: Bools, budget: Budget) -> None:
         """Bring back what is thawed, and breaks the promise in the archive where it lies."""
