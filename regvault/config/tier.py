@@ -7,7 +7,7 @@ beside the sections, where several commands share it.
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo
 
@@ -76,6 +76,9 @@ class _Used(_Shared):
     )
 
 
+_Way = Literal["bulk", "standard", "expedited"]
+
+
 class Apply(_Used):
     """Of `regvault tier apply`."""
 
@@ -84,6 +87,9 @@ class Apply(_Used):
     )
     rate: float | None = Field(None, gt=0, description="Moves a second, at most.")
     journal: File | None = Field(None, description="Where what is done is written.")
+    retry_lock: Span | None = Field(
+        None, description="Of a vault: how long to wait for snapshots that are at work."
+    )
     url: str | None = Field(
         None,
         description="Where the registry itself answers: the first blob that goes to a cold mount "
@@ -107,6 +113,18 @@ class Plan(_Used):
         None, description="How long what goes to a colder class is known to be idle, such as 7d."
     )
     out: File | None = Field(None, description="Where the plan is written.")
+    max_restore_hours: float | None = Field(
+        None,
+        ge=0,
+        description="Of a vault: within how many hours all of one of the newest snapshots can be "
+        "read.",
+    )
+    max_restore_cost: float | None = Field(
+        None, ge=0, description="Of a vault: what bringing back all of one of them may cost."
+    )
+    newest: int | None = Field(
+        None, ge=1, description="Of a vault: how many snapshots of each registry that is said of."
+    )
     prewarm: File | None = Field(
         None, description="Where the images are written that are likely to be pulled soon."
     )
@@ -130,6 +148,27 @@ class Simulate(_Shared):
         None, description="How long a blob is idle before regvault moves it, such as 7d."
     )
     html: File | None = Field(None, description="A page with charts is written there.")
+
+
+class Thaw(Settings):
+    """Of `regvault tier thaw`."""
+
+    vault: VaultText | None = Field(
+        None, description="Where from: a name, or a location; else the only vault."
+    )
+    prices: Annotated[str, BeforeValidator(_prices)] | None = Field(
+        None, description="What a thaw costs, if not `tier.prices`."
+    )
+    way: _Way | None = Field(
+        None, description="How fast, whatever it costs: bulk, standard or expedited."
+    )
+    deadline: Span | None = Field(
+        None, description="Else the cheapest way that takes no longer, such as 12h."
+    )
+    days: int | None = Field(None, ge=1, description="For how many days it can be read then.")
+    poll: Span | None = Field(
+        None, description="After how long it is looked for the first time whether it is there."
+    )
 
 
 class Gc(Settings):
@@ -171,6 +210,7 @@ class Tier(_Used):
     gc: Gc | None = Field(None, description="Of `regvault tier gc`.")
     plan: Plan | None = Field(None, description="Of `regvault tier plan`.")
     simulate: Simulate | None = Field(None, description="Of `regvault tier simulate`.")
+    thaw: Thaw | None = Field(None, description="Of `regvault tier thaw`.")
 
     def shown(self) -> dict[str, Any]:
         """Return what is given, by key with dots between."""

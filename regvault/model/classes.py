@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from regvault.model.store import Entry
 
-__all__ = ["ClassedStore", "Moved", "Placement", "RuledStore"]
+__all__ = ["ArchivingStore", "ClassedStore", "Moved", "Placement", "RuledStore", "archives_of"]
 
 
 class Placement(NamedTuple):
@@ -91,6 +91,20 @@ class ClassedStore(ObjectStore, Protocol):
             ObjectNotFoundError: it is gone.
             StoreError: the store does not do it.
         """
+
+
+@runtime_checkable
+class ArchivingStore(ClassedStore, Protocol):
+    """A store some of whose classes are archives: what lies there has to be thawed before."""
+
+    @property
+    def archives(self) -> frozenset[str]:
+        """The names of these classes."""
+
+
+def archives_of(store: ObjectStore) -> frozenset[str]:
+    """Return the names of a store's archives; none where it has no classes."""
+    return store.archives if isinstance(store, ArchivingStore) else frozenset()
 
 
 @runtime_checkable

@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from regvault.vault.root import Root
     from regvault.vault.vault import Vault
 
-__all__ = ["ForgetPlan", "ForgetResult", "Verdict", "forget", "plan_forget", "plan_forget_named"]
+__all__ = [
+    "ForgetPlan",
+    "ForgetResult",
+    "Verdict",
+    "forget",
+    "plan_forget",
+    "plan_forget_named",
+    "points_of",
+    "rules_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +116,7 @@ class ForgetResult:
         return {**self.plan.to_json(), "forgotten": self.forgotten, "record": self.record}
 
 
-def _points(vault: Vault, registry: str) -> list[tuple[Point, Root]]:
+def points_of(vault: Vault, registry: str) -> list[tuple[Point, Root]]:
     """Return all snapshots of a registry with what decides about them."""
     pins = active_pins(vault)
     found: list[tuple[Point, Root]] = []
@@ -154,8 +163,8 @@ def plan_forget(
                 hint="Give one, such as --keep-daily 14 --keep-monthly 12.",
             )
         name = registry_named(vault, registry, there)
-        rules[name] = _rules(retention)
-        points = _points(vault, name)
+        rules[name] = rules_of(retention)
+        points = points_of(vault, name)
         roots = {point.sequence: root for point, root in points}
         decisions = retain((point for point, _ in points), retention, timezone=timezone)
         verdicts += [_verdict(decision, roots) for decision in decisions]
@@ -166,7 +175,8 @@ def _verdict(decision: Decision, roots: Mapping[int, Root]) -> Verdict:
     return Verdict(roots[decision.point.sequence], decision.point.time, decision.reasons)
 
 
-def _rules(retention: Retention) -> dict[str, Any]:
+def rules_of(retention: Retention) -> dict[str, Any]:
+    """Return rules as a record has them."""
     rules: dict[str, Any] = {
         name: count
         for name in ("last", "hourly", "daily", "weekly", "monthly", "yearly")
@@ -188,7 +198,7 @@ def plan_forget_named(vault: Vault, roots: Iterable[Root]) -> ForgetPlan:
     named = {root.name: root for root in roots}
     verdicts: list[Verdict] = []
     for registry in sorted({name.registry for name in named}):
-        points = _points(vault, registry)
+        points = points_of(vault, registry)
         newest = max((point for point, _ in points if point.good), default=None)
         for point, root in points:
             if root.name not in named:

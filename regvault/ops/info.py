@@ -12,14 +12,16 @@ from regvault.ops.chains import read_chain
 from regvault.ops.info_facts import Issue, last_verifications, stored_bytes
 from regvault.ops.info_locks import locks_of
 from regvault.ops.selector import registry_names
+from regvault.ops.tier.outside import in_archive
 from regvault.vault.envelope import from_time
-from regvault.vault.keys import FORMAT
+from regvault.vault.keys import FORMAT, TIERINGS
 from regvault.vault.records import read_records
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from regvault.ops.info_facts import Verification
+    from regvault.ops.tier.outside import InArchive
     from regvault.vault.root import Root
     from regvault.vault.vault import Vault
 
@@ -51,6 +53,7 @@ class RegistryInfo:
         stored_bytes: of all objects that its snapshots need, each counted once.
         verified: depth -> the newest verification that saw this registry.
         restore_rate: bytes per second at which a verification read data, or None.
+        archive: what the latest snapshot needs of archives; None where that is not looked at.
         issues: what is not healthy.
     """
 
@@ -68,6 +71,7 @@ class RegistryInfo:
     stored_bytes: int | None = None
     verified: dict[str, Verification] = field(default_factory=dict)
     restore_rate: float | None = None
+    archive: InArchive | None = None
     issues: list[Issue] = field(default_factory=list)
 
     @property
@@ -134,6 +138,7 @@ class RegistryInfo:
                 "bytes_per_second": self.restore_rate,
                 "seconds": self.restore_seconds,
             },
+            "archived": None if self.archive is None else self.archive._asdict(),
             "issues": [issue._asdict() for issue in self.issues],
         }
 
@@ -192,7 +197,9 @@ class Info:
         `bytes_read`, `through` (the newest sequence that could be read, or 0), `record`;
         `verified_by_depth`: the newest of each; `restore`: `bytes` of the latest snapshot,
         `bytes_per_second` as measured by a verification that read data, and `seconds` at that rate,
-        null where it is not known;
+        null where it is not known; `archived`: of a vault that was tiered, what the latest snapshot
+        needs of archives: `objects` and `nbytes` that are outside the promise until they are
+        thawed, `promised` and `promised_bytes`;
         `issues`: `severity` (`warning`, `error`), `code`, `message`, `hint`.
         """
         return {
@@ -242,6 +249,7 @@ def info(vault: Vault, *, now: datetime) -> Info:
         each.stored_bytes = sizes.get(each.name)
         each.issues += [_damaged(message) for message in problems.get(each.name, ())]
     result.stored_bytes = total
+    _archived(vault, result)
     try:
         result.locks, issue = locks_of(vault, roots)
     except VaultDamagedError as error:
@@ -257,6 +265,32 @@ def info(vault: Vault, *, now: datetime) -> Info:
             )
         )
     return result
+
+
+def _archived(vault: Vault, result: Info) -> None:
+    """Look whether the latest snapshots need what lies in an archive, where a tiering was."""
+    if next(iter(vault.store.list(TIERINGS)), None) is None:
+        return
+    latest = {each.name: each.latest for each in result.registries if each.latest is not None}
+    try:
+        found = in_archive(vault, latest.values())
+    except VaultDamagedError:
+        return  # it is said already that the list cannot be read
+    for each in result.registries:
+        root = latest.get(each.name)
+        each.archive = found.get(str(root.name)) if root is not None else None
+        if each.archive is not None and each.archive.objects and root is not None:
+            count = each.archive.objects
+            each.issues.append(
+                Issue(
+                    "warning",
+                    "archived",
+                    f"{root.name} is outside the promise of how fast it restores: "
+                    + ("1 object" if count == 1 else f"{count} objects")
+                    + f" that it needs ({each.archive.nbytes} bytes) lie in an archive",
+                    f"See what it takes: regvault tier thaw {root.name} --dry-run",
+                )
+            )
 
 
 def _worst(issues: list[Issue]) -> str:

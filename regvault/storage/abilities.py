@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from regvault.model.classes import ClassedStore, RuledStore
+from regvault.model.classes import ArchivingStore, ClassedStore, RuledStore
 from regvault.model.store import HierarchicalStore, LockingStore, VersionedStore
 
 if TYPE_CHECKING:
@@ -156,6 +156,17 @@ class _Classes:
         self._run("thaw", key, lambda: self.inner.thaw(key, way=way, days=days))
 
 
+class _Archives:
+    """What a wrapper of a store with archives has besides."""
+
+    inner: ArchivingStore
+
+    @property
+    def archives(self) -> frozenset[str]:
+        """Pass on."""
+        return self.inner.archives
+
+
 class _Rules:
     """What a wrapper of a store that moves objects by rules has besides."""
 
@@ -189,6 +200,7 @@ ABILITIES: tuple[tuple[Any, type[Any]], ...] = (
     (LockingStore, _Locks),
     (VersionedStore, _Versions),
     (ClassedStore, _Classes),
+    (ArchivingStore, _Archives),
     (RuledStore, _Rules),
 )
 """Ports, and what a wrapper of a store that has one has besides."""

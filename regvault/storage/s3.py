@@ -371,6 +371,11 @@ class S3Store:
         check_prefix(prefix)
         return s3_walk.objects(self, prefix, after)
 
+    @property
+    def archives(self) -> frozenset[str]:
+        """The classes whose objects have to be restored before they can be read."""
+        return s3_classes.ARCHIVES
+
     def placement(self, key: str) -> Placement:
         """Return in which storage class an object lies, and whether it can be read."""
         return s3_classes.placement(self, check_key(key))

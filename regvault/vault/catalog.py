@@ -12,7 +12,12 @@ import sqlite3
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
-from regvault.errors import CredentialError, ObjectNotFoundError, VaultDamagedError
+from regvault.errors import (
+    CredentialError,
+    ObjectArchivedError,
+    ObjectNotFoundError,
+    VaultDamagedError,
+)
 from regvault.vault import recover
 from regvault.vault.cache import CATALOG_FILE, CatalogCache, discard_database
 from regvault.vault.condemned import read_condemned
@@ -251,6 +256,8 @@ class Catalog:
                     found = recover.members_of(self._store, ref, self.seal)
                 except (VaultDamagedError, ObjectNotFoundError, CredentialError):
                     continue  # a meta object tells only those who can open contents
+                except ObjectArchivedError:
+                    continue  # nor does a pack that is to be thawed before
                 self.learn(ref.key, found)
                 lines += found
         return sorted({place.line() for place in lines})

@@ -29,6 +29,7 @@ __all__ = [
     "REGISTRY_NAME",
     "RETENTIONS",
     "SNAPSHOTS",
+    "TIERINGS",
     "VAULT_JSON",
     "SegmentName",
     "amendment_key",
@@ -56,6 +57,7 @@ __all__ = [
     "sealed_meta_key",
     "segment_key",
     "sequence_of",
+    "tiering_key",
     "tree_key",
 ]
 
@@ -74,6 +76,7 @@ PRUNE_LOCK = "locks/prune.json"
 PROBES = "locks/probe-"
 LOCK_POLICY = "locks/policy.json"
 RETENTIONS = "locks/retention/"
+TIERINGS = "locks/tiering/"
 
 #: What the names of blobs begin with in a sealed vault: an HMAC in place of a digest.
 KEYED = "hmac-sha256:"
@@ -258,6 +261,11 @@ def evidence_key(kind: str, run: str) -> str:
 def retention_key(run: str) -> str:
     """Return the key of what one run says of locks."""
     return f"{RETENTIONS}{run}.json"
+
+
+def tiering_key(plan: str) -> str:
+    """Return the key of what a tiering says of the objects that it moves."""
+    return f"{TIERINGS}{plan}.zst"
 
 
 def is_locked_kind(key: str) -> bool:

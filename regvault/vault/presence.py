@@ -10,18 +10,24 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from regvault.model.classes import ClassedStore, archives_of
 from regvault.vault.keys import OBJECT_PREFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from regvault.model.store import Entry, ObjectStore
     from regvault.vault.objectlist import ObjectList, ObjectRef
+    from regvault.vault.tiering import Announced
 
-__all__ = ["KeySizes", "Presence", "list_objects", "list_parallel"]
+    #: Is told the key and the class of what LIST shows.
+    Told = Callable[[str, str], None]
+
+__all__ = ["Archived", "KeySizes", "Presence", "list_objects", "list_parallel"]
 
 _HEX = "0123456789abcdef"
 #: A prefix with more keys than this is listed by sub-prefixes, in parallel.
@@ -68,6 +74,51 @@ class KeySizes:
             self._db.close()
 
 
+class Archived:
+    """Which objects a run does not reuse: they are archived, or a tiering has moved them.
+
+    What a tiering has put into a colder class costs something to bring back, though it can be read
+    at once. What the newest root needs, and the tiering counts in what it promises, stays where it
+    is: that snapshot relies on it, and so may the next.
+
+    Args:
+        store: the vault's.
+        announced: what tierings say of the objects that they move.
+    """
+
+    def __init__(self, store: ObjectStore, announced: Announced) -> None:
+        self._archives = archives_of(store)
+        self._announced = announced
+        self._there = KeySizes()
+        self._lock = threading.Lock()
+        self._any = False
+
+    def saw(self, key: str, storage_class: str) -> None:
+        """Note in which class LIST shows an object. Thread-safe."""
+        hot = self._announced.cold.get(key)
+        if storage_class in self._archives or (hot is not None and hot != storage_class):
+            with self._lock:
+                self._any = True
+                self._there[key] = 1
+
+    def __contains__(self, key: str) -> bool:
+        """Return whether an object is, or may come while this run is at work, where it is cold."""
+        if key in self._announced.moving:
+            return True
+        if not self._any:
+            return False
+        with self._lock:
+            return self._there.get(key) is not None
+
+    def close(self) -> None:
+        """Free what is held."""
+        self._there.close()
+
+    def promised(self, key: str) -> bool:
+        """Return whether a tiering counts an object as one that comes back in time."""
+        return key in self._announced.promised
+
+
 class Presence:
     """The keys and sizes that this run saw, or wrote itself.
 
@@ -75,14 +126,24 @@ class Presence:
         missing: objects of the newest root's list that LIST does not show with their size, or that
             are bad.
         bad: objects whose bytes turned out to be wrong. They are there, and no use.
+        archived: objects that are there, and not to be reused; None: all lie where they can be
+            read.
+        cold: those of them that the newest root needs.
     """
 
-    def __init__(self, base: ObjectList | None, bad: set[str] | None = None) -> None:
+    def __init__(
+        self,
+        base: ObjectList | None,
+        bad: set[str] | None = None,
+        archived: Archived | None = None,
+    ) -> None:
         self._base = base
         self._seen = KeySizes()
         self._sure = KeySizes()
         self.missing: dict[str, ObjectRef] = {}
         self.bad = set() if bad is None else bad
+        self.archived = archived
+        self.cold: dict[str, ObjectRef] = {}
 
     def compare(self, listing: Iterable[Entry]) -> None:
         """Merge the LIST of all objects, in byte order, with the newest root's object list."""
@@ -102,6 +163,8 @@ class Presence:
                     self._seen[entry.key] = entry.size
                 elif entry.key in own_keys:  # `size` does not find it in the list
                     self.add(entry.key, entry.size)
+                elif self.archived is not None and entry.key in self.archived:
+                    self.cold[entry.key] = wanted
                 wanted = next(needed, None)
             else:
                 self._seen[entry.key] = entry.size
@@ -111,7 +174,16 @@ class Presence:
 
     def usable(self, key: str) -> bool:
         """Return whether what is under `key` may be counted on, if anything is there."""
-        return key not in self.missing and key not in self.bad
+        return key not in self.missing and key not in self.bad and not self.is_cold(key)
+
+    def is_cold(self, key: str) -> bool:
+        """Return whether what is under `key` is, or may get, cold, without a promise.
+
+        What the newest root needs under a promise may be relied on.
+        """
+        if self.archived is None or key not in self.archived:
+            return False
+        return not (key in self.cold and self.archived.promised(key))
 
     def add(self, key: str, size: int) -> None:
         """Note an object that this run stored."""
@@ -139,25 +211,50 @@ class Presence:
         """Free what is held."""
         self._seen.close()
         self._sure.close()
+        if self.archived is not None:
+            self.archived.close()
 
 
-def list_objects(store: ObjectStore, threads: int = 8) -> Iterator[Entry]:
-    """Yield everything below the object prefixes, in byte order of the keys."""
-    for prefix in OBJECT_PREFIXES:
+def list_objects(
+    store: ObjectStore,
+    threads: int = 8,
+    told: Told | None = None,
+    prefixes: Iterable[str] = OBJECT_PREFIXES,
+) -> Iterator[Entry]:
+    """Yield everything below the object prefixes, in byte order of the keys.
+
+    Args:
+        store: the vault's.
+        threads: that LIST.
+        told: is told the class of each before it is yielded, where the store has classes.
+        prefixes: some of them, in byte order.
+    """
+    for prefix in prefixes:
         if prefix == "blobs/":
             for algorithm in store.list_prefixes(prefix):
-                yield from list_parallel(store, f"{prefix}{algorithm}/", threads)
+                yield from list_parallel(store, f"{prefix}{algorithm}/", threads, told)
         else:
-            yield from list_parallel(store, prefix, threads)
+            yield from list_parallel(store, prefix, threads, told)
 
 
-def list_parallel(store: ObjectStore, prefix: str, threads: int) -> Iterator[Entry]:
+def _entries(store: ObjectStore, prefix: str, after: str, told: Told | None) -> Iterator[Entry]:
+    if told is None or not isinstance(store, ClassedStore):
+        yield from store.list(prefix, after=after)
+        return
+    for entry, storage_class in store.list_classes(prefix, after=after):
+        told(entry.key, storage_class)
+        yield entry
+
+
+def list_parallel(
+    store: ObjectStore, prefix: str, threads: int, told: Told | None = None
+) -> Iterator[Entry]:
     """Yield everything below `prefix`, whose names begin with hex digits, in byte order.
 
     The first page comes alone; where there is more, the rest comes by first digit, in parallel.
     """
     last = ""
-    for count, entry in enumerate(store.list(prefix), start=1):
+    for count, entry in enumerate(_entries(store, prefix, "", told), start=1):
         yield entry
         last = entry.key
         if count >= _FAN_OUT_AFTER and threads > 1:
@@ -176,7 +273,7 @@ def list_parallel(store: ObjectStore, prefix: str, threads: int) -> Iterator[Ent
     rest = [prefix + part for part in parts if part >= name[: len(part)]]
 
     def one(part: str) -> list[Entry]:
-        return list(store.list(part, after=last if last.startswith(part) else ""))
+        return list(_entries(store, part, last if last.startswith(part) else "", told))
 
     with ThreadPoolExecutor(threads, thread_name_prefix="list") as pool:
         ahead = max(2, threads)

@@ -58,12 +58,14 @@ class ObjectWriter:
             return not self._spoilt(key) and self._presence.sure_size(key) == size
 
     def _spoilt(self, key: str) -> bool:
-        return key in self._condemned or key in self._presence.bad
+        presence = self._presence
+        return key in self._condemned or key in presence.bad or presence.is_cold(key)
 
     def _key_for(self, key: str, size: int, *, sealed: bool = False) -> str:
         """Return where `size` bytes go: over a leftover of that size, which are the same bytes.
 
-        A condemned key, and one that holds other bytes, are left alone: these get a renamed form.
+        A condemned key, one in an archive, and one that holds other bytes, are left alone: these
+        get a renamed form.
         So does all that is sealed: age is randomised, and what is there has other bytes for sure.
         """
         with self._lock:

@@ -49,7 +49,7 @@ def test_the_documentation_has_every_setting() -> None:
     assert len(audit) == 13
     sections = [field.annotation.__args__[0] for name, field in Tier.model_fields.items()]
     tier = [each for each in sections if isinstance(each, type) and issubclass(each, BaseModel)]
-    assert len(tier) == 4
+    assert len(tier) == 5
     for model in (Config, Registry, Vault, Check, VerifyAge, Audit, *audit, Tier, *tier):
         for name in model.model_fields:
             assert f"`{name}`" in text

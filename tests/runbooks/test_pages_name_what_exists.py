@@ -14,6 +14,7 @@ PAGES = (
     ROOT / "docs" / "vault-format.md",
     ROOT / "docs" / "sealed.md",
     ROOT / "docs" / "tiering.md",
+    ROOT / "restore-runbooks" / "archived-objects.md",
     ROOT / "restore-runbooks" / "cold-mount-lost.md",
     ROOT / "restore-runbooks" / "recover-without-regvault.md",
     ROOT / "restore-runbooks" / "recover-sealed-without-regvault.md",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from regvault.cli import text as fmt
 from regvault.cli.group import command
-from regvault.cli.options import DURATION, dry_run_option, vault_option, yes_option
+from regvault.cli.options import dry_run_option, vault_option, yes_option
+from regvault.cli.retention_options import given_retention, keep_options, policies_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,38 +41,20 @@ if TYPE_CHECKING:
     multiple=True,
     help="Only snapshots of this registry; may be repeated. Else of all.",
 )
-@click.option("--keep-last", metavar="N", type=click.IntRange(0), help="Keep the newest N.")
-@click.option("--keep-hourly", metavar="N", type=click.IntRange(0), help="Of N hours, the newest.")
-@click.option("--keep-daily", metavar="N", type=click.IntRange(0), help="Of N days, the newest.")
-@click.option("--keep-weekly", metavar="N", type=click.IntRange(0), help="Of N weeks, the newest.")
-@click.option(
-    "--keep-monthly", metavar="N", type=click.IntRange(0), help="Of N months, the newest."
-)
-@click.option("--keep-yearly", metavar="N", type=click.IntRange(0), help="Of N years, the newest.")
-@click.option(
-    "--keep-within",
-    metavar="DURATION",
-    type=DURATION,
-    help="Keep all that are not older than that, such as 30d, counted from the newest.",
-)
+@keep_options
 @dry_run_option
 @yes_option
 @click.pass_obj
 def forget(
     app: App,
+    /,
     snapshots: tuple[str, ...],
     vault: str | None,
     endpoint_url: str | None,
     registries: tuple[str, ...],
-    keep_last: int | None,
-    keep_hourly: int | None,
-    keep_daily: int | None,
-    keep_weekly: int | None,
-    keep_monthly: int | None,
-    keep_yearly: int | None,
-    keep_within: float | None,
     dry_run: bool,
     yes: bool,
+    **keep: Any,
 ) -> int:
     """Drop snapshots, by rules or by name.
 
@@ -84,23 +67,12 @@ def forget(
 
     The objects of dropped snapshots stay in the vault until `regvault prune` deletes them.
     """
-    from datetime import timedelta
-
     from regvault.assemble import open_vault
     from regvault.errors import UsageError
     from regvault.ops.forget import forget as execute
     from regvault.ops.forget import plan_forget, plan_forget_named
-    from regvault.policy.retention import Retention
 
-    given = Retention(
-        keep_last or 0,
-        keep_hourly or 0,
-        keep_daily or 0,
-        keep_weekly or 0,
-        keep_monthly or 0,
-        keep_yearly or 0,
-        timedelta(seconds=keep_within) if keep_within else None,
-    )
+    given = given_retention(keep)
     if snapshots and (not given.empty or registries):
         raise UsageError(
             "snapshots are named, and rules are given too", hint="Give the one or the other."
@@ -160,20 +132,14 @@ def _policies(
     """
     from regvault.errors import UsageError
 
-    if not given.empty:
-        return dict.fromkeys(names, given)
-    known = app.config.registry_places if app.config is not None else {}
-    found = {}
+    found = policies_of(app, names, given, of_vault)
     for name in names:
-        rules = known[name].retention if name in known else None
-        rules = rules or of_vault
-        if rules is None:
+        if name not in found:
             raise UsageError(
                 f"nothing says which snapshots of {name} to keep",
                 hint="Give rules, such as --keep-daily 14 --keep-monthly 12, or write them into "
                 "`retention` of the configuration.",
             )
-        found[name] = rules
     return found
 
 

@@ -114,6 +114,14 @@ def _lines(app: App, each: RegistryInfo, result: Info) -> Iterable[tuple[str, st
         found = fmt.count(last.problems, "problem") if last.problems else "no problems"
         through = f", up to {each.title}@{last.through}" if last.through else ""
         yield "verified", f"{time(last.at)} ({last.depth}): {found}{through}"
+    if each.archive is not None and each.archive.promised:
+        yield (
+            "archived",
+            (
+                f"{fmt.count(each.archive.promised, 'object')} that it needs, "
+                f"{fmt.size(each.archive.promised_bytes)}, which come back as was promised"
+            ),
+        )
     if each.restore_seconds is None or each.restore_rate is None:
         yield "restore", "time unknown; measured by: regvault verify --read-data"
     else:

@@ -19,6 +19,7 @@ from regvault.cli.options import (
     vault_at_option,
     vault_option,
 )
+from regvault.cli.thawing import refused, show_thaw, thaw_command, thaw_of, thaw_prices
 from regvault.errors import UsageError
 
 if TYPE_CHECKING:
@@ -94,6 +95,13 @@ _SHOWN = 20
 )
 @click.option("--owner", metavar="USER[:GROUP]", help="Of what is written; else as TARGET's root.")
 @click.option("--mode", metavar="FILE,DIR", help="Octal modes, such as 640,750; else as the root.")
+@click.option(
+    "--thaw",
+    "way",
+    type=click.Choice(["bulk", "standard", "expedited"]),
+    help="Have what lies in an archive thawed, restore the rest meanwhile, and wait for it. "
+    "Without it a restore that needs such is refused; --dry-run shows hours and prices.",
+)
 @dry_run_option
 @transfer_options
 @click.pass_obj
@@ -114,6 +122,7 @@ def restore(
     deny: TextIO | None,
     owner: str | None,
     mode: str | None,
+    way: str | None,
     dry_run: bool,
     threads: int | None,
     limit_upload: float | None,
@@ -123,16 +132,19 @@ def restore(
 
     SNAPSHOT is [REGISTRY@]latest, a sequence number, or a time. What the target has and is good
     stays; what is wrong is replaced; tags are written last. An interrupted restore is gone on
-    with by the same command. Restart a registry that serves from TARGET afterwards: it caches.
+    with by the same command, and so is one that waits for a thaw. Restart a registry that serves
+    from TARGET afterwards: it caches.
     """
     from regvault.assemble import is_absent, open_target, open_vault, threads_for
+    from regvault.model.classes import archives_of
     from regvault.model.location import Role
     from regvault.ops.claim import claim
     from regvault.ops.restore import RestoreOptions, Restorer
+    from regvault.ops.tier.thaw import plan_thaw
     from regvault.vault.blobs import BlobReader
     from regvault.vault.catalog import Catalog, vault_cache
 
-    _check_digests(digests)
+    check_digests(digests)
     place = app.registry(target, Role.TARGET, endpoint_url=endpoint_url)
     where = app.vault(vault, endpoint_url=endpoint_url, at=vault_at)
     count = threads_for(place, where, asked=threads)
@@ -173,21 +185,44 @@ def restore(
         restorer = Restorer(opened, root, objects, reader, to, existing, options, progress)
         try:
             plan = restorer.plan()
+            if archives_of(opened.store):
+                restorer.locate(plan)
+            thaw = plan_thaw(plan.cold, (plan.objects, plan.nbytes), thaw_prices(app), way=way)
+            if plan.cold and not dry_run and way is None:
+                raise refused(
+                    plan,
+                    thaw_command(
+                        str(root.name),
+                        str(where.name or where.location),
+                        repos=repos,
+                        tags=tags,
+                        digests=digests,
+                        no_referrers=no_referrers,
+                    ),
+                )
             if absent and not dry_run:
                 restorer.target = opening()[0]
-            result = None if dry_run else restorer.execute(plan)
+            asker = (
+                None
+                if way is None
+                else thaw_of(app, opened.store, thaw, way=way, threads=count, progress=progress)
+            )
+            result = None if dry_run else restorer.execute(plan, asker)
         finally:
             restorer.close()
             catalog.close()
     document = plan.to_json() if result is None else result.to_json()
-    app.console.document({**document, "dry_run": dry_run})
+    app.console.document({**document, "thaw": thaw.to_json(), "dry_run": dry_run})
+    if result is None:
+        show_thaw(app, thaw)
     _show(app, plan, result, str(place.location))
     if result is None:
         return 3 if plan.problem_count else 0
     return result.exit_code()
 
 
-def _check_digests(digests: tuple[str, ...]) -> None:
+def check_digests(digests: tuple[str, ...]) -> None:
+    """Raise UsageError where one of `--digest` is none."""
     from regvault.oci.grammar import is_digest
 
     for digest in digests:

@@ -141,6 +141,14 @@ def _show(app: App, result: SnapshotResult, vault: str) -> None:
             "has of them is stored again",
             hint="See whether older snapshots are whole: regvault verify",
         )
+    if result.archived and root is not None:
+        console.warn(
+            f"snapshot {root.name} needs {fmt.count(result.archived, 'object')} "
+            f"({fmt.size(result.archived_bytes)}) that lie in an archive: it is outside the "
+            "promise of how fast it restores until they are thawed",
+            hint="The registry does not have their content any more, or was not read. See what it "
+            f"takes: regvault tier thaw {root.name} --vault {vault} --dry-run",
+        )
     ranks = {str(rank): count for rank, count in result.ranks.items()}
     if ranks["new"] or ranks["known"]:
         new = fmt.count(ranks["new"], "new finding")

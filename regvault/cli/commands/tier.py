@@ -24,7 +24,7 @@ _HERE = "regvault.cli.commands"
         ),
         "plan": LazyCommand(
             f"{_HERE}.tier_plan:plan",
-            "Plan which blobs of SOURCE go to a cheaper class, and which come back.",
+            "Plan what of SOURCE, a registry or a vault, goes to a cheaper class, and what back.",
         ),
         "prices": LazyCommand(
             f"{_HERE}.tier_prices:prices",
@@ -33,6 +33,10 @@ _HERE = "regvault.cli.commands"
         "simulate": LazyCommand(
             f"{_HERE}.tier_simulate:simulate",
             "Replay a history of accesses, and show what ways of tiering would have cost.",
+        ),
+        "thaw": LazyCommand(
+            f"{_HERE}.tier_thaw:thaw",
+            "Have brought back what a restore of SNAPSHOT needs, and what lies in an archive.",
         ),
         "unmount": LazyCommand(
             f"{_HERE}.tier_mount:unmount",

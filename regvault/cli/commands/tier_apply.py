@@ -10,9 +10,16 @@ import click
 from regvault.cli import text as fmt
 from regvault.cli.audit_options import access_rules, ignore_option
 from regvault.cli.commands.tier_plan import show_plan
-from regvault.cli.options import DURATION, endpoint_option, secret_ref, threads_option
+from regvault.cli.options import (
+    DURATION,
+    endpoint_option,
+    retry_lock_option,
+    secret_ref,
+    threads_option,
+)
 from regvault.cli.tier_access import access_option, open_accesses
 from regvault.cli.tier_options import needs_numpy, tier_command
+from regvault.cli.tier_vault import apply_to_vault
 from regvault.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +32,10 @@ if TYPE_CHECKING:
     from regvault.ops.tier.planned import Header, Move
 
 _DAY_US = 86_400 * 10**6
+#: On a bucket: they wait for the network.
+_THREADS = 16
+_VAULT_STAYS = "stay: the newest snapshots need them by now, or somebody may, or nobody at all"
+_MEND_VAULT = "The next snapshot stores it anew, if the registry has it; else: regvault repair"
 
 
 @tier_command(
@@ -90,6 +101,7 @@ _DAY_US = 86_400 * 10**6
     help="Where what is known of accesses ends so long ago, nothing goes to a colder class.",
 )
 @ignore_option
+@retry_lock_option
 @endpoint_option
 @threads_option
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
@@ -109,6 +121,7 @@ def apply(
     unchecked: bool,
     max_lag: float,
     ignored: tuple[str, ...],
+    retry_lock: float,
     endpoint_url: str | None,
     threads: int | None,
     dry_run: bool,
@@ -117,7 +130,8 @@ def apply(
     """Move what PLAN says, as regvault tier plan has written it, and nothing else.
 
     Each object is looked at once more: it has to be what it was, and still cold, by what is known
-    of accesses now. It is looked at again afterwards, and read. Exit code 3: stopped, at the
+    of accesses now, or what the newest snapshots of a vault need now. It is looked at again
+    afterwards, and read. Exit code 3: stopped, at the
     ceiling or at what is not as it was planned; the report says which. What was done is written
     down, so the same command goes on.
     """
@@ -132,6 +146,20 @@ def apply(
 
     made = PlanFile(plan)
     header = made.header
+    if header.kind == "vault":
+        ended = apply_to_vault(
+            app,
+            made,
+            journal or f"{plan}.journal",
+            ApplyOptions(max_cost, rate, threads or _THREADS, mend=_MEND_VAULT),
+            endpoint_url=endpoint_url,
+            wait_s=retry_lock,
+            agree=lambda: _agree(app, header, yes=yes, dry_run=dry_run),
+        )
+        if ended is None:
+            return 0
+        _report(app, ended, header)
+        return ended.exit_code
     place = app.registry(
         header.place, Role.SOURCE, endpoint_url=endpoint_url or header.endpoint or None
     )
@@ -259,6 +287,19 @@ def _by_rules(app: App, store: ClassedStore, header: Header, *, add: bool) -> bo
     return True
 
 
+def _agree(app: App, header: Header, *, yes: bool, dry_run: bool) -> bool:
+    """Show the plan of a vault, and ask; return whether it is to be done."""
+    show_plan(app, header)
+    if dry_run or not header.moves:
+        app.console.document({"plan": header.to_json(), "dry_run": dry_run})
+        return False
+    app.confirm(
+        f"Move {fmt.count(header.moves, 'object')} ({fmt.size(header.nbytes)})?",
+        yes=yes,
+    )
+    return True
+
+
 def _never(_: Move) -> bool:
     return False
 
@@ -309,17 +350,18 @@ def _rechecked(
 
 def _report(app: App, result: Applied, header: Header) -> None:
     app.console.document(result.to_json())
-    say = app.console.say
+    say, vault = app.console.say, header.kind == "vault"
     currency = fmt.inline(header.prices["currency"])
     before = f" {fmt.number(result.before)} were done before." if result.before else ""
     say(
-        f"{fmt.count(result.moved, 'blob')} moved; {fmt.size(result.nbytes)} for "
-        f"{result.cost:.4f} {currency} by the prices.{before}"
+        f"{fmt.count(result.moved, 'object' if vault else 'blob')} moved; "
+        f"{fmt.size(result.nbytes)} for {result.cost:.4f} {currency} by the prices."
+        f"{before}"
     )
     kinds = (
         (result.marked, "marked: lifecycle rules of the bucket move them within a day or two"),
         (result.there, "lay there already"),
-        (result.used, "used since the plan was made: they stay"),
+        (result.used, _VAULT_STAYS if vault else "used since the plan was made: they stay"),
         (result.gone, "not there any more"),
         (result.written, "written since the plan was made: they stay, and want a new plan"),
         (result.left, "left"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,7 @@ from regvault.cli.files import write_file
 from regvault.cli.options import DAYS, DURATION, LOCATION, endpoint_option, threads_option
 from regvault.cli.tier_access import access_option, open_accesses
 from regvault.cli.tier_options import needs_numpy, prices_option, tier_command
+from regvault.cli.tier_vault import plan_of_vault, show_restores, vault_at, vault_plan_options
 from regvault.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from regvault.config.places import RegistryPlace
     from regvault.ops.tier.contents import Contents
     from regvault.ops.tier.planned import Header, Move, Plan
+    from regvault.policy.prices import PriceTable
 
 _DAY_S = 86_400.0
 _WEEK = 7.0
@@ -36,6 +38,10 @@ _SHOWN = 20
         (
             "By a log of accesses, for a registry on disks with a colder mount",
             "regvault tier plan fs:/var/lib/registry --access accesses.csv --prices disks.toml",
+        ),
+        (
+            "Of a vault, whose newest snapshots come back within half a day, for 40 dollars",
+            "regvault tier plan s3://backup --max-restore-hours 12 --max-restore-cost 40",
         ),
     ],
     exit_codes=(0, 1, 2, 4, 5, 6, 10, 12),
@@ -92,12 +98,14 @@ _SHOWN = 20
     show_default=True,
     help="How soon, a week at most.",
 )
+@vault_plan_options
 @ignore_option
 @endpoint_option
 @threads_option
 @click.pass_obj
 def plan(
     app: App,
+    /,
     source: str,
     access: str | None,
     prices: str,
@@ -108,56 +116,54 @@ def plan(
     inventory: str | None,
     prewarm: str | None,
     prewarm_for: float,
+    max_restore_hours: float,
+    max_restore_cost: float,
+    newest: int,
     ignored: tuple[str, ...],
     endpoint_url: str | None,
     threads: int | None,
+    **keep: Any,
 ) -> int:
-    """Plan which blobs of SOURCE go to a cheaper class, and which come back.
+    """Plan what of SOURCE, a registry or a vault, goes to a cheaper class, and what back.
 
-    Changes nothing. Only classes that serve at once are chosen from; manifests and small blobs
-    stay, and a blob is cold only if all manifests that reach it are. Time of which nobody knows
-    what was pulled is no idle time. With --json the plan is printed, a line for each move; it is
-    what tier apply takes. See docs/tiering.md.
+    Changes nothing. Of a registry only classes that serve at once are chosen from; manifests and
+    small blobs stay, and a blob is cold only if all manifests that reach it are. Time of which
+    nobody knows what was pulled is no idle time.
+
+    Of a vault, what only old snapshots need goes to archives, until retention drops them. The
+    newest ones come back within --max-restore-hours, and for --max-restore-cost.
+
+    With --json the plan is printed, a line for each move; it is what tier apply takes. See
+    docs/tiering.md.
     """
     needs_numpy()
-    from regvault.assemble import open_source_store, threads_for
     from regvault.config.price_files import load_prices
-    from regvault.model.location import Role
-    from regvault.ops.tier.plan import PlanOptions, plan_registry
     from regvault.ops.tier.planned import lines_of
 
     if prewarm_for > _WEEK:
         raise UsageError("--prewarm-for: more than a week is not foreseen")
     table = load_prices(prices)
-    rules = access_rules(ignored)
-    place = app.registry(source, Role.SOURCE, endpoint_url=endpoint_url)
-    count = threads_for(place, asked=threads)
-    store, registry = open_source_store(place, threads=count)
-    with open_accesses(app, access, rules, endpoint_url=endpoint_url) as accesses:
-        options = PlanOptions(
-            table,
-            horizon,
-            min_idle / _DAY_S,
-            max_lag / _DAY_S,
-            access,
+    vault = vault_at(app, source, endpoint_url=endpoint_url)
+    if vault is not None:
+        for flag, given in (("access", access), ("inventory", inventory), ("prewarm", prewarm)):
+            if given is not None:
+                raise UsageError(f"--{flag} is of registries, and {source} is a vault")
+        promise = max_restore_hours, max_restore_cost, newest
+        made = plan_of_vault(
+            app,
+            vault,
             source,
-            count,
-            None if prewarm is None else prewarm_for,
+            table,
+            horizon=horizon,
+            promise=promise,
+            keep=keep,
+            threads=threads,
         )
-        contents = None
-        if inventory is not None:
-            contents = _inventory(app, inventory, place, endpoint_url)
-        with app.progress() as progress:
-            made = plan_registry(
-                registry,
-                store,
-                accesses,
-                options,
-                now_us=time.time_ns() // 1000,
-                progress=progress,
-                contents=contents,
-            )
-    registry.close()
+    else:
+        ahead = None if prewarm is None else prewarm_for
+        days = horizon, min_idle / _DAY_S, max_lag / _DAY_S, ahead
+        told = access, ignored, inventory
+        made = _of_registry(app, source, table, days, told, endpoint_url, threads)
     if out is not None:
         write_file(out, lines_of(made))
     if prewarm is not None:
@@ -172,6 +178,53 @@ def plan(
     if out is not None:
         app.console.note(f"The plan is in {out}. Do it: regvault tier apply {out}")
     return 0
+
+
+def _of_registry(
+    app: App,
+    source: str,
+    table: PriceTable,
+    days: tuple[float, float, float, float | None],
+    told: tuple[str | None, tuple[str, ...], str | None],
+    endpoint_url: str | None,
+    asked: int | None,
+) -> Plan:
+    """Plan the tiering of a registry.
+
+    Args:
+        app: of this run.
+        source: the registry.
+        table: the prices.
+        days: the horizon; how long what gets colder is idle; how old what is known may be; how far
+            ahead it is looked for what is pulled soon, or None.
+        told: who tells of accesses, who is no client, and the inventory.
+        endpoint_url: of the registry's storage.
+        asked: threads.
+    """
+    from regvault.assemble import open_source_store, threads_for
+    from regvault.model.location import Role
+    from regvault.ops.tier.plan import PlanOptions, plan_registry
+
+    access, ignored, inventory = told
+    place = app.registry(source, Role.SOURCE, endpoint_url=endpoint_url)
+    count = threads_for(place, asked=asked)
+    store, registry = open_source_store(place, threads=count)
+    with open_accesses(app, access, access_rules(ignored), endpoint_url=endpoint_url) as accesses:
+        contents = None
+        if inventory is not None:
+            contents = _inventory(app, inventory, place, endpoint_url)
+        with app.progress() as progress:
+            made = plan_registry(
+                registry,
+                store,
+                accesses,
+                PlanOptions(table, *days[:3], access, source, count, days[3]),
+                now_us=time.time_ns() // 1000,
+                progress=progress,
+                contents=contents,
+            )
+    registry.close()
+    return made
 
 
 def _inventory(app: App, text: str, place: RegistryPlace, endpoint_url: str | None) -> Contents:
@@ -208,7 +261,7 @@ def show_plan(app: App, header: Header) -> None:
         )
     if header.flows:
         app.console.table(
-            ["from", "to", "blobs", "size", "saves", "costs"],
+            ["from", "to", _what(header), "size", "saves", "costs"],
             [
                 (
                     flow["from"],
@@ -227,22 +280,31 @@ def show_plan(app: App, header: Header) -> None:
             f"{header.month[1]:.2f} instead of {header.month[0]:.2f} {currency} a month, by "
             f"{fmt.inline(header.prices['name'])} of {header.prices['as_of']}. The moves cost "
             f"{header.costs:.2f}; in {header.horizon_days:.0f} days they save {header.saves:.2f} "
-            f"beyond that. To bring all of it back costs {header.back:.2f}; it serves at once "
-            "meanwhile."
+            f"beyond that. To bring all of it back costs {header.back:.2f}"
+            + (
+                f", and takes {header.back_hours:g} hours."
+                if header.kind == "vault"
+                else "; it serves at once meanwhile."
+            )
         )
     else:
         say("Nothing is to be moved.")
     if header.left:
         app.console.table(
-            ["stays, because", "blobs", "size"],
+            ["stays, because", _what(header), "size"],
             [
                 (reason, fmt.number(left.count), fmt.size(left.nbytes))
                 for reason, left in header.left.items()
             ],
             align="lrr",
         )
+    show_restores(app, header)
     for note in header.notes:
         app.console.note(note[:1].upper() + note[1:] + ".")
+
+
+def _what(header: Header) -> str:
+    return "objects" if header.kind == "vault" else "blobs"
 
 
 def _show_moves(app: App, made: Plan) -> None:
@@ -257,7 +319,7 @@ def _show_moves(app: App, made: Plan) -> None:
         [
             (
                 fmt.inline(move.repository),
-                move.digest[7:19],
+                move.digest[7:19] or move.key.rpartition("/")[2][:12],
                 fmt.size(move.size),
                 move.source,
                 move.target,

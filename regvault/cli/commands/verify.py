@@ -94,6 +94,11 @@ def _show(app: App, result: VerifyResult, sample: Sample | None) -> None:
             f"{fmt.count(report.unopened, 'part')} of what is sealed did not open with the "
             "identities that were given: only its stored bytes are proven."
         )
+    if report.archived:
+        console.note(
+            f"{fmt.count(report.archived, 'object')} ({fmt.size(report.archived_bytes)}) lie in an "
+            "archive, and were not read: what they hold is as it was proven before they went there."
+        )
     if not report.count:
         what = "1 snapshot is" if result.snapshots == 1 else f"{result.snapshots} snapshots are"
         console.say(f"{what} whole ({depth}): {fmt.count(report.present, 'object')} there, {read}.")

@@ -34,6 +34,7 @@ from regvault.vault.root import RootName, parse_root
 from regvault.vault.segment import Location
 from regvault.vault.slots import holds
 from regvault.vault.stub import parse_slot
+from regvault.vault.tiering import read_archived
 from regvault.vault.writer import ObjectWriter
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class Feed:
     Attributes:
         vault: the target.
         newest: the newest root there, or None.
-        missing: keys that this root needs, and that are not there with their size.
+        missing: keys that this root needs, and that are not there with their size, or lie in an
+            archive.
         lost: those of them under whose key nothing is at all.
         objects, nbytes: that were stored.
         returned: names of contents among them that were purged here before.
@@ -84,7 +86,10 @@ class Feed:
         self._others: list[ObjectList] = []
         self.missing: list[str] = []
         self.lost: list[ObjectRef] = []
-        self._presence = Presence(vault.object_list(self.newest) if self.newest else None)
+        self._presence = Presence(
+            vault.object_list(self.newest) if self.newest else None,
+            archived=read_archived(vault.store, vault.id),
+        )
         self._catalog: Catalog | None = None
         self._lock = threading.Lock()
         self._lines: list[bytes] = []
@@ -103,8 +108,11 @@ class Feed:
         vault = self.vault
         self._others = [vault.object_list(root) for root in self._newest_of_others()]
         self._condemned, self._condemned_to = read_condemned_to(vault.store, vault.id)
-        self._presence.compare(list_objects(vault.store, threads))
-        self.missing = list(self._presence.missing)
+        archived = self._presence.archived
+        told = None if archived is None else archived.saw
+        self._presence.compare(list_objects(vault.store, threads, told))
+        cold = filter(self._presence.is_cold, self._presence.cold)
+        self.missing = [*self._presence.missing, *cold]
         self.lost = [
             ref for ref in self._presence.missing.values() if self._presence.size(ref.key) is None
         ]
@@ -246,6 +254,8 @@ class Feed:
             return True
         if ref.key in self._condemned or self._presence.size(ref.key) != ref.size:
             return False
+        if self._presence.is_cold(ref.key):
+            return False  # it is stored again, where it can be read
         return any(objects.get(ref.key) == ref for objects in self._others) or self._told(ref)
 
     def _told(self, ref: ObjectRef) -> bool:

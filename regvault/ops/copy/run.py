@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from regvault.errors import (
     DigestMismatchError,
+    ObjectArchivedError,
     ObjectNotFoundError,
     RefusedError,
     VaultDamagedError,
@@ -333,6 +334,12 @@ class _Copier:
                     again_when_broken(lambda: self._move(ref, lacking))
                 except DigestMismatchError:  # on the way, or at the source?
                     again_when_broken(lambda: self._move(ref, lacking))
+        except ObjectArchivedError as error:
+            error.hint = (
+                "What is archived cannot be copied. Thaw what the snapshots need that are to be "
+                "copied: regvault tier thaw SNAPSHOT --vault FROM --wait; then copy again"
+            )
+            raise
         except ObjectNotFoundError as error:
             if error.key != ref.key:
                 raise

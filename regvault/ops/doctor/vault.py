@@ -11,9 +11,11 @@ from regvault.errors import (
     StoreAccessError,
     StoreMissingError,
 )
+from regvault.model.classes import archives_of
 from regvault.model.doctor import Asked, BucketFacts, Credentials, ask, unasked
 from regvault.ops.doctor.keys import try_identities, try_signing
 from regvault.ops.doctor.trials import nothing_written, try_store
+from regvault.ops.tier.outside import in_archive
 from regvault.ops.unlock import parties
 from regvault.policy.doctor import access, contents, keys
 from regvault.policy.doctor.bucket import judge_bucket, judge_bucket_trials, judge_spool
@@ -174,6 +176,8 @@ class _Examination:
                 yield skipped(check, "keys cannot be listed" if self._vault else no_vault)
             return
         yield self._snapshots(self._vault)
+        if archives_of(self._store):
+            yield self._archived(self._vault)
         yield from self._keys(self._vault)
         yield from self._parties(self._vault)
 
@@ -234,6 +238,15 @@ class _Examination:
         newest = ", ".join(str(root.name) for root in self._newest[:5])
         more = ", ..." if len(self._newest) > 5 else ""
         return ok(check, f"the newest can be read: {newest}{more}")
+
+    def _archived(self, vault: Vault) -> Check:
+        """Look whether the newest snapshots can be read at once."""
+        found = ask(lambda: in_archive(vault, self._newest, threads=self._subject.threads))
+        if found.value is None:
+            return failed("archived", found)
+        outside = {name: each.objects for name, each in found.value.items()}
+        promised = sum(each.promised for each in found.value.values())
+        return contents.judge_archived(outside, promised)
 
     def _keys(self, vault: Vault) -> Iterator[Check]:
         """Try what the keys that are given open, and whether there is one to sign with."""

@@ -5,13 +5,18 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from regvault.errors import DigestMismatchError, ObjectNotFoundError, VaultDamagedError
+from regvault.errors import (
+    DigestMismatchError,
+    ObjectArchivedError,
+    ObjectNotFoundError,
+    VaultDamagedError,
+)
 from regvault.oci.verify import matches_manifest, new_hash
 from regvault.ops.bounded import again_when_broken, in_order
 from regvault.vault.blobs import is_meta, is_raw
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from regvault.model.progress import Progress
     from regvault.model.registry import RegistryTarget
@@ -34,6 +39,7 @@ class BlobWriter:
         replaced: blobs that were there and wrong.
         failed: digest -> why the vault could not give it.
         others: those of them that are whole, and sealed to others.
+        archived: object that could not be written -> the one to be thawed before.
     """
 
     def __init__(
@@ -70,12 +76,17 @@ class BlobWriter:
         self.replaced = 0
         self.failed: dict[str, str] = {}
         self.others: set[str] = set()
+        self.archived: dict[str, str] = {}
 
-    def run(self, worklist: Worklist) -> None:
-        """Write all of it; errors of the target end it, damage in the vault is remembered."""
-        for _ in in_order(
-            worklist.by_object(), self._object, threads=self._threads, name="restore"
-        ):
+    def run(self, worklist: Worklist, chosen: Callable[[str], bool] = lambda _: True) -> None:
+        """Write all of it; errors of the target end it, damage in the vault is remembered.
+
+        Args:
+            worklist: what is wanted, and where it lies.
+            chosen: of which objects; of what is archived it is remembered.
+        """
+        tasks = (task for task in worklist.by_object() if chosen(task[0]))
+        for _ in in_order(tasks, self._object, threads=self._threads, name="restore"):
             pass
 
     def _object(self, task: tuple[str, list[tuple[Location, bool]]]) -> None:
@@ -83,6 +94,13 @@ class BlobWriter:
         wanted = [place for place, existing in places if not self._keep(place, existing)]
         if not wanted:
             return
+        try:
+            self._write(key, wanted)
+        except ObjectArchivedError as error:
+            with self._lock:
+                self.archived[key] = error.key or key
+
+    def _write(self, key: str, wanted: list[Location]) -> None:
         try:
             if is_raw(wanted[0]):
                 self._raw(wanted[0])

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from regvault.ops.restore.select import Problem
+    from regvault.ops.tier.cold import Cold
     from regvault.vault.root import Root
 
 __all__ = ["RestoreOptions", "RestorePlan", "RestoreResult"]
@@ -65,6 +66,9 @@ class RestorePlan:
             Where it was asked for by its name it is a problem.
         purged_count: all of it.
         named: whether tags or digests were asked for.
+        cold: objects that have to be thawed before they can be read, in the order in which they
+            are read; known after `Restorer.locate`.
+        objects: how many are read at all; their bytes are not asked for.
     """
 
     snapshot: Root
@@ -81,6 +85,8 @@ class RestorePlan:
     purged: list[Problem] = field(default_factory=list)
     purged_count: int = 0
     named: bool = False
+    cold: list[Cold] = field(default_factory=list)
+    objects: int = 0
 
     def add(self, problems: Iterable[Problem]) -> None:
         """Keep problems, counted all, listed up to a bound."""

@@ -24,6 +24,7 @@ from regvault.ops.restore.select import (
     select,
 )
 from regvault.ops.restore.space import check_space
+from regvault.ops.restore.thawing import Aside, refusal, write_thawed
 from regvault.ops.restore.worklist import Worklist
 from regvault.ops.snapshot.session import RepositoryEntry, parse_damage, parse_entry
 from regvault.vault.kept import KeptChunks
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from regvault.model.progress import Progress
     from regvault.model.registry import RegistryTarget
     from regvault.ops.images import RepositoryState
+    from regvault.ops.tier.thaw import Thaw
     from regvault.vault.blobs import BlobReader
     from regvault.vault.objectlist import ObjectList
     from regvault.vault.root import Root
@@ -103,6 +105,7 @@ class Restorer:
         self._purged = {name for name in vault.purged(root) if not reader.holds_name(name)}
         self._failed: dict[str, str] = {}
         self._lock = threading.Lock()
+        self._located = False
         #: repository -> why its state cannot be read; "": a part of the list of all, or of damage.
         self._lost: dict[str, str] = {}
         #: Keys of both that are whole, and sealed to others.
@@ -285,19 +288,40 @@ class Restorer:
                     self._others.add(digest)
             raise InvalidManifestError(error.message) from error
 
+    def locate(self, plan: RestorePlan) -> None:
+        """Look where all of it lies, and what of that has to be thawed before it can be read.
+
+        A blob that has another place, which can be read now, is read from there.
+        """
+        if self._located:
+            return
+        self._located = True
+        for digest in self._worklist.locate(self._reader):
+            self._failed[digest] = "no catalog line says where it lies"
+        plan.cold = Aside(self._vault.store, self._reader, self._options.threads).cold(
+            self._worklist
+        )
+        plan.objects = len(self._worklist.objects())
+
     # -- executing ------------------------------------------------------------------------------
 
-    def execute(self, plan: RestorePlan) -> RestoreResult:
+    def execute(self, plan: RestorePlan, thaw: Thaw | None = None) -> RestoreResult:
         """Do what the plan says.
+
+        Args:
+            plan: of this restore.
+            thaw: asks for what is archived, and waits for it; None: that ends it.
 
         Raises:
             StoreFullError: the target has not the room; nothing was written.
+            ObjectArchivedError: something has to be thawed before.
         """
         result = RestoreResult(plan)
         check_space(self.target, plan)
+        self.locate(plan)
+        if plan.cold and thaw is None:
+            raise refusal(plan.cold)
         result.damaged = bool(self._lost)
-        for digest in self._worklist.locate(self._reader):
-            self._failed[digest] = "no catalog line says where it lies"
         self._progress.phase(
             "Restoring blobs",
             total_items=plan.blobs + plan.present,
@@ -311,7 +335,7 @@ class Restorer:
             threads=self._options.threads,
             progress=self._progress,
         )
-        writer.run(self._worklist)
+        write_thawed(writer, self._worklist, plan.cold, thaw)
         result.blobs_written, result.bytes_written = writer.written, writer.written_bytes
         result.blobs_kept, result.blobs_replaced = writer.kept, writer.replaced
         self._failed |= writer.failed

@@ -82,6 +82,31 @@ class Worklist:
         self._db.executemany("INSERT OR REPLACE INTO places VALUES (?, ?, ?, ?, ?, ?, ?)", places())
         return unknown
 
+    def objects(self) -> list[str]:
+        """Return the keys of the objects that are to be read, in the order of `by_object`.
+
+        Not those of which the target has everything, by its size.
+        """
+        rows = self._db.execute("SELECT DISTINCT key FROM places WHERE NOT existing ORDER BY key")
+        return [key for (key,) in rows]
+
+    def wanted_of(self, key: str) -> list[tuple[str, int]]:
+        """Return (digest, size) of the blobs that are to be read from one object."""
+        rows = self._db.execute(
+            "SELECT digest, size FROM places WHERE key = ? AND NOT existing ORDER BY offset",
+            (key,),
+        )
+        return [(digest_text(digest), size) for digest, size in rows]
+
+    def move(self, digest: str, place: Location, before: str) -> None:
+        """Say that a blob is read from another place than from the object `before`."""
+        packed = digest_bytes(digest)
+        self._db.execute("DELETE FROM places WHERE key = ? AND digest = ?", (before, packed))
+        self._db.execute(
+            "INSERT OR REPLACE INTO places VALUES (?, ?, ?, ?, ?, ?, 0)",
+            (place.key, place.offset, packed, place.length, place.size, place.proof),
+        )
+
     def by_object(self) -> Iterator[tuple[str, list[tuple[Location, bool]]]]:
         """Yield each object with what is wanted of it: (place, the target has its size)."""
         rows = self._db.execute(

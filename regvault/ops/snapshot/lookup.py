@@ -55,17 +55,26 @@ class VaultLookup:
         # A first snapshot into an empty vault has nothing to ask.
         self._ask_catalog = bool(catalog.segments())
 
-    def _usable(self, key: str) -> bool:
-        return self._presence.usable(key) and key not in self._condemned
+    def _usable(self, key: str, *, cold: bool = False) -> bool:
+        if key in self._condemned:
+            return False
+        if cold and self._presence.is_cold(key):
+            return key not in self._presence.missing and key not in self._presence.bad
+        return self._presence.usable(key)
 
-    def find(self, digest: str) -> int | None:
-        """Return the size of a blob that the vault holds and this run may count on, or None."""
+    def find(self, digest: str, *, cold: bool = False) -> int | None:
+        """Return the size of a blob that the vault holds and this run may count on, or None.
+
+        Args:
+            digest: of the blob.
+            cold: that it lies in an archive is no hindrance: it is to be had nowhere else.
+        """
         known = self._needs.known(digest)
-        if known is not None and self._usable(known.key):
+        if known is not None and self._usable(known.key, cold=cold):
             return known.size
         places = self._catalog.find(digest) if self._ask_catalog else []
         for place in places or self._raw(digest):
-            ref = self._present(place)
+            ref = self._present(place, cold=cold)
             if ref is not None:
                 self._needs.place(digest, ref, place.size)
                 return place.size
@@ -83,9 +92,9 @@ class VaultLookup:
             self._recovered(place.line())
         return [place]
 
-    def _present(self, place: Location) -> ObjectRef | None:
+    def _present(self, place: Location, *, cold: bool = False) -> ObjectRef | None:
         """Return the object of a catalog line if this run saw it, with room for the line."""
-        if not self._usable(place.key):
+        if not self._usable(place.key, cold=cold):
             return None
         size = self._presence.size(place.key)
         if size is None:

@@ -39,6 +39,8 @@ class Plan:
         amended: objects that the newest root names were replaced or purged since: its states are
             counted anew, and all repositories are read, whatever the globs say.
         damage: that the newest root carries.
+        cold: whether the newest root needs something that lies in an archive and that nothing
+            promises to bring back in time: what the source has of it is stored again.
         hidden: of the names that the source does not show, those below a directory that cannot be
             read: they keep their state.
     """
@@ -54,11 +56,12 @@ class Plan:
     damage: Damage = field(default_factory=dict)
     surveys: dict[str, Survey] = field(default_factory=dict)
     hidden: set[str] = field(default_factory=set)
+    cold: bool = False
 
     @property
     def nothing_to_do(self) -> bool:
         """Whether the newest root says all that a new one would."""
-        return not (self.everything or self.changed or self.removed)
+        return not (self.everything or self.changed or self.removed or self.cold)
 
 
 def make_plan(
@@ -83,6 +86,7 @@ def make_plan(
     progress.phase("Comparing the vault's objects")
     session.wait_for_listing(progress)
     plan.lost = dict(session.presence.missing)
+    plan.cold = not globs and any(map(session.presence.is_cold, session.presence.cold))
     if session.objects is None or any(key.startswith("trees/") for key in plan.lost):
         plan.trees_lost = session.previous is not None
     else:

@@ -46,6 +46,9 @@ class SnapshotResult:
         stored, stored_bytes: blobs that were read and stored.
         objects, objects_bytes: objects that were written, by number and bytes.
         lost: objects that the vault had lost, and that were stored again.
+        archived, archived_bytes: objects that it needs, that lie in an archive, and that nothing
+            promises to bring back in time: it is outside the promise.
+        promised, promised_bytes: those that come back as was promised.
         findings: what is wrong at the source with its rank, the first 1,000.
         ranks: how many findings of each rank.
         unreadable: something could not be read at all.
@@ -64,12 +67,30 @@ class SnapshotResult:
     objects: int = 0
     objects_bytes: int = 0
     lost: list[str] = field(default_factory=list)
+    archived: int = 0
+    archived_bytes: int = 0
+    promised: int = 0
+    promised_bytes: int = 0
     findings: list[tuple[Rank, Finding]] = field(default_factory=list)
     ranks: dict[Rank, int] = field(default_factory=lambda: dict.fromkeys(Rank, 0))
     unreadable: bool = False
     fail_on: str = "new"
     would_hold: str | None = None
     vault_damaged: bool = False
+
+    def count_archived(self, size: int, *, promised: bool) -> None:
+        """Count an object in an archive that the snapshot needs.
+
+        Args:
+            size: of it, bytes.
+            promised: it comes back as was promised.
+        """
+        if promised:
+            self.promised += 1
+            self.promised_bytes += size
+        else:
+            self.archived += 1
+            self.archived_bytes += size
 
     def exit_code(self) -> int:
         """Return 0; 4 where the vault is damaged; 3 where it was done in part."""
@@ -81,6 +102,9 @@ class SnapshotResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that `--json` prints.
+
+        `archived`: objects that it needs and that lie in an archive; those `outside_promise` keep
+        it from being restored in time until they are thawed.
 
         The command adds `locks`: null of a vault without locks, else `until` (to when all that
         snapshots need is locked), `looked` and `extended` (objects whose locks were looked at, and
@@ -103,6 +127,10 @@ class SnapshotResult:
             "objects_written": self.objects,
             "object_bytes_written": self.objects_bytes,
             "lost_objects_stored_again": self.lost,
+            "archived": {
+                "outside_promise": {"objects": self.archived, "bytes": self.archived_bytes},
+                "promised": {"objects": self.promised, "bytes": self.promised_bytes},
+            },
             "findings_by_rank": {str(rank): count for rank, count in self.ranks.items()},
             "findings": [
                 {

@@ -19,6 +19,7 @@ from regvault.vault.condemned import read_condemned_to
 from regvault.vault.presence import Presence, list_objects
 from regvault.vault.records import is_held, known_damage
 from regvault.vault.root import RootName
+from regvault.vault.tiering import read_archived
 from regvault.vault.writer import ObjectWriter
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class Session:
         )
         self._distrust_known()
         self.condemned, self.condemned_to = read_condemned_to(vault.store, vault.id)
-        self.presence = Presence(self.objects, bad)
+        self.presence = Presence(self.objects, bad, read_archived(vault.store, vault.id, progress))
         self.catalog = Catalog(vault.store, self.directory, vault.seal)
         self.blobs = BlobReader(vault.store, self.catalog, self.objects)
         self.writer = ObjectWriter(vault.store, run, self.presence, self.condemned, vault.seal)
@@ -183,7 +184,9 @@ class Session:
         )
 
     def _list(self) -> None:
-        self.presence.compare(list_objects(self.vault.store, self._threads))
+        archived = self.presence.archived
+        told = None if archived is None else archived.saw
+        self.presence.compare(list_objects(self.vault.store, self._threads, told))
 
     def wait_for_listing(self, progress: Progress) -> None:
         """Return once the LIST is compared with what the newest root needs.
@@ -197,7 +200,9 @@ class Session:
             self.distrust(error)
             self.objects = None
             self.presence.close()
-            self.presence = Presence(None, self._bad)
+            self.presence = Presence(
+                None, self._bad, read_archived(self.vault.store, self.vault.id)
+            )
             self.writer = ObjectWriter(
                 self.vault.store, self.run, self.presence, self.condemned, self.vault.seal
             )

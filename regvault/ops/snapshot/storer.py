@@ -194,10 +194,20 @@ class BlobStorer:
                     return copied
             return again_when_broken(lambda: self._read(digest, metadata))
         except ObjectNotFoundError:
-            self._blame(digest, Kind.BLOB_MISSING)
+            return self._in_archive(digest, Kind.BLOB_MISSING)
         except (SourceError, SourceUnavailableError):
-            self._blame(digest, Kind.UNREADABLE)
-        return None
+            return self._in_archive(digest, Kind.UNREADABLE)
+
+    def _in_archive(self, digest: str, kind: Kind) -> int | None:
+        """Fall back on what only an archive has, for a blob that the source cannot give."""
+        size = self._lookup.find(digest, cold=True)
+        with self._lock:
+            if size is None:
+                self.bad[digest] = kind
+            else:
+                self._inflight.pop(digest, None)
+                self._remember(digest, size)
+        return size
 
     def _copy(self, digest: str, declared: int) -> int | None:
         """Let the store copy a large blob by itself; None where it cannot, or did not succeed.
@@ -245,15 +255,13 @@ class BlobStorer:
             if size < RAW_BLOB_BYTES:
                 data = reader.read()
                 if not matches(data, digest):
-                    self._blame(digest, Kind.BLOB_DAMAGED)
-                    return None
+                    return self._in_archive(digest, Kind.BLOB_DAMAGED)
                 self._add_small(digest, data, metadata=metadata)
                 return size
             try:
                 ref, proof = self._put(digest, reader, size)
             except DigestMismatchError:
-                self._blame(digest, Kind.BLOB_DAMAGED)
-                return None
+                return self._in_archive(digest, Kind.BLOB_DAMAGED)
         self._placed(digest, ref, size, proof)
         return size
 

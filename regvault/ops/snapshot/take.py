@@ -175,6 +175,9 @@ class Run:
         assert previous is not None
         self.result.inherited = plan.unchanged
         self.damage.inherit(plan)
+        presence = self.session.presence
+        for key, ref in presence.cold.items():
+            self.result.count_archived(ref.size, promised=not presence.is_cold(key))
         root = self._root(
             repositories=previous.repositories,
             objects=previous.objects,
@@ -330,6 +333,7 @@ class Run:
         self.progress.phase("Committing")
         storer.flush()
         self._renew_sparse(needs, storer)
+        self._renew_cold(needs, storer)
         previous, objects = session.previous, session.objects
         old_list = old_damage = None
         if previous is not None and objects is not None and tally.incremental:
@@ -362,6 +366,21 @@ class Run:
         )
         needs.commit(self.result.root.sha256)
         session.catalog.merge(self.run, session.condemned, vault.first_names)
+
+    def _renew_cold(self, needs: NeedIndex, storer: BlobStorer) -> None:
+        """Store again what lies in an archive, and count what the source does not have of it.
+
+        A run that is narrowed reads nothing else, and so inherits what lies there.
+        """
+        presence = self.session.presence
+        for key in [] if self.options.globs else filter(presence.is_cold, presence.cold):
+            storer.renew([digest for digest, _ in needs.blobs_in(key)])
+        storer.flush()
+        for key in presence.cold:
+            if needs.blobs_in(key):
+                self.result.count_archived(
+                    presence.cold[key].size, promised=not presence.is_cold(key)
+                )
 
     def _renew_sparse(self, needs: NeedIndex, storer: BlobStorer) -> None:
         """Store again what is needed of packs that have gone mostly dead."""

@@ -48,12 +48,14 @@ class ApplyOptions:
         rate: moves a second, at most; None: as fast as it goes.
         threads: at work at once.
         by_rules: objects are only marked: rules of the store move them.
+        mend: what to do about an object whose bytes are not what its name says.
     """
 
     max_cost: float | None = None
     rate: float | None = None
     threads: int = 4
     by_rules: bool = False
+    mend: str = "Bring it back: regvault restore latest --to SOURCE --digest DIGEST"
 
 
 @dataclass(slots=True)
@@ -262,6 +264,7 @@ class _Work:
     ) -> None:
         self._store = store
         self._threads = options.threads
+        self._mend = options.mend
         self._by_rules = options.by_rules
         self._pace = _Pace(options.rate)
         self._is_used = is_used
@@ -314,11 +317,11 @@ class _Work:
         except PreconditionError:
             return _End(WRITTEN, {"why": "it was written while it was to be moved"})
         after = moved.placement
-        if moved.sha256 is not None and f"sha256:{moved.sha256}" != move.digest:
+        named = move.digest.startswith("sha256:")  # what is sealed is named by no digest
+        if named and moved.sha256 is not None and f"sha256:{moved.sha256}" != move.digest:
             raise RegvaultError(
                 f"{move.key!r} has other bytes than its name says: sha256:{moved.sha256}",
-                hint="It had them before, too. Bring it back: regvault restore latest --to SOURCE "
-                f"--digest {move.digest}",
+                hint=f"It had them before, too. {self._mend.replace('DIGEST', move.digest)}",
             )
         if not after.archived and move.size:
             self._store.get(move.key, start=move.size - 1, length=1)

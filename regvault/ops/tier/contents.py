@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from regvault.model.store import Entry, ObjectStore
     from regvault.policy.tiering.history import Ints
 
-__all__ = ["HOT", "Contents", "contents_of", "list_contents"]
+__all__ = ["HOT", "Contents", "Texts", "contents_of", "list_contents"]
 
 HOT: Final = "hot"
 """The class of a store that has no classes: there is nothing colder."""
@@ -52,7 +52,7 @@ class Contents:
         modified: array[int],
         present: array[int],
         classes: list[str],
-        etags: _Texts,
+        etags: Texts,
         others: int,
     ) -> None:
         self._digests: NDArray[np.bytes_] = np.frombuffer(digests, dtype="S32")
@@ -101,14 +101,15 @@ class Contents:
         return found
 
 
-class _Texts:
-    """Many short texts, one after the other."""
+class Texts:
+    """Many short texts, one after the other, in little memory."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()
         self._ends = array("Q")
 
     def add(self, text: str) -> None:
+        """Add one more."""
         self._bytes += text.encode()
         self._ends.append(len(self._bytes))
 
@@ -152,7 +153,7 @@ def contents_of(listed: Iterable[tuple[Entry, str]], *, ordered: bool = True) ->
     digests = bytearray()
     sizes, modified, present = array("q"), array("q"), array("b")
     classes: dict[str, int] = {}
-    etags = _Texts()
+    etags = Texts()
     others = 0
     last = b""
     for (key, size, etag, modified_ns), name in listed:

@@ -105,6 +105,12 @@ class Header:
         flows: (from, to) -> count and bytes, as lists.
         left: reason -> count and bytes of what stays.
         notes: what a person should know.
+        promise: of a vault: the `hours` and `cost` that are promised of the `newest` snapshots,
+            `back`: class -> the way back that keeps the hours, `policies`: retention by registry;
+            None of a registry.
+        restore: of a vault, for each snapshot under the promise: `snapshot`, `newest` (whether it
+            is the newest of its registry), `bytes` of its data, `hours` and `cost` of bringing
+            back what is not hot, both now and after the moves, and whether the promise is `kept`.
         prewarm: `days` ahead and number of `images` that are likely to be pulled, where asked for.
     """
 
@@ -129,6 +135,8 @@ class Header:
     flows: list[dict[str, Any]] = field(default_factory=list)
     left: dict[str, Left] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    promise: dict[str, Any] | None = None
+    restore: list[dict[str, Any]] = field(default_factory=list)
     prewarm: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:

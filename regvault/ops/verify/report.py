@@ -52,6 +52,7 @@ class Report:
             Unless they are seen to be good, they go into the record of this one.
         unopened: what was sealed to others than whose identities were given: only its stored bytes
             were proven.
+        archived, archived_bytes: objects that lie in an archive, and were not read.
         wrong_members: pack or meta object -> its members with other bytes, where they are known.
     """
 
@@ -64,6 +65,8 @@ class Report:
     wrong_members: dict[str, set[str]] = field(default_factory=dict)
     carried: set[str] = field(default_factory=set)
     unopened: int = 0
+    archived: int = 0
+    archived_bytes: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _seen: set[tuple[str, str]] = field(default_factory=set)
 
@@ -78,6 +81,16 @@ class Report:
         """Note that something could not be opened."""
         with self._lock:
             self.unopened += 1
+
+    def add_archived(self, size: int) -> None:
+        """Note an object that cannot be read since it lies in an archive.
+
+        Args:
+            size: of it, bytes.
+        """
+        with self._lock:
+            self.archived += 1
+            self.archived_bytes += size
 
     def add_untrue(self, key: str, digest: str) -> None:
         """Note that the catalog says of an object that a blob lies in it, and it does not."""
@@ -142,4 +155,5 @@ class Report:
             "objects_read": self.objects,
             "bytes_read": self.nbytes,
             "unopened": self.unopened,
+            "archived_not_read": {"objects": self.archived, "bytes": self.archived_bytes},
         }

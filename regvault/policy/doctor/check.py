@@ -58,6 +58,7 @@ CHECKS = (
     "reachable",
     "vault-format",
     "snapshots",
+    "archived",
     "identity",
     "sign-key",
     "leases",

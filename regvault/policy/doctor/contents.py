@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING
 from regvault.policy.doctor.check import Check, error, ok, skipped, warning
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from regvault.model.doctor import Asked, Sample
 
-__all__ = ["judge_apart", "judge_leases", "judge_overlap", "judge_prune_lock", "judge_sample"]
+__all__ = [
+    "judge_apart",
+    "judge_archived",
+    "judge_leases",
+    "judge_overlap",
+    "judge_prune_lock",
+    "judge_sample",
+]
 
 
 def judge_leases(*, alive: int, dead: Sequence[str], looked_at: str) -> Check:
@@ -33,6 +40,28 @@ def judge_leases(*, alive: int, dead: Sequence[str], looked_at: str) -> Check:
     if alive:
         return ok(check, f"{alive} at work, none dead, {looked_at}")
     return ok(check, f"nobody is at work, none dead, {looked_at}")
+
+
+def judge_archived(found: Mapping[str, int], promised: int) -> Check:
+    """Judge whether the newest snapshots need what lies in an archive.
+
+    Args:
+        found: snapshot -> how many objects it needs that nothing promises to bring back in time.
+        promised: how many others there are.
+    """
+    check = "archived"
+    outside = {name: count for name, count in found.items() if count}
+    if outside:
+        worst = "; ".join(f"{name} needs {count}" for name, count in sorted(outside.items())[:5])
+        return warning(
+            check,
+            f"a restore would wait for objects that lie in an archive: {worst}",
+            "The next snapshot stores them again, as far as the registry has them. What it takes "
+            f"to thaw them: regvault tier thaw {min(outside)} --dry-run",
+        )
+    if promised:
+        return ok(check, f"{promised} objects in archives, which come back as was promised")
+    return ok(check, "the newest snapshots need nothing that lies in an archive")
 
 
 def judge_prune_lock(

@@ -1,0 +1,230 @@
+"""What `tier apply` looks at before it moves objects of a vault, and what it says to others.
+
+A snapshot that runs beside must not come to rely on what is archived meanwhile. So a tiering first
+writes which objects it moves, and then waits for the writers that may not have read that. Only then
+it looks once more what the newest snapshots need. Writers that begin later do not reuse what it
+names, so nothing that it has found out becomes wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from regvault.errors import LeaseHeldError, LeaseLostError, ObjectNotFoundError, RefusedError
+from regvault.ops.tier.promised import spend_all
+from regvault.ops.tier.shelf import read_needed, read_shelf
+from regvault.policy.retention import Retention
+from regvault.policy.tiering.promise import Budget, Return
+from regvault.vault.keys import TIERINGS, tiering_key
+from regvault.vault.lease import living_writers
+from regvault.vault.tiering import announce, read_announcement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import tzinfo
+
+    from regvault.model.progress import Progress
+    from regvault.ops.tier.planned import Header, Move
+    from regvault.vault.vault import Vault
+
+__all__ = ["MOST_DAYS", "guarded"]
+
+MOST_DAYS = 7
+"""A plan that is older is not done any more: too much may have happened since."""
+
+_POLL_S = 1.0
+_LOOK_EVERY_S = 30.0
+
+
+class _Judged(NamedTuple):
+    """What is said of the moves of a plan.
+
+    Attributes:
+        allowed: keys that may be moved now.
+        colder: (key, whether it is under the promise) of those that go to a colder class, or are
+            there, in byte order.
+    """
+
+    allowed: set[str]
+    colder: list[tuple[str, bool]]
+
+
+@contextlib.contextmanager
+def guarded(
+    vault: Vault,
+    header: Header,
+    moves: Callable[[], Iterator[Move]],
+    *,
+    timezone: tzinfo,
+    wait_s: float,
+    threads: int,
+    progress: Progress,
+) -> Iterator[Callable[[Move], bool]]:
+    """Give what tells of a move that it must not be made any more.
+
+    Args:
+        vault: where.
+        header: of the plan.
+        moves: yields its moves, in byte order of their keys.
+        timezone: whose days retention counts.
+        wait_s: seconds to wait for snapshots that are at work.
+        threads: that LIST.
+        progress: is told how far it is.
+
+    Raises:
+        RefusedError: the plan is too old.
+        LeaseHeldError: a snapshot that began before is still at work.
+        VaultDamagedError: what is needed cannot be known.
+    """
+    store, promise = vault.store, header.promise or {}
+    age = store.now_ns() / 1e9 - datetime.fromisoformat(header.created).timestamp()
+    if age > MOST_DAYS * 86_400:
+        raise RefusedError(
+            f"the plan was made {age / 86_400:.0f} days ago",
+            hint="Make a new one: regvault tier plan",
+        )
+    _end_others(vault, header.id)
+    say = partial(announce, store, vault.id, header.id, hot=header.hot, promise=promise)
+    say([(move.key, False) for move in moves() if move.target != header.hot])
+    _wait_for_writers(vault, wait_s, progress)
+    judged = _judge(vault, header, moves, timezone=timezone, threads=threads, progress=progress)
+    say(judged.colder)
+    watch = _Watch(vault, header.id)
+
+    def must_stay(move: Move) -> bool:
+        watch.look()
+        return move.key not in judged.allowed
+
+    yield must_stay
+    # An error ends here without a word: what is moving stays so until the plan is gone on with.
+    watch.look(at_once=True)
+    say(judged.colder, done=True)
+
+
+def _end_others(vault: Vault, plan: str) -> None:
+    """Take over from other plans: of two tierings at once each would spend what is promised."""
+    for entry in vault.store.list(TIERINGS):
+        if entry.key == tiering_key(plan):
+            continue
+        found = read_announcement(vault.store, entry.key, vault.id)
+        if not found.done:
+            other = entry.key.removeprefix(TIERINGS).removesuffix(".zst")
+            keys = [(key, key in found.promised) for key in sorted(found.keys)]
+            announce(
+                vault.store,
+                vault.id,
+                other,
+                keys,
+                hot=found.hot,
+                promise=found.promise,
+                done=True,
+            )
+
+
+def _wait_for_writers(vault: Vault, wait_s: float, progress: Progress) -> None:
+    """Return once no writer lives that may have begun before what is moving was written."""
+    there = {entry.key: body for entry, body in living_writers(vault.store, vault.id, certain=True)}
+    deadline = time.monotonic() + wait_s
+    while there:
+        body = next(iter(there.values()))
+        if time.monotonic() >= deadline:
+            raise LeaseHeldError(
+                f"a snapshot of {body.get('registry')} is at work: run {body.get('run')}",
+                hint="It may be about to need what is to be moved. Wait for it with --retry-lock "
+                "1h; the same plan goes on then.",
+            )
+        progress.phase(f"Waiting for a snapshot of {body.get('registry')}")
+        time.sleep(_POLL_S)
+        alive = {entry.key for entry, _ in living_writers(vault.store, vault.id, certain=True)}
+        there = {key: body for key, body in there.items() if key in alive}
+
+
+def _judge(
+    vault: Vault,
+    header: Header,
+    moves: Callable[[], Iterator[Move]],
+    *,
+    timezone: tzinfo,
+    threads: int,
+    progress: Progress,
+) -> _Judged:
+    """Look what the snapshots need now, and which moves keep the promise."""
+    promise, hot = header.promise or {}, header.hot
+    shelf = read_shelf(vault, threads=threads, progress=progress)
+    needed = read_needed(
+        vault,
+        shelf,
+        newest=int(promise["newest"]),
+        policies={name: _retention(each) for name, each in promise["policies"].items()},
+        horizon=1.0,
+        timezone=timezone,
+        progress=progress,
+        claims=True,
+    )
+    back = {name: Return(**each) for name, each in promise["back"].items()}
+    budget = Budget(float(promise["cost"]), len(needed.newest), back)
+    spend_all(budget, needed, shelf, hot)
+    allowed: set[str] = set()
+    colder: list[tuple[str, bool]] = []
+    numbers = {
+        shelf.key(number): number for number in shelf.among(move.key for move in moves()).tolist()
+    }
+    for move in moves():
+        number = numbers.get(move.key)
+        if number is None:
+            continue  # gone, which is found when it is looked at
+        lies = shelf.classes[shelf.present[number]]
+        snapshots = needed.sets[needed.of[number]]
+        if lies != move.target:
+            kept = needed.days[number] < 0 or any(which[number] for _, which in needed.kept)
+            if (kept and move.target != hot) or not _may(move, lies, snapshots, budget, hot=hot):
+                continue
+        allowed.add(move.key)
+        if move.target != hot:
+            colder.append((move.key, bool(snapshots)))
+    return _Judged(allowed, colder)
+
+
+def _may(move: Move, lies: str, snapshots: tuple[int, ...], budget: Budget, *, hot: str) -> bool:
+    if move.target == hot or not snapshots:
+        return True
+    return budget.take(snapshots, move.target, move.size, now=lies)
+
+
+def _retention(rules: dict[str, Any]) -> Retention:
+    """Return rules as `ops.forget.rules_of` has written them."""
+    given = dict(rules)
+    seconds = given.pop("within_seconds", None)
+    return Retention(**given, within=None if seconds is None else timedelta(seconds=seconds))
+
+
+class _Watch:
+    """Looks now and then whether another tiering has taken over."""
+
+    def __init__(self, vault: Vault, plan: str) -> None:
+        self._store = vault.store
+        self._key = tiering_key(plan)
+        self._etag = self._store.head(self._key).etag
+        self._lock = threading.Lock()
+        self._next = time.monotonic() + _LOOK_EVERY_S
+
+    def look(self, *, at_once: bool = False) -> None:
+        """Raise LeaseLostError where what this tiering said was overwritten."""
+        with self._lock:
+            if not at_once and time.monotonic() < self._next:
+                return
+            self._next = time.monotonic() + _LOOK_EVERY_S
+        try:
+            etag = self._store.head(self._key).etag
+        except ObjectNotFoundError:
+            etag = ""
+        if etag != self._etag:
+            raise LeaseLostError(
+                f"another tiering of {self._store.location} has begun, and this one stops",
+                hint="One at a time. Make a new plan when that one is done.",
+            )
