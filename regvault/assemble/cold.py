@@ -12,6 +12,7 @@ from regvault.model.location import Kind
 
 if TYPE_CHECKING:
     from regvault.config.places import RegistryPlace
+    from regvault.model.location import Location
     from regvault.model.store import ObjectStore
     from regvault.storage.cold_binding import Bound
     from regvault.storage.cold_reap import Reaped
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ColdMount",
     "bind_cold_mount",
+    "cold_classes",
     "cold_mounts",
     "has_cold_mounts",
     "open_cold_store",
@@ -84,6 +86,24 @@ def has_cold_mounts(store: ObjectStore) -> bool:
     from regvault.storage.local_cold import ColdStore
 
     return isinstance(unwrap(store), ColdStore)
+
+
+def cold_classes(store: ObjectStore, location: Location) -> set[str] | None:
+    """Return the classes of a registry on disks: `hot`, and its cold mounts; None of any other one.
+
+    Raises:
+        UsageError: it is on disks, and has no cold mount.
+    """
+    from regvault.storage.cold_binding import HOT
+    from regvault.storage.delegate import unwrap
+    from regvault.storage.local_cold import ColdStore
+
+    found = unwrap(store)
+    if isinstance(found, ColdStore):
+        return {HOT, *found.roots}
+    if location.kind is Kind.FS:
+        raise UsageError(f"{location} has no cold mount", hint="Give it one: regvault tier mount")
+    return None
 
 
 def reap_cold_mounts(store: ObjectStore) -> Reaped | None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -23,6 +24,7 @@ __all__ = ["access_option", "open_accesses"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
+_FILES = (".csv", ".json", ".jsonl", ".log", ".sqlite", ".txt")
 _SQLITE = b"SQLite format 3\x00"
 
 
@@ -63,6 +65,8 @@ def open_accesses(
                 yield found
         else:
             yield _of_history(text, rules)
+    elif text.endswith(_FILES) and not os.path.isdir(text):
+        raise UsageError(f"cannot read {text}: there is no such file")
     else:
         with _of_vault(app, text, rules, endpoint_url) as found:
             yield found
@@ -83,7 +87,7 @@ def _of_history(path: str, rules: AccessRules) -> Accesses:
 
     with open_lines(path, "--access") as lines:
         reads = read_accesses(lines, rules=rules)
-    found = TraceAccesses(reads)
+    found = TraceAccesses(reads, time.time_ns() // 1000)
     if not found.coverage.end:
         raise UsageError(
             f"--access: nothing in {path} is a read whose time is told",

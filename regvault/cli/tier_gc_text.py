@@ -88,7 +88,7 @@ def show_result(app: App, result: GarbageResult) -> None:
         )
     if not proof.loss_count:
         console.say(
-            f"Proven: all {fmt.count(proof.blobs, 'blob')} that images need are there, "
+            f"Proven: all {fmt.count(proof.blobs, 'blob')} that images need and had are there, "
             f"{fmt.size(proof.nbytes)}; every link and tag is as it was."
         )
     else:

@@ -27,6 +27,7 @@ __all__ = ["Compared", "compare_prices"]
 
 _MOST_BYTES: Final = 512 << 20
 _SAME: Final = 1e-6
+_OF_REGION: Final = re.compile(r"(?:^|-)([a-z]{2}-[a-z]+(?:-[a-z]+)?-\d)$")
 #: `USE1-`, `EU-`, `APN1-`; none in US East (N. Virginia).
 _REGION: Final = re.compile(r"(?:[A-Z]{2,4}\d{1,2}|EU)-")
 
@@ -116,6 +117,7 @@ def compare_prices(table: PriceTable, path: str) -> list[Compared]:
         with open(path, "rb") as file:
             document = json.loads(file.read(_MOST_BYTES))
         prices = reader(document)
+        region = _region_of(document)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -123,11 +125,17 @@ def compare_prices(table: PriceTable, path: str) -> list[Compared]:
             f"{path} is no price list of {table.provider}",
             hint="docs/tiering.md says where providers publish them.",
         ) from None
+    ours = _OF_REGION.search(table.name)
+    if region and ours is not None and ours[1] not in region:
+        raise UsageError(
+            f"{path} is of {', '.join(sorted(region))}, and {table.name} of {ours[1]}",
+            hint="Take the list of the same region.",
+        )
     found = [
-        Compared(each.storage_class, each.field, ours, _theirs(prices, each))
+        Compared(each.storage_class, each.field, price, _theirs(prices, each))
         for each in asked
         if each.storage_class in table.classes
-        and (ours := _ours(table.classes[each.storage_class], each.field)) is not None
+        and (price := _ours(table.classes[each.storage_class], each.field)) is not None
     ]
     if all(each.theirs is None for each in found):
         raise UsageError(
@@ -135,6 +143,16 @@ def compare_prices(table: PriceTable, path: str) -> list[Compared]:
             hint="Is it that of another service, or of another region?",
         )
     return found
+
+
+def _region_of(document: Any) -> set[str]:
+    """Return the regions that a list is of, as far as it says so."""
+    found = set()
+    for product in document.get("products", {}).values():
+        found.add(str(product.get("attributes", {}).get("regionCode") or ""))
+    for item in document.get("Items", ()):
+        found.add(str(item.get("armRegionName") or ""))
+    return found - {""}
 
 
 def _ours(price: ClassPrice, field: str) -> float | None:
@@ -150,6 +168,14 @@ def _theirs(prices: dict[str, set[float]], asked: _Asked) -> float | None:
     return next(iter(found)) * asked.scale if len(found) == 1 else None
 
 
+def _price(value: Any) -> float:
+    """Return a price. Raises ValueError where it is none."""
+    found = float(value)
+    if not 0 <= found < 1e6:
+        raise ValueError(value)
+    return found
+
+
 def _of_aws(document: Any) -> dict[str, set[float]]:
     """Return usage type -> what the first of it costs, in USD."""
     found: dict[str, set[float]] = defaultdict(set)
@@ -161,7 +187,7 @@ def _of_aws(document: Any) -> dict[str, set[float]]:
         for term in terms.get(sku, {}).values():
             for dimension in term["priceDimensions"].values():
                 if dimension.get("beginRange", "0") in ("0", "Inf"):
-                    found[name].add(float(dimension["pricePerUnit"]["USD"]))
+                    found[name].add(_price(dimension["pricePerUnit"]["USD"]))
     return found
 
 
@@ -175,7 +201,7 @@ def _of_azure(document: Any) -> dict[str, set[float]]:
             continue
         unit = str(item.get("unitOfMeasure", ""))
         many = re.match(r"(\d+)K\b", unit)
-        price = float(item["retailPrice"])
+        price = _price(item["retailPrice"])
         found[str(item["meterName"])].add(price / (int(many[1]) * 1000) if many else price)
     return found
 

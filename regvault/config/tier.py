@@ -32,6 +32,15 @@ def _prices(value: Any, info: ValidationInfo) -> str:
     return name
 
 
+def _teller(value: Any, info: ValidationInfo) -> str:
+    """Take a vault by its name or location, or a file, whose path counts from this one."""
+    text = text_of(value)
+    path = os.path.join((info.context or {}).get("base", ""), text)
+    if "://" not in text and ("/" in text or os.path.isfile(path)):
+        return path
+    return text
+
+
 def _long(value: Any) -> str:
     try:
         parse_days(text_of(value))
@@ -65,7 +74,7 @@ class _Shared(Settings):
 
 
 class _Used(_Shared):
-    access: str | None = Field(
+    access: Annotated[str, BeforeValidator(_teller)] | None = Field(
         None,
         description="Who tells what was pulled: a vault, by name or location, or a file.",
     )

@@ -196,5 +196,6 @@ def _refuse_used(journal: Journal, bound: Bound, location: str) -> None:
     if count:
         raise RefusedError(
             f"{bound.path} holds {count} blobs of {location}",
-            hint="Move them back first; what was left there goes ten minutes after.",
+            hint="Move them back first: regvault tier plan --all-hot, then tier apply. What was "
+            "left there goes ten minutes after, and what the registry has collected a day after.",
         )

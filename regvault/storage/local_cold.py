@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from regvault.errors import (
@@ -302,10 +302,18 @@ class ColdStore(LocalStore):
     # Storage classes
 
     def list_classes(self, prefix: str = "", *, after: str = "") -> Iterator[tuple[Entry, str]]:
-        """Yield what `list` does, each with the name of its class."""
+        """Yield what `list` does, each with the name of its class.
+
+        What lies in a mount was modified when it came there: that is when its link was made.
+        """
         links = _Noting(self)
         for entry in self._listed(prefix, after, links):
-            yield entry, links.classes.pop(entry.key, HOT)
+            name = links.classes.pop(entry.key, HOT)
+            if name != HOT:
+                with suppress(FileNotFoundError):
+                    made = os.lstat(os.path.join(self.root, entry.key)).st_mtime_ns
+                    entry = entry._replace(modified_ns=made)  # noqa: PLW2901
+            yield entry, name
 
     def placement(self, key: str) -> Placement:
         """Return in which class an object lies."""

@@ -23,6 +23,7 @@ __all__ = ["TAG", "add_rules", "mark", "missing_rules"]
 TAG: Final = "regvault-class"
 """Key of the tag; its value is the storage class where the object is to go."""
 
+_LEAST: Final = "TransitionDefaultMinimumObjectSize"
 _MOST_TAGS: Final = 10
 _MOST_RULES: Final = 1000
 _NONE: Final = frozenset({"NoSuchLifecycleConfiguration", "404"})
@@ -62,13 +63,17 @@ def add_rules(store: S3Store, prefix: str, classes: Iterable[str]) -> None:
     merged = [rule for rule in before if rule.get("ID") not in ours] + wanted
     if len(merged) > _MOST_RULES:
         raise StoreError(f"{store.location} has {len(before)} lifecycle rules: there is no room")
-    if _rules(store) != before:
+    configuration = _configuration(store)
+    if list(configuration.get("Rules", ())) != before:
         raise _changed(store)
+    # Left out, it would fall back to what S3 does by itself, for the rules of others too.
+    least = configuration.get(_LEAST)
     store.call(
         "put_bucket_lifecycle_configuration",
         "write the lifecycle rules of",
         "",
         LifecycleConfiguration={"Rules": merged},
+        **({} if least is None else {_LEAST: least}),
     )
     after = _rules(store)
     others = [rule for rule in before if rule.get("ID") not in ours]
@@ -84,15 +89,18 @@ def _changed(store: S3Store) -> PreconditionError:
 
 
 def _rules(store: S3Store) -> list[dict[str, Any]]:
+    return list(_configuration(store).get("Rules", ()))
+
+
+def _configuration(store: S3Store) -> dict[str, Any]:
     try:
-        found = store.call("get_bucket_lifecycle_configuration", "read the lifecycle rules of", "")
+        return store.call("get_bucket_lifecycle_configuration", "read the lifecycle rules of", "")
     except StoreError as error:
         cause = error.__cause__
         said = answer_of(cause) if isinstance(cause, Exception) else None
         if said is not None and said.code in _NONE:
-            return []
+            return {}
         raise
-    return list(found.get("Rules", ()))
 
 
 def _has(rules: list[dict[str, Any]], wanted: dict[str, Any]) -> bool:

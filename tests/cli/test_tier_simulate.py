@@ -20,7 +20,7 @@ DAY = 86_400
 #: What overrides a refusal has none, either.
 ELSEWHERE = {
     "quiet", "verbose", "json", "help", "identity", "endpoint_url", "threads", "source", "plan",
-    "dry_run", "yes", "unchecked", "unproven", "allow_fresh", "without_vault",
+    "dry_run", "yes", "unchecked", "all_hot", "unproven", "allow_fresh", "without_vault",
     # Which snapshot, and what of it, is thawed; retention has a place of its own.
     "snapshot", "repo", "tag", "digest", "no_referrers", "wait",
     "keep_last", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly",

@@ -175,12 +175,32 @@ class TestRules:
     def test_a_change_at_the_same_moment_is_not_overwritten(self, store, monkeypatch):
         from regvault.storage import s3_lifecycle
 
-        answers = iter([[], [OTHERS]])
-        monkeypatch.setattr(s3_lifecycle, "_rules", lambda _: next(answers))
+        answers = iter([{}, {"Rules": [OTHERS]}])
+        monkeypatch.setattr(s3_lifecycle, "_configuration", lambda _: next(answers))
         with pytest.raises(PreconditionError, match="at this moment"):
             store.add_rules("blobs/", ["GLACIER_IR"])
         monkeypatch.undo()
         assert len(store.missing_rules("blobs/", ["GLACIER_IR"])) == 1
+
+    def test_what_else_a_configuration_says_stays(self, store, monkeypatch):
+        """Without it the smallest size that rules move falls back, for those of others too."""
+        sent, real = [], store.call
+
+        def call(operation, what, key, **params):
+            if operation == "put_bucket_lifecycle_configuration":
+                sent.append(params.get("TransitionDefaultMinimumObjectSize"))
+            found = real(operation, what, key, **params)
+            if operation == "get_bucket_lifecycle_configuration":
+                least = "varies_by_storage_class"
+                return {**found, "TransitionDefaultMinimumObjectSize": least}
+            return found
+
+        self.client(store).put_bucket_lifecycle_configuration(
+            Bucket=store.bucket, LifecycleConfiguration={"Rules": [OTHERS]}
+        )
+        monkeypatch.setattr(store, "call", call)
+        store.add_rules("blobs/", ["GLACIER_IR"])
+        assert sent == ["varies_by_storage_class"]
 
     def test_marking_keeps_other_tags_and_makes_no_version(self, store):
         store.put(KEY, DATA)

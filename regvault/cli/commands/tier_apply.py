@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from regvault.ops.tier.planned import Header, Move
 
 _DAY_US = 86_400 * 10**6
+#: Of S3, and of a registry on disks: what goes there is asked nothing.
+_HOTTEST = frozenset({"STANDARD", "hot"})
 #: On a bucket: they wait for the network.
 _THREADS = 16
 _VAULT_STAYS = "stay: the newest snapshots need them by now, or somebody may, or nobody at all"
@@ -151,7 +153,7 @@ def apply(
             app,
             made,
             journal or f"{plan}.journal",
-            ApplyOptions(max_cost, rate, threads or _THREADS, mend=_MEND_VAULT),
+            ApplyOptions(max_cost, rate, threads or _THREADS, archives=True, mend=_MEND_VAULT),
             endpoint_url=endpoint_url,
             wait_s=retry_lock,
             agree=lambda: _agree(app, header, yes=yes, dry_run=dry_run),
@@ -171,26 +173,30 @@ def apply(
             hint="Make a new plan: regvault tier plan",
         )
     if not isinstance(store, ClassedStore):
-        raise UsageError(f"{source.location} has no storage classes")
+        raise UsageError(
+            f"{source.location} has no storage classes",
+            hint="Give a registry on disks a cheaper one: regvault tier mount",
+        )
     show_plan(app, header)
     if dry_run:
         app.console.document({"plan": header.to_json(), "dry_run": True})
         return 0
     prove = _prover(store, header, url, login, unproven=unproven)
     app.confirm(
-        f"Move {fmt.count(header.moves, 'blob')} ({fmt.size(header.nbytes)})?",
-        yes=yes,
+        f"Move {fmt.count(header.moves, 'blob')} ({fmt.size(header.nbytes)}) of "
+        f"{fmt.inline(header.location)}?",
+        yes=yes or not header.moves,
     )
-    by_rules = _by_rules(app, store, header, add=add_rules)
-    done = Journal(journal or f"{plan}.journal", header.id)
+    done = Journal(journal or f"{plan}.journal", header.id, replace=journal is None)
     try:
         is_used = (
             _never
-            if unchecked
+            if unchecked or not header.moves
             else _rechecked(
                 app, header, source, store, (access, ignored, endpoint_url), max_lag, count
             )
         )
+        by_rules = _by_rules(app, store, header, add=add_rules)
         with app.progress() as progress:
             progress.phase("Moving")
             result = execute(
@@ -327,12 +333,9 @@ def _rechecked(
         )
     since = datetime.fromisoformat(header.access["until"] or header.created).timestamp()
     rules = access_rules(ignored)
-    colder = {name: number for number, name in enumerate(header.classes)}
     with open_accesses(app, access, rules, endpoint_url=endpoint_url) as accesses:
         lag = time.time_ns() // 1000 - accesses.coverage.end
-        if lag > max_lag * 1e6 and any(
-            colder[flow["to"]] > colder[flow["from"]] for flow in header.flows
-        ):
+        if lag > max_lag * 1e6 and any(flow["to"] not in _HOTTEST for flow in header.flows):
             raise RefusedError(
                 f"what {access} knows of accesses ends {lag / _DAY_US:.1f} days ago",
                 hint="Archive what happened since (regvault audit archive), or allow it: --max-lag",
@@ -343,7 +346,7 @@ def _rechecked(
             )
 
     def is_used(move: Move) -> bool:
-        return colder[move.target] > colder[move.source] and used(move)
+        return move.target not in _HOTTEST and used(move)
 
     return is_used
 
@@ -363,6 +366,7 @@ def _report(app: App, result: Applied, header: Header) -> None:
         (result.there, "lay there already"),
         (result.used, _VAULT_STAYS if vault else "used since the plan was made: they stay"),
         (result.gone, "not there any more"),
+        (result.damaged, "damaged: their bytes are not what their names say"),
         (result.written, "written since the plan was made: they stay, and want a new plan"),
         (result.left, "left"),
     )

@@ -98,6 +98,11 @@ _SHOWN = 20
     show_default=True,
     help="How soon, a week at most.",
 )
+@click.option(
+    "--all-hot",
+    is_flag=True,
+    help="Bring everything back, whatever that costs: before a cold mount is taken away, say.",
+)
 @vault_plan_options
 @ignore_option
 @endpoint_option
@@ -116,6 +121,7 @@ def plan(
     inventory: str | None,
     prewarm: str | None,
     prewarm_for: float,
+    all_hot: bool,
     max_restore_hours: float,
     max_restore_cost: float,
     newest: int,
@@ -162,7 +168,7 @@ def plan(
     else:
         ahead = None if prewarm is None else prewarm_for
         days = horizon, min_idle / _DAY_S, max_lag / _DAY_S, ahead
-        told = access, ignored, inventory
+        told = access, ignored, inventory, all_hot
         made = _of_registry(app, source, table, days, told, endpoint_url, threads)
     if out is not None:
         write_file(out, lines_of(made))
@@ -185,7 +191,7 @@ def _of_registry(
     source: str,
     table: PriceTable,
     days: tuple[float, float, float, float | None],
-    told: tuple[str | None, tuple[str, ...], str | None],
+    told: tuple[str | None, tuple[str, ...], str | None, bool],
     endpoint_url: str | None,
     asked: int | None,
 ) -> Plan:
@@ -197,18 +203,20 @@ def _of_registry(
         table: the prices.
         days: the horizon; how long what gets colder is idle; how old what is known may be; how far
             ahead it is looked for what is pulled soon, or None.
-        told: who tells of accesses, who is no client, and the inventory.
+        told: who tells of accesses, who is no client, the inventory; whether all comes back.
         endpoint_url: of the registry's storage.
         asked: threads.
     """
     from regvault.assemble import open_source_store, threads_for
+    from regvault.assemble.cold import cold_classes
     from regvault.model.location import Role
     from regvault.ops.tier.plan import PlanOptions, plan_registry
 
-    access, ignored, inventory = told
+    access, ignored, inventory, all_hot = told
     place = app.registry(source, Role.SOURCE, endpoint_url=endpoint_url)
     count = threads_for(place, asked=asked)
     store, registry = open_source_store(place, threads=count)
+    table = _of_mounts(table, cold_classes(store, place.location), str(place.location))
     with open_accesses(app, access, access_rules(ignored), endpoint_url=endpoint_url) as accesses:
         contents = None
         if inventory is not None:
@@ -218,13 +226,31 @@ def _of_registry(
                 registry,
                 store,
                 accesses,
-                PlanOptions(table, *days[:3], access, source, count, days[3]),
+                PlanOptions(table, *days[:3], access, source, count, days[3], all_hot),
                 now_us=time.time_ns() // 1000,
                 progress=progress,
                 contents=contents,
             )
     registry.close()
     return made
+
+
+def _of_mounts(table: PriceTable, classes: set[str] | None, location: str) -> PriceTable:
+    """Return the prices of the classes that a registry on disks has; of any other one all.
+
+    Raises:
+        UsageError: of none of its mounts.
+    """
+    if classes is None:
+        return table
+    there = {name: price for name, price in table.classes.items() if name in classes}
+    if table.hot not in there or len(there) < 2:
+        raise UsageError(
+            f"{location} has {', '.join(sorted(classes))}; the prices {table.name} are of "
+            f"{', '.join(table.classes)}",
+            hint="A price file of one's own says what each costs: --prices FILE (docs/tiering.md)",
+        )
+    return table._replace(classes=there)
 
 
 def _inventory(app: App, text: str, place: RegistryPlace, endpoint_url: str | None) -> Contents:
@@ -278,7 +304,8 @@ def show_plan(app: App, header: Header) -> None:
         say(
             f"{fmt.count(header.moves, 'move')}, {fmt.size(header.nbytes)}: storage costs "
             f"{header.month[1]:.2f} instead of {header.month[0]:.2f} {currency} a month, by "
-            f"{fmt.inline(header.prices['name'])} of {header.prices['as_of']}. The moves cost "
+            f"{fmt.inline(header.prices['name'])} of "
+            f"{fmt.inline(header.prices['as_of'])}. The moves cost "
             f"{header.costs:.2f}; in {header.horizon_days:.0f} days they save {header.saves:.2f} "
             f"beyond that. To bring all of it back costs {header.back:.2f}"
             + (
@@ -300,7 +327,7 @@ def show_plan(app: App, header: Header) -> None:
         )
     show_restores(app, header)
     for note in header.notes:
-        app.console.note(note[:1].upper() + note[1:] + ".")
+        app.console.note(fmt.inline(note[:1].upper() + note[1:] + "."))
 
 
 def _what(header: Header) -> str:

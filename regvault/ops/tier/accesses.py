@@ -6,13 +6,14 @@ when. What nobody tells of is unknown, and unknown is not cold.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from regvault.ops.tier.trace import PUSHED, READ
+from regvault.errors import UsageError
+from regvault.ops.tier.trace import LONGEST_DAYS, PUSHED, READ
 from regvault.policy.access_counts import DAY_US
-from regvault.policy.coverage import Coverage
+from regvault.policy.coverage import Coverage, Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Accesses", "KnownTime", "NothingKnown", "Target", "TraceAccesses", "ViewAccesses"]
 
 _BATCH = 20_000
+_SKEW_US = 3600 * 10**6
 
 
 class Target(NamedTuple):
@@ -51,6 +53,10 @@ class Accesses(Protocol):
     def coverage(self) -> Coverage:
         """For which time it is known what happened."""
 
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of it."""
+
     def tags(self) -> frozenset[tuple[str, str]]:
         """Return the repositories and tags that were pulled, and nobody knows what they were."""
 
@@ -65,6 +71,7 @@ class NothingKnown:
     """What is known on the first day."""
 
     coverage = Coverage()
+    notes: ClassVar[list[str]] = []
 
     def tags(self) -> frozenset[tuple[str, str]]:
         """Return none."""
@@ -100,6 +107,11 @@ class ViewAccesses:
         """For which time it is known what happened."""
         return self._view.coverage
 
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of it: nothing that `audit access` does not tell."""
+        return []
+
     def tags(self) -> frozenset[tuple[str, str]]:
         """Return the tags of which nothing but pulls is known."""
         return frozenset(self._view.open_tags())
@@ -127,14 +139,30 @@ class ViewAccesses:
 class TraceAccesses:
     """What a history in a file tells, from its first read to its last line."""
 
-    def __init__(self, reads: Reads) -> None:
-        """Take a history whose lines have times."""
+    def __init__(self, reads: Reads, now_us: int) -> None:
+        """Take a history whose lines have times.
+
+        Args:
+            reads: of it.
+            now_us: microseconds since the epoch. What a wrong clock tells of later is of now.
+
+        Raises:
+            UsageError: its times are none that such a history may have.
+        """
         self._reads = reads
+        self._now_us = now_us
         self._whats = np.frombuffer(reads.whats, dtype=np.int8)
         self._contents = np.frombuffer(reads.contents, dtype=np.int64)
         times = np.frombuffer(reads.times)
         self._timed = np.isfinite(times)
-        self._times = (np.where(self._timed, times, 0) * 1e6).astype(np.int64)
+        latest = float(np.max(times, where=self._timed, initial=0.0))
+        if latest * 1e6 > now_us + LONGEST_DAYS * DAY_US:
+            raise UsageError(
+                f"the history goes on until {latest:.0f} seconds since 1970",
+                hint="Are these milliseconds?",
+            )
+        whole = np.where(self._timed, times, 0) * 1e6
+        self._times = np.clip(whole, 0, now_us).astype(np.int64)
 
     @property
     def coverage(self) -> Coverage:
@@ -142,7 +170,30 @@ class TraceAccesses:
         some = self._timed & (self._whats == READ)
         if not some.any():
             return Coverage()
-        return Coverage(int(self._times[some].min()), int(self._reads.last * 1e6))
+        last = min(self._reads.last * 1e6, self._now_us)
+        return Coverage(int(self._times[some].min()), int(last), self._ahead())
+
+    def _ahead(self) -> tuple[Span, ...]:
+        """Return a gap up to now where a line tells of what has not been yet.
+
+        Nobody knows then when the last lines were written.
+        """
+        ahead = self._reads.last * 1e6 > self._now_us + _SKEW_US
+        return (Span(self._now_us - 1, self._now_us),) if ahead else ()
+
+    @property
+    def notes(self) -> list[str]:
+        """Return how many lines say nothing that can be used."""
+        found = []
+        for count, what in (
+            (self._reads.untimed + int((~self._timed).sum()), "had no time that can be read"),
+            (self._reads.unreadable, "said nothing"),
+        ):
+            if count:
+                found.append(f"{count} lines of the history {what}: what they told is not known")
+        if self._ahead():
+            found.append("a line of the history is of a time that has not been yet")
+        return found
 
     def tags(self) -> frozenset[tuple[str, str]]:
         """Return the tags that were pulled by their names."""

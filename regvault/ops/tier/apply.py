@@ -19,7 +19,7 @@ from regvault.errors import (
     StoreAccessError,
     StoreUnavailableError,
 )
-from regvault.model.classes import RuledStore
+from regvault.model.classes import RuledStore, archives_of
 from regvault.ops.bounded import in_order
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _BATCH = 64
 _LISTED = 100
 #: Words of the journal. Only the last two are no end of what was asked for.
 MOVED, MARKED, THERE, GONE, USED = "moved", "marked", "there", "gone", "used"
-WRITTEN, FAILED = "written", "failed"
+WRITTEN, DAMAGED, FAILED = "written", "damaged", "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ class ApplyOptions:
         rate: moves a second, at most; None: as fast as it goes.
         threads: at work at once.
         by_rules: objects are only marked: rules of the store move them.
+        archives: objects may go where they cannot be read before they are thawed.
         mend: what to do about an object whose bytes are not what its name says.
     """
 
@@ -55,6 +56,7 @@ class ApplyOptions:
     rate: float | None = None
     threads: int = 4
     by_rules: bool = False
+    archives: bool = False
     mend: str = "Bring it back: regvault restore latest --to SOURCE --digest DIGEST"
 
 
@@ -71,6 +73,7 @@ class Applied:
         gone: that are not there any more.
         used: that were used since the plan was made, and stay.
         written: that were written since, and stay: what they are now nobody has planned.
+        damaged: whose bytes are not what their names say, by all runs of the plan; they were moved.
         left: that are not done.
         cost: of the moves that were made, by all runs of the plan; money.
         stopped: why it stopped, or None.
@@ -87,6 +90,7 @@ class Applied:
     gone: int = 0
     used: int = 0
     written: int = 0
+    damaged: int = 0
     left: int = 0
     cost: float = 0.0
     stopped: str | None = None
@@ -105,6 +109,7 @@ class Applied:
             "gone": self.gone,
             "used": self.used,
             "written": self.written,
+            "damaged": self.damaged,
             "left": self.left,
             "cost": round(self.cost, 8),
             "stopped": self.stopped,
@@ -161,25 +166,29 @@ def apply(
         progress: is told of moves and bytes.
     """
     result = Applied()
-    work = _Work(store, options, is_used, prove)
-    struck = frozenset(journal.begun)
-    for batch in _batches(enumerate(moves), _BATCH):
+    work = _Work(store, options, is_used, prove, frozenset(journal.begun))
+    # So that a run that is told to end does so within seconds.
+    count = _BATCH if options.rate is None else max(1, min(_BATCH, int(options.rate)))
+    for batch in _batches(enumerate(moves), count):
         for number, move in batch:
             if number in journal.ended:
                 result.before += 1
-                if journal.ended[number] in (MOVED, MARKED):
+                if journal.ended[number] in (MOVED, MARKED, DAMAGED):
                     result.cost += move.costs
+                if number in journal.damaged:
+                    result.damaged += 1
+                    result.listed[move.key] = journal.damaged[number]
         todo = [(number, move) for number, move in batch if number not in journal.ended]
         chosen = [] if result.stopped else _within(todo, options, result)
         result.left += len(todo) - len(chosen)
         if not chosen:
             continue
         journal.begin(number for number, _ in chosen)
-        ends = zip(chosen, _told(chosen, work.do(chosen), struck), strict=True)
+        ends = zip(chosen, work.do(chosen), strict=True)
         journal.end(_noted(ends, result, progress))
         if work.failure is not None and result.stopped is None:
             _stop(result, work.failure)
-    if result.written and not result.exit_code:
+    if (result.written or result.damaged) and not result.exit_code:
         result.exit_code = 3
     return result
 
@@ -212,20 +221,12 @@ def _within(
     return todo
 
 
-def _told(
-    moves: list[tuple[int, Move]], ends: Iterable[_End], struck: frozenset[int]
-) -> Iterator[_End]:
-    """Yield what came of moves; what a run that was struck down had begun, it has done."""
-    for (number, _), end in zip(moves, ends, strict=True):
-        yield end._replace(what=MOVED) if end.what == THERE and number in struck else end
-
-
 def _noted(
     ends: Iterable[tuple[tuple[int, Move], _End]], result: Applied, progress: Progress
 ) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """Count what came of moves; yield what goes into the journal."""
     for (number, move), end in ends:
-        if end.what in (MOVED, MARKED):
+        if end.what in (MOVED, MARKED, DAMAGED):
             setattr(result, end.what, getattr(result, end.what) + 1)
             result.nbytes += move.size
             result.cost += move.costs
@@ -261,8 +262,12 @@ class _Work:
         options: ApplyOptions,
         is_used: Callable[[Move], bool],
         prove: Callable[[Move], None] | None,
+        struck: frozenset[int],
     ) -> None:
         self._store = store
+        self._archives = archives_of(store)
+        self._may_archive = options.archives
+        self._struck = struck
         self._threads = options.threads
         self._mend = options.mend
         self._by_rules = options.by_rules
@@ -274,18 +279,17 @@ class _Work:
 
     def do(self, moves: list[tuple[int, Move]]) -> Iterator[_End]:
         """Yield what came of moves, in their order; those behind one that failed are not begun."""
-        rest = [move for _, move in moves]
-        while rest and self._prove is not None and rest[0].target not in self._proven:
+        rest = list(moves)
+        while rest and self._prove is not None and rest[0][1].target not in self._proven:
             yield self._one(rest.pop(0))
         yield from in_order(rest, self._one, threads=self._threads, name="tier")
 
-    def _one(self, move: Move) -> _End:
+    def _one(self, task: tuple[int, Move]) -> _End:
+        number, move = task
         if self.failure is not None:
             return _End(FAILED, {})
         try:
-            return self._move(move)
-        except ObjectNotFoundError:
-            return _End(GONE, {})
+            return self._move(move, struck=number in self._struck)
         except RegvaultError as error:
             self._fail(error)
             return _End(FAILED, {}, error)
@@ -294,8 +298,11 @@ class _Work:
         if self.failure is None:
             self.failure = error
 
-    def _move(self, move: Move) -> _End:
-        found = self._store.placement(move.key)
+    def _move(self, move: Move, *, struck: bool) -> _End:
+        try:
+            found = self._store.placement(move.key)
+        except ObjectNotFoundError:
+            return _End(GONE, {})
         if found.entry.size != move.size:
             raise PreconditionError(
                 f"{move.key!r} has {found.entry.size} bytes; when it was planned it had "
@@ -304,30 +311,79 @@ class _Work:
                 hint="A blob never changes: is it damaged? See: regvault scan --read-data",
             )
         if found.storage_class == move.target:
-            return _End(THERE, {"etag": found.entry.etag})
+            return self._there(move, found, struck=struck)
         if found.entry.etag != move.etag or found.storage_class != move.source:
             return _End(WRITTEN, {"why": "it was written since it was planned"})
+        if move.target in self._archives and not self._may_archive:
+            raise RegvaultError(
+                f"{move.target} is an archive: nothing that is to be pulled may go there",
+                hint="Make a new plan: regvault tier plan",
+            )
         if self._is_used(move):
             return _End(USED, {})
         self._pace.wait()
         if self._by_rules:
             return self._mark(move, found)
+        if self._prove is not None and move.target not in self._proven:
+            self._prove(move)  # as it is: that says whether such a pull can prove anything
         try:
             moved = self._store.change_class(move.key, move.target, expected=found)
         except PreconditionError:
             return _End(WRITTEN, {"why": "it was written while it was to be moved"})
-        after = moved.placement
+        except ObjectNotFoundError:
+            # It may have gone before, or the store has lost it.
+            if self._is_gone(move):
+                raise self._lost(move) from None
+            raise
+        more = {"from": move.source, "to": move.target}
         named = move.digest.startswith("sha256:")  # what is sealed is named by no digest
         if named and moved.sha256 is not None and f"sha256:{moved.sha256}" != move.digest:
-            raise RegvaultError(
+            error = RegvaultError(
                 f"{move.key!r} has other bytes than its name says: sha256:{moved.sha256}",
                 hint=f"It had them before, too. {self._mend.replace('DIGEST', move.digest)}",
             )
-        if not after.archived and move.size:
-            self._store.get(move.key, start=move.size - 1, length=1)
-        self._pull(move)
-        more = {"etag": after.entry.etag, "from": move.source, "to": move.target}
+            self._fail(error)
+            return _End(DAMAGED, {**more, "why": error.message}, error)
+        self._look(move, moved.placement)
+        more["etag"] = moved.placement.entry.etag
         return _End(MOVED, more if moved.sha256 is None else {**more, "sha256": moved.sha256})
+
+    def _there(self, move: Move, found: Placement, *, struck: bool) -> _End:
+        """Return what came of something that is where it should be."""
+        if not struck:
+            return _End(THERE, {"etag": found.entry.etag})
+        # A run that was struck down has moved it, and perhaps not looked at it.
+        self._look(move, found)
+        return _End(MOVED, {"from": move.source, "to": move.target, "etag": found.entry.etag})
+
+    def _look(self, move: Move, after: Placement) -> None:
+        """Read what has moved, as one does; bring it back where that fails."""
+        try:
+            if not after.archived and move.size:
+                self._store.get(move.key, start=move.size - 1, length=1)
+            if self._prove is not None and move.target not in self._proven:
+                self._prove(move)
+                self._proven.add(move.target)
+        except RegvaultError:
+            if self._is_gone(move):
+                raise self._lost(move) from None
+            now = self._store.placement(move.key)
+            self._store.change_class(move.key, move.source, expected=now)
+            raise
+
+    def _is_gone(self, move: Move) -> bool:
+        try:
+            self._store.placement(move.key)
+        except ObjectNotFoundError:
+            return True
+        return False
+
+    def _lost(self, move: Move) -> RegvaultError:
+        return RegvaultError(
+            f"{move.key!r} is gone, right after it was to be moved",
+            hint="Was it deleted at this moment? If not, do not move anything in this store. "
+            f"{self._mend.replace('DIGEST', move.digest)}",
+        )
 
     def _mark(self, move: Move, found: Placement) -> _End:
         if not isinstance(self._store, RuledStore):
@@ -337,15 +393,3 @@ class _Work:
         except PreconditionError:
             return _End(WRITTEN, {"why": "it was written while it was to be marked"})
         return _End(MARKED, {"from": move.source, "to": move.target})
-
-    def _pull(self, move: Move) -> None:
-        """Pull the first that goes to a class; bring it back if that fails."""
-        if self._prove is None or move.target in self._proven:
-            return
-        try:
-            self._prove(move)
-        except RegvaultError:
-            now = self._store.placement(move.key)
-            self._store.change_class(move.key, move.source, expected=now)
-            raise
-        self._proven.add(move.target)

@@ -58,7 +58,7 @@ class Contents:
         self._digests: NDArray[np.bytes_] = np.frombuffer(digests, dtype="S32")
         self.sizes = np.frombuffer(sizes, dtype=np.int64)
         self.modified = np.frombuffer(modified, dtype=np.int64)
-        self.present: Ints = np.frombuffer(present, dtype=np.int8).astype(np.int64)
+        self.present: Ints = np.frombuffer(present, dtype=np.int16).astype(np.int64)
         self.classes = classes
         self.others = others
         self._etags = etags
@@ -151,7 +151,7 @@ def contents_of(listed: Iterable[tuple[Entry, str]], *, ordered: bool = True) ->
         SourceError: it is not in order, or has something twice.
     """
     digests = bytearray()
-    sizes, modified, present = array("q"), array("q"), array("b")
+    sizes, modified, present = array("q"), array("q"), array("h")
     classes: dict[str, int] = {}
     etags = Texts()
     others = 0

@@ -11,7 +11,7 @@ import gzip
 import io
 import json
 import zlib
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote_plus
 
@@ -29,6 +29,10 @@ _HINT = (
     "LastModifiedDate, ETag and StorageClass."
 )
 _MOST_MANIFEST = 64 << 20
+_MOST_LINE = 16 << 10
+_MOST_CLASSES = 100
+_MOST_BYTES = 1 << 50
+_DAMAGES = (OSError, EOFError, zlib.error, csv.Error, ValueError, IndexError, OverflowError)
 
 
 class InventoryFiles(Protocol):
@@ -63,7 +67,7 @@ class Inventory:
             self.created_us = int(found["creationTimestamp"]) * 1000
             self._keys = [str(each["key"]) for each in found["files"]]
             kind, schema = str(found["fileFormat"]), str(found["fileSchema"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise UsageError(
                 "--inventory: this is no manifest.json of an inventory", hint=_HINT
             ) from None
@@ -87,7 +91,7 @@ class Inventory:
                     io.TextIOWrapper(plain, encoding="utf-8", newline="") as text,
                 ):
                     yield from self._rows(text, prefix)
-            except (OSError, EOFError, zlib.error, csv.Error, ValueError, IndexError) as error:
+            except _DAMAGES as error:
                 raise SourceError(f"the file {key} of the inventory: {error}") from error
 
     def _rows(self, text: IO[str], prefix: str) -> Iterator[tuple[Entry, str]]:
@@ -95,7 +99,8 @@ class Inventory:
         key_at, size_at, time_at = place["Key"], place["Size"], place["LastModifiedDate"]
         etag_at, class_at = place["ETag"], place["StorageClass"]
         latest_at, marker_at = place.get("IsLatest"), place.get("IsDeleteMarker")
-        for row in csv.reader(text):
+        classes: set[str] = set()
+        for row in csv.reader(_lines(text)):
             if latest_at is not None and row[latest_at].lower() == "false":
                 continue
             if marker_at is not None and row[marker_at].lower() == "true":
@@ -103,11 +108,24 @@ class Inventory:
             key = unquote_plus(row[key_at])
             if not key.startswith(prefix):
                 continue
-            modified = datetime.fromisoformat(row[time_at]).timestamp()
+            written = datetime.fromisoformat(row[time_at])
+            modified = (written if written.tzinfo else written.replace(tzinfo=UTC)).timestamp()
+            size = int(row[size_at])
+            classes.add(row[class_at])
+            if not 0 <= size <= _MOST_BYTES or modified < 0 or len(classes) > _MOST_CLASSES:
+                raise ValueError(f"what it says of {key[:200]!r} cannot be")
             entry = Entry(
                 key[len(prefix) :],
-                int(row[size_at]),
+                size,
                 row[etag_at].strip('"'),
                 int(modified * 1000) * 1_000_000,
             )
             yield entry, row[class_at] or "STANDARD"
+
+
+def _lines(text: IO[str]) -> Iterator[str]:
+    """Yield lines that are no longer than those of an inventory. Raises ValueError."""
+    while line := text.readline(_MOST_LINE):
+        if len(line) == _MOST_LINE:
+            raise ValueError("a line is too long")
+        yield line

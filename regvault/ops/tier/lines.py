@@ -8,6 +8,7 @@ import json
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote
 
 from regvault.audit.formats.times import clf_time
 from regvault.errors import UsageError
@@ -48,7 +49,7 @@ _ALIASES = {
 }
 _MOST_BYTES = 1 << 44
 _DIGEST = re.compile(r"(sha256|sha512)(?::|%3[Aa]|/[0-9a-f]{2}/)([0-9a-f]{64}(?:[0-9a-f]{64})?)\b")
-_OF_API = re.compile(r"/v2/(.+?)/(manifests|blobs)/([^?#]*)")
+_OF_API = re.compile(r"/v2/(.+)/(manifests|blobs)/([^/?#]*)")
 
 
 class Place(NamedTuple):
@@ -163,6 +164,8 @@ def _parsed(line: str) -> Mapping[str, Any]:
 
 def place_of_uri(uri: str) -> Place | None:
     """Return what a target is about; None: no content."""
+    if "%2" in uri:
+        uri = unquote(uri)
     digest = _DIGEST.search(uri)
     api = _OF_API.search(uri)
     if digest is None and api is None:

@@ -27,7 +27,7 @@ from regvault.policy.prices import MONTH_DAYS
 from regvault.policy.tiering.costs import class_costs
 from regvault.policy.tiering.history import SMALLEST
 from regvault.policy.tiering.learned import SHORT_DAYS
-from regvault.policy.tiering.outlook import outlook, warmed
+from regvault.policy.tiering.outlook import all_back, outlook, warmed
 from regvault.registry.layout import BLOBS
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class PlanOptions:
         source: who tells of accesses, as it is named on a command line.
         place: the registry, as it is named there.
         threads: that read manifests.
+        all_hot: bring everything back, whatever that costs, and move nothing to a colder class.
         prewarm: days ahead for which what is likely to be pulled is brought back; None: nothing is.
     """
 
@@ -74,6 +75,7 @@ class PlanOptions:
     place: str = ""
     threads: int = 4
     prewarm: float | None = None
+    all_hot: bool = False
 
 
 def plan_registry(
@@ -120,6 +122,8 @@ def plan_registry(
     known = known_of(accesses, contents, reach, names, now_us)
     found = outlook(known.hazards, options.table, names, known.standing, options.horizon)
     needs = None
+    if options.all_hot:
+        found = all_back(found, known.standing, options.table, names)
     if options.prewarm is not None:
         needs = look_ahead(known, contents, reach, now_us, options.prewarm)
         found = warmed(found, known.standing, options.table, names, needs.chance)
@@ -187,6 +191,7 @@ class _Made:
         self._names = names
         self._options = options
         self._frozen = ""
+        self._told: list[str] = []
         self._known_days = 0.0
         self._chosen: Ints = np.zeros(0, dtype=np.int64)
         self._back: Floats = np.zeros(0)
@@ -199,6 +204,9 @@ class _Made:
             self._frozen = "nothing is known of accesses"
         elif lag > self._options.max_lag:
             self._frozen = f"what is known of accesses ends {lag:.1f} days ago"
+        elif any(gap.last > coverage.end - self._recent_us() for gap in coverage.gaps):
+            self._frozen = "it is not known what was pulled in all of the last days (--min-idle)"
+        self._told = accesses.notes
         self._known_days = coverage.idle_us(coverage.start) / DAY_US
         return {
             "source": self._options.source,
@@ -207,6 +215,10 @@ class _Made:
             "known_days": round(self._known_days, 3),
             "frozen": self._frozen or None,
         }
+
+    def _recent_us(self) -> int:
+        """Return for how long all has to be known, microseconds: what was used in it stays."""
+        return int(self._options.min_idle * DAY_US)
 
     def decide(self, header: Header) -> None:
         """Choose what moves, and put it into the header."""
@@ -221,8 +233,8 @@ class _Made:
             ("nothing refers to it: see tier gc", reach.repository < 0),
             ("a manifest that cannot be read may need it", reach.doubtful),
             (f"smaller than {SMALLEST >> 10} KiB", standing.sizes < SMALLEST),
+            (self._frozen or "frozen", (found.to >= standing.present) & bool(self._frozen)),
             ("stays where it is cheapest", found.to == standing.present),
-            (self._frozen or "frozen", colder & bool(self._frozen)),
             ("not known to be idle for long enough", colder & (standing.idle < options.min_idle)),
             ("would not pay", colder & ~pays),
             (
@@ -236,7 +248,10 @@ class _Made:
             if some.any():
                 header.left[reason] = Left(int(some.sum()), int(standing.sizes[some].sum()))
             open_to &= ~holds
-        self._chosen = np.flatnonzero(open_to)
+        chosen = np.flatnonzero(open_to)
+        # What saves most comes first: a ceiling may end it anywhere.
+        saves = (found.stay - found.go - found.move)[chosen]
+        self._chosen = chosen[np.argsort(-saves, kind="stable")]
         self._sum_up(header)
 
     def _sum_up(self, header: Header) -> None:
@@ -246,9 +261,9 @@ class _Made:
         self._back = np.zeros(len(chosen))
         for number, name in enumerate(self._names[1:], 1):
             some = np.flatnonzero(to == number)
-            out = class_costs(self._options.table, name, sizes[some]).retrieve
+            out = class_costs(self._options.table, name, sizes[some])
             hot = class_costs(self._options.table, self._names[0], sizes[some])
-            self._back[some] = out + hot.write
+            self._back[some] = out.retrieve + hot.write + out.early(np.zeros(len(some)))
         header.moves, header.nbytes = len(chosen), int(sizes.sum())
         header.saves = _money((found.stay - found.go - found.move)[chosen].sum())
         header.costs, header.back = _money(found.move[chosen].sum()), _money(self._back.sum())
@@ -282,13 +297,14 @@ class _Made:
         return spent
 
     def _notes(self, header: Header) -> list[str]:
-        found = []
+        found = list(self._told)
         if self._frozen:
-            idle = standing_idle(self._contents, self._known, self._reach)
+            count, nbytes = standing_idle(self._contents, self._known, self._reach)
             found.append(
-                f"{self._frozen}: nothing goes to a colder class. {idle[0]} blobs "
-                f"({idle[1]} bytes) were written more than 90 days ago, and may be cold; who pulls "
-                "what is told by regvault audit (docs/audit.md), or by a log of accesses (--access)"
+                f"{self._frozen}: nothing goes to a colder class. {count} blobs "
+                f"({nbytes / (1 << 20):.1f} MiB) in the hot class are older than 90 days, and may "
+                "be cold; who pulls what is told by regvault audit (docs/audit.md), or by a log of "
+                "accesses (--access)"
             )
         elif self._known_days < SHORT_DAYS:
             found.append(
@@ -302,8 +318,8 @@ class _Made:
             )
         if self._reach.unreadable:
             found.append(
-                f"{self._reach.unreadable} manifests cannot be read (regvault scan): what they may "
-                "reach stays"
+                f"{self._reach.unreadable} manifests cannot be read, or are not listed: what they "
+                "may reach stays (see regvault scan)"
             )
         if self._contents.others:
             found.append(f"{self._contents.others} blobs have no SHA-256 for a name, and stay")
@@ -317,7 +333,7 @@ class _Made:
         return found
 
     def moves(self) -> Iterator[Move]:
-        """Yield the moves, in the order of the digests."""
+        """Yield the moves, what saves most first."""
         for begin in range(0, len(self._chosen), _AT_ONCE):
             yield from self._some(slice(begin, begin + _AT_ONCE))
 
@@ -363,8 +379,10 @@ class _Made:
 
 
 def standing_idle(contents: Contents, known: Known, reach: Reach) -> tuple[int, int]:
-    """Return number and bytes of the blobs that were written more than 90 days ago."""
+    """Return number and bytes of hot blobs of which no use in the last 90 days is known."""
     old = ~reach.manifest & (known.standing.inside > 90) & (contents.sizes >= SMALLEST)
+    recently = known.use.last > (contents.modified.max(initial=0) - 90 * DAY_US)
+    old &= (known.standing.present == 0) & ~known.foreign & ~recently
     return int(old.sum()), int(contents.sizes[old].sum())
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import tempfile
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "Header", "Left", "Move", "NeededImage", "Plan", "PlanFile", "lines_of"]
 
 FORMAT = 1
+
+OBJECTS = ("blobs/", "packs/", "attachments/")
+"""What keys of a vault begin with that may move: data, never what leads to it."""
+
 _HINT = "Make it anew: regvault tier plan SOURCE --json > PLAN"
 _MOST_LINE = 1 << 20
 
@@ -169,7 +174,7 @@ class Plan:
 
     Attributes:
         header: what it is about.
-        each: yields its moves, in the order of their keys.
+        each: yields its moves; of a vault in the order of their keys, else what saves most first.
         images: that are likely to be pulled soon, where that was asked for; the likeliest first.
     """
 
@@ -203,9 +208,9 @@ def _encode(line: dict[str, Any]) -> bytes:
 
 
 class PlanFile:
-    """A plan in a file: checked as a whole before anything of it is done, and again as it is read.
+    """A plan in a file: checked as a whole before anything of it is done.
 
-    The file stays open, and locked: another plan that takes its place is not taken for this one.
+    The file stays locked, and what was checked is kept aside: it is not read again.
 
     Attributes:
         header: what it is about.
@@ -223,30 +228,25 @@ class PlanFile:
             self._file = open(path, "rb")  # noqa: SIM115 (closed by `close`)
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        # What was checked is what is done, whatever becomes of the file.
+        self._copy = tempfile.TemporaryFile()  # noqa: SIM115 (likewise)
         try:
             _lock(self._file, path)
             self.header = self._checked()
         except BaseException:
-            self._file.close()
+            self.close()
             raise
 
     def close(self) -> None:
         """Close it."""
         self._file.close()
+        self._copy.close()
 
     def moves(self) -> Iterator[Move]:
-        """Yield the moves, in the order of their keys.
-
-        Raises:
-            UsageError: it is not what it was when it was checked.
-        """
-        digest = hashlib.sha256()
-        for number, line in enumerate(self._lines(), 1):
-            if "move" in line:
-                yield self._move(line, number)
-            elif "end" in line and line["end"].get("sha256") != digest.hexdigest():
-                raise self._wrong("it was changed while it was done")
-            digest.update(_encode(line))
+        """Yield the moves, in the order of the file."""
+        self._copy.seek(0)
+        for number, text in enumerate(self._copy, 2):
+            yield self._move(orjson.loads(text), number)
 
     def _checked(self) -> Header:
         header: Header | None = None
@@ -264,6 +264,7 @@ class PlanFile:
                 flow = flows.setdefault((move.source, move.target), [0, 0])
                 flow[0] += 1
                 flow[1] += move.size
+                self._copy.write(_encode(line))
                 count, nbytes, costs = count + 1, nbytes + move.size, costs + move.costs
             elif line.get("end") == {"moves": count, "sha256": digest.hexdigest()}:
                 ended = True
@@ -287,10 +288,12 @@ class PlanFile:
             {move.source, move.target} <= set(header.classes)
             and move.source != move.target
             and min(move.size, move.costs, move.back, move.back_hours, move.used) >= 0
-            and is_digest(move.digest)
         )
         if header.kind == "registry":
-            good = good and _is_blob_key(move.key, move.digest) and move.back_hours == 0
+            named = is_digest(move.digest) and move.key == blob_key(move.digest)
+            good = good and named and move.back_hours == 0
+        else:
+            good = good and header.kind == "vault" and move.key.startswith(OBJECTS)
         if not good:
             raise self._wrong(f"line {number} is no move that such a plan may have")
 
@@ -395,11 +398,6 @@ def _is_time(text: str) -> bool:
 
 
 _SKEW = timedelta(minutes=5)
-
-
-def _is_blob_key(key: str, digest: str) -> bool:
-    """Return whether a key is that of the blob of a digest in a registry's storage."""
-    return key == blob_key(digest)
 
 
 _KINDS: dict[str, Any] = {

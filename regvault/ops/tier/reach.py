@@ -37,10 +37,9 @@ _BUILD: Final = re.compile(
 )
 _FALLBACK: Final = re.compile(r"(sha256)-([0-9a-f]{64})(?:\..*)?", re.ASCII)
 #: What images and indexes list; those of schema 1 have other names.
-_LISTS: Final = ("manifests", "layers")
+_LISTS: Final = ("manifests", "layers", "blobs")
 #: Edges that are looked up at once.
 _BATCH = 50_000
-_MAX_DEPTH = 64
 
 
 class Reach(NamedTuple):
@@ -72,12 +71,11 @@ class Reach(NamedTuple):
     def spread(self, values: Ints) -> Ints:
         """Return for each content the largest value of itself and of all that reaches it."""
         found = values.copy()
-        for _ in range(_MAX_DEPTH):
+        while True:  # values only grow, to the largest one at most
             before = found[self.children].copy()
             np.maximum.at(found, self.children, found[self.parents])
             if (found[self.children] == before).all():
-                break
-        return found
+                return found
 
 
 class _Edges:
@@ -116,7 +114,6 @@ def read_reach(
     asked: frozenset[tuple[str, str]],
     threads: int,
     progress: Progress,
-    repositories: Iterable[str] | None = None,
     with_tags: bool = False,
 ) -> Reach:
     """Read all links and manifests of a registry.
@@ -127,13 +124,12 @@ def read_reach(
         asked: repositories and tags of which pulls are known, but not of what.
         threads: that read manifests.
         progress: is told of repositories.
-        repositories: only of these; None: of all.
         with_tags: note a tag of each manifest that has one.
     """
     reader = _Reader(source, contents, asked, with_tags=with_tags)
     with ThreadPoolExecutor(threads, thread_name_prefix="tier") as several:
         pool = several if threads > 1 and not source.at_hand else None
-        for survey in source.surveys(repositories):
+        for survey in source.surveys():
             reader.take(survey.repository, survey.links(), pool)
             progress.advance(1)
     return reader.reach()
@@ -151,6 +147,9 @@ class _Reader:
         self._source = source
         self._contents = contents
         self._asked = asked
+        self._asked_in: dict[str, list[str]] = {}
+        for name, tag in asked:
+            self._asked_in.setdefault(name, []).append(tag)
         self._with_tags = with_tags
         self._tag_of: dict[int, str] = {}
         self._edges = _Edges(contents)
@@ -170,12 +169,21 @@ class _Reader:
         """Take one repository."""
         number = len(self._repositories)
         self._repositories.append(repository)
-        revisions = self._numbers(links.revisions)
+        every = self._contents.numbers(b"".join(map(_bytes_of, links.revisions)))
+        revisions = every[every >= 0]
         self._manifest[revisions] = True
         np.minimum.at(self._repository, revisions, number)
-        self._take_tags(repository, links)
-        fresh = [digest for digest in links.revisions if _bytes_of(digest) not in self._seen]
-        whole = True
+        self._take_tags(repository, links, revisions)
+        there = [
+            d for d, number in zip(links.revisions, every.tolist(), strict=True) if number >= 0
+        ]
+        fresh = [digest for digest in there if _bytes_of(digest) not in self._seen]
+        # One that is not listed (pushed since, or not named by SHA-256) has no number: nobody can
+        # tell when it was pulled, so what it reaches is in doubt.
+        unlisted = (
+            [d for d in links.revisions if d not in set(there)] if len(there) < len(every) else []
+        )
+        whole = self._doubt(unlisted)
         read = map(self._read, fresh) if pool is None else pool.map(self._read, fresh)
         for digest, found in zip(fresh, read, strict=True):
             if found is None:
@@ -188,7 +196,21 @@ class _Reader:
             # What cannot be read may reach anything that is linked here.
             self._doubtful[self._numbers(links.layers)] = True
 
-    def _take_tags(self, repository: str, links: RepositoryLinks) -> None:
+    def _doubt(self, digests: list[str]) -> bool:
+        """Doubt what some manifests reach; return whether all of them could be read."""
+        whole = True
+        for digest in digests:
+            self._unreadable += 1
+            found = self._read(digest)
+            whole = whole and found is not None
+            if found is not None:
+                self._doubtful[self._numbers(found.needs)] = True
+        return whole
+
+    def _take_tags(self, repository: str, links: RepositoryLinks, revisions: Ints) -> None:
+        # A tag that is gone may have been anything here.
+        for tag_name in self._asked_in.get(repository, ()):
+            self._named[repository, tag_name] = revisions.tolist()
         for tag in links.tags:
             digests = [each for each in (tag.current, *tag.history) if each is not None]
             if (repository, tag.name) in self._asked:
@@ -245,7 +267,9 @@ class _Reader:
         none = np.iinfo(np.int32).max
         first = none - found.spread(none - self._repository)
         return found._replace(
-            repository=np.where(first == none, -1, first), tags=found.spread(self._tags)
+            repository=np.where(first == none, -1, first),
+            tags=found.spread(self._tags),
+            doubtful=found.spread(self._doubtful.astype(np.int64)) > 0,
         )
 
 

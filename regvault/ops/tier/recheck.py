@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from regvault.errors import RefusedError
 from regvault.ops.tier.contents import list_contents
 from regvault.ops.tier.reach import read_reach
+from regvault.policy.access_counts import DAY_US
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,44 +34,42 @@ def used_since(
 ) -> Callable[[Move], bool]:
     """Return what tells whether something was pulled or pushed since a time.
 
-    Of the repositories in which something was, manifests are read anew: a layer is used when an
-    image is that has it.
+    A layer is used when an image is that has it, so all links and manifests are read anew. What
+    was written since is used too, and so is what a manifest that cannot be read may need.
 
     Args:
         accesses: what is known by now.
         source: the registry.
         store: its storage.
-        since_us: microseconds since the epoch.
+        since_us: until when the plan knew what happened, microseconds since the epoch.
         threads: that read manifests.
         progress: is told of repositories.
+
+    Raises:
+        RefusedError: it is not known of all of the time since then what happened.
     """
+    coverage = accesses.coverage
+    if coverage.start > since_us or any(gap.last > since_us for gap in coverage.gaps):
+        raise RefusedError(
+            "it is not known what was pulled in all of the time since the plan was made",
+            hint="Make a new plan; or go by the plan alone: --unchecked",
+        )
+    # An event may come in late: of the last day before, the plan may not have known all.
+    late_us = since_us - DAY_US
     digests = bytearray()
     tags: set[tuple[str, str]] = set()
-    repositories: set[str] = set()
     for some in accesses.targets():
         for target in some:
-            if max(target.last, target.pushed) <= since_us:
+            if max(target.last, target.pushed) <= late_us:
                 continue
-            repositories.add(target.repository)
             if target.digest.startswith("sha256:"):
                 digests += bytes.fromhex(target.digest[7:])
             elif target.tag:
                 tags.add((target.repository, target.tag))
-    if not digests and not tags:
-        return lambda _: False
     progress.phase("Looking at what was used since")
     contents = list_contents(store, progress)
-    # Where it is not told in which repository it was, it may have been in any.
-    known = None if "" in repositories else set(source.repositories()) & repositories
-    reach = read_reach(
-        source,
-        contents,
-        asked=frozenset(tags),
-        threads=threads,
-        progress=progress,
-        repositories=None if known is None else sorted(known),
-    )
-    used = np.zeros(len(contents), dtype=np.int64)
+    reach = read_reach(source, contents, asked=frozenset(tags), threads=threads, progress=progress)
+    used = (reach.doubtful | (contents.modified > since_us)).astype(np.int64)
     found = contents.numbers(digests)
     used[found[found >= 0]] = 1
     for numbers in reach.named.values():
@@ -78,6 +78,6 @@ def used_since(
 
     def is_used(move: Move) -> bool:
         number = int(contents.numbers(bytes.fromhex(move.digest.removeprefix("sha256:")))[0])
-        return number >= 0 and bool(used[number])
+        return number < 0 or bool(used[number])
 
     return is_used

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from regvault.policy.tiering.learned import Decisions
     from regvault.policy.tiering.survival import Hazards
 
-__all__ = ["NEEDED", "Outlook", "Standing", "outlook", "warmed"]
+__all__ = ["NEEDED", "Outlook", "Standing", "all_back", "outlook", "warmed"]
 
 NEEDED = 0.5
 """What is needed soon with this probability, or a larger one, is brought back before."""
@@ -141,6 +141,18 @@ def warmed(
     due = chance >= NEEDED
     back = due & (standing.present > 0) & (standing.inside >= least)
     to = np.where(back, 0, np.where(due, np.minimum(found.to, standing.present), found.to))
+    return _changed(found, to, standing, table, names)
+
+
+def all_back(found: Outlook, standing: Standing, table: PriceTable, names: list[str]) -> Outlook:
+    """Return the same, but that everything goes to the hot class."""
+    return _changed(found, np.zeros_like(found.to), standing, table, names)
+
+
+def _changed(
+    found: Outlook, to: Ints, standing: Standing, table: PriceTable, names: list[str]
+) -> Outlook:
+    """Return the same with other classes to go to: the hot one, or the one where each is."""
     changed = np.flatnonzero(to != found.to)
     go, move, read = found.go.copy(), found.move.copy(), found.read.copy()
     sizes = standing.sizes[changed]
@@ -154,7 +166,9 @@ def warmed(
         some = present == number
         out = class_costs(table, name, sizes[some])
         move[changed[some]] = np.where(
-            to[changed[some]] == number, 0.0, out.retrieve + hot.write[some]
+            to[changed[some]] == number,
+            0.0,
+            out.retrieve + hot.write[some] + out.early(standing.inside[changed[some]]),
         )
     return found._replace(to=to, go=go, move=move, read=read)
 

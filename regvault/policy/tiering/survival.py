@@ -99,7 +99,7 @@ class _Counts:
         numbers = np.arange(count, dtype=np.int32)
         owner = np.repeat(numbers, np.diff(np.append(starts, len(days))))
         following = np.append(days[1:], np.inf)
-        lasts = np.append(starts[1:], len(days)) - 1
+        lasts = (np.append(starts[1:], len(days)) - 1)[:count]
         following[lasts] = history.ended
         read_next = np.ones(len(days), dtype=bool)
         read_next[lasts] = False

@@ -90,7 +90,7 @@ class Shelved(World):
                     made.moves(),
                     vault.store,
                     journal,
-                    ApplyOptions(**options),
+                    ApplyOptions(**{"archives": True, **options}),
                     is_used=must_stay,
                     progress=NO_PROGRESS,
                 )

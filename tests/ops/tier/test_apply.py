@@ -1,6 +1,7 @@
 """What is done of a plan: exactly that, whatever happens to the objects and to the run."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from tiered import DAY, LARGE, START, Tiered
@@ -13,11 +14,12 @@ from regvault.errors import (
     RegvaultError,
     StoreError,
     StoreUnavailableError,
+    UsageError,
 )
 from regvault.model.progress import NO_PROGRESS
 from regvault.ops.tier.apply import ApplyOptions, apply
 from regvault.ops.tier.journal import Journal
-from regvault.ops.tier.planned import PlanFile, lines_of
+from regvault.ops.tier.planned import Plan, PlanFile, lines_of
 from regvault.ops.tier.recheck import used_since
 from regvault.storage.wrappers import CrashError, FaultyStore
 
@@ -125,8 +127,12 @@ def test_other_bytes_than_the_name_says_stop_it(registry, tmp_path):
     damaged = noise(move.size, "something else")
     registry.store.place(move.key, damaged, found.etag, found.modified_ns)
     result = do(registry, tmp_path)
-    assert (result.moved, result.exit_code) == (1, 3)
+    assert (result.moved, result.damaged, result.exit_code) == (1, 1, 3)
     assert "other bytes" in result.stopped
+    # The next run goes on, and still says so.
+    result = do(registry, tmp_path)
+    assert (result.moved, result.damaged, result.exit_code) == (COUNT - 2, 1, 3)
+    assert "other bytes" in result.listed[move.key]
 
 
 def test_what_is_used_since_stays(registry, tmp_path):
@@ -164,17 +170,62 @@ def test_a_pull_that_fails_brings_the_first_one_back(registry, tmp_path):
     proven = []
 
     def prove(move):
-        proven.append(move.key)
-        raise RegvaultError("the registry does not serve it")
+        proven.append((move.key, registry.class_of(move.digest)))
+        if registry.class_of(move.digest) != "STANDARD":
+            raise RegvaultError("the registry does not serve it")
 
     result = do(registry, tmp_path, prove=prove)
-    assert proven == [registry.moves[0].key]
+    key = registry.moves[0].key
+    assert proven == [(key, "STANDARD"), (key, "GLACIER_IR")]
     assert (result.moved, result.left, result.exit_code) == (0, COUNT, 3)
     assert classes(registry) == ["STANDARD"] * COUNT
     # It was written anew when it came back: that one wants a new plan.
-    result = do(registry, tmp_path, prove=lambda move: proven.append(move.key), threads=3)
+    keys = []
+    result = do(registry, tmp_path, prove=lambda move: keys.append(move.key), threads=3)
     assert (result.moved, result.written) == (COUNT - 1, 1)
-    assert proven == [registry.moves[0].key, registry.moves[1].key]
+    assert keys == [registry.moves[1].key] * 2
+
+
+def test_where_nothing_can_be_pulled_nothing_moves(registry, tmp_path):
+    def prove(move):
+        raise RegvaultError(f"nobody answers for {move.digest}")
+
+    result = do(registry, tmp_path, prove=prove)
+    assert (result.moved, result.exit_code) == (0, 3)
+    assert classes(registry) == ["STANDARD"] * COUNT
+    assert do(registry, tmp_path, prove=lambda _: None).moved == COUNT
+
+
+def test_struck_down_before_it_is_proven_it_is_proven_by_the_next_run(registry, tmp_path):
+    def die(move):
+        if registry.class_of(move.digest) != "STANDARD":
+            raise CrashError
+
+    with pytest.raises(CrashError):
+        do(registry, tmp_path, prove=die)
+    assert classes(registry)[0] == "GLACIER_IR"
+
+    def cannot(move):
+        raise RegvaultError("it does not serve that")
+
+    result = do(registry, tmp_path, prove=cannot)
+    assert result.exit_code == 3
+    assert classes(registry) == ["STANDARD"] * COUNT
+
+
+def test_a_store_that_loses_what_it_moves_is_not_asked_again(registry, tmp_path, monkeypatch):
+    real = registry.store.change_class
+
+    def lossy(key, name, *, expected):
+        found = real(key, name, expected=expected)
+        registry.store.delete(key)
+        return found
+
+    monkeypatch.setattr(registry.store, "change_class", lossy)
+    result = do(registry, tmp_path)
+    there = [move for move in registry.moves if list(registry.store.list(move.key))]
+    assert (result.exit_code, len(there)) == (3, COUNT - 1)
+    assert "gone" in result.stopped
 
 
 def test_a_class_that_the_store_does_not_take_loses_nothing(registry, tmp_path):
@@ -249,6 +300,85 @@ def test_the_journal_of_another_plan_is_refused(registry, tmp_path):
     (tmp_path / "journal").write_bytes(b"what is this\n")
     with pytest.raises(RefusedError, match="line 1"):
         do(registry, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"end":1e999,"what":"moved"}', '{"begin":[1e999]}', "[" * 100_000,
+        '{"end":0.5,"what":"moved"}', '{"begin":"123"}', '{"end":-1,"what":"moved"}',
+        '{"end":true,"what":"moved"}', '{"end":1,"what":"nonsense"}',
+    ],
+)  # fmt: skip
+def test_a_damaged_journal_is_refused(registry, tmp_path, line):
+    plan = registry.file.header.id
+    (tmp_path / "journal").write_text(f'{{"plan":"{plan}"}}\n{line}\n')
+    with pytest.raises(RefusedError, match="line 2"):
+        do(registry, tmp_path)
+
+
+def test_a_file_that_is_no_journal_is_not_emptied(registry, tmp_path):
+    (tmp_path / "journal").write_bytes(b"s3cret-without-a-newline")
+    with pytest.raises(RefusedError):
+        do(registry, tmp_path)
+    assert (tmp_path / "journal").read_bytes() == b"s3cret-without-a-newline"
+
+
+def remade(registry, tmp_path, of, **header):
+    path = tmp_path / "remade.jsonl"
+    made = Plan(replace(registry.file.header, **header), lambda: iter(of))
+    path.write_bytes(b"".join(lines_of(made)))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"target": "GLACIER"}, {"target": "STANDARD"}, {"costs": -1.0}, {"size": -1},
+        {"key": "docker/registry/v2/repositories/busy/app/_manifests/tags/live/current/link"},
+        {"digest": "sha256:" + "0" * 64}, {"back_hours": 3.0},
+    ],
+)  # fmt: skip
+def test_a_move_that_no_plan_may_have_makes_it_none(registry, tmp_path, change):
+    moves = [replace(registry.moves[0], **change), *registry.moves[1:]]
+    with pytest.raises(UsageError, match="no plan"):
+        PlanFile(remade(registry, tmp_path, moves))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"moves": 1}, {"nbytes": 5}, {"costs": 0.0}, {"flows": []}, {"classes": ["STANDARD"]},
+        {"month": []}, {"prices": {}}, {"kind": "other"}, {"notes": [3]}, {"hot": "cold"},
+        {"access": {"source": None, "since": None, "frozen": None, "known_days": 1,
+                    "until": "9999-01-01T00:00:00Z"}},
+    ],
+)  # fmt: skip
+def test_a_header_that_is_not_that_of_its_moves_makes_it_none(registry, tmp_path, header):
+    with pytest.raises(UsageError, match="no plan"):
+        PlanFile(remade(registry, tmp_path, registry.moves, **header))
+
+
+def test_a_plan_that_takes_its_place_is_not_done(registry, tmp_path):
+    other = replace(registry.moves[0], target="STANDARD_IA")
+    (tmp_path / "plan.jsonl").write_bytes(
+        b"".join(lines_of(Plan(registry.file.header, lambda: iter([other]))))
+    )
+    assert list(registry.file.moves()) == registry.moves
+
+
+def test_an_archive_is_no_place_for_what_is_pulled(registry, tmp_path):
+    header = replace(registry.file.header, classes=[*registry.file.header.classes, "GLACIER"])
+    flow = {**registry.file.header.flows[0], "to": "GLACIER", "count": 1, "bytes": LARGE}
+    move = replace(registry.moves[0], target="GLACIER")
+    path = remade(
+        registry, tmp_path, [move], classes=header.classes, flows=[flow], moves=1, nbytes=LARGE,
+        costs=move.costs,
+    )  # fmt: skip
+    registry.file = PlanFile(path)
+    result = do(registry, tmp_path)
+    assert (result.moved, result.exit_code) == (0, 3)
+    assert registry.class_of(move.digest) == "STANDARD"
 
 
 def test_two_runs_of_a_plan_exclude_each_other(registry, tmp_path):

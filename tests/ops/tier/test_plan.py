@@ -2,13 +2,17 @@
 
 import json
 import random
+from contextlib import closing
 
 import pytest
 from tiered import DAY, LARGE, MIB, START, Tiered
 from world import blob_key, noise
 
 from regvault.errors import UsageError
+from regvault.ops.tier.accesses import TraceAccesses
 from regvault.ops.tier.planned import PlanFile, lines_of
+from regvault.ops.tier.trace import read_accesses
+from regvault.policy.access import AccessRules
 from regvault.policy.tiering.history import SMALLEST
 
 
@@ -181,9 +185,11 @@ def test_sums_are_those_of_the_moves(registry):
     assert plan.header.nbytes == sum(move.size for move in moves)
     assert plan.header.saves == pytest.approx(sum(move.saves for move in moves), rel=1e-4)
     assert plan.header.costs == pytest.approx(20 * 0.02 / 1000)
-    # To bring one back: one GET, retrieval, one PUT.
+    # To bring one back right after: one GET, retrieval, one PUT, the minimum of 90 days.
     for move in moves:
-        back = 0.01 / 1000 + move.size / 2**30 * 0.03 + 0.005 / 1000
+        stored = move.size / 2**30
+        early = 90 / (365.25 / 12) * 0.004 * stored
+        back = 0.01 / 1000 + stored * 0.03 + 0.005 / 1000 + early
         assert move.back == pytest.approx(back, abs=1e-7)
         assert move.saves > 0
         assert move.repository.startswith("team/old-")
@@ -234,12 +240,13 @@ def test_a_plan_that_is_not_whole_is_none(registry, tmp_path):
     lines = list(lines_of(plan))
     path = tmp_path / "plan.jsonl"
     path.write_bytes(b"".join(lines))
-    read = PlanFile(str(path))
-    assert read.header == plan.header
-    assert list(read.moves()) == list(plan.moves())
+    with closing(PlanFile(str(path))) as read:
+        assert read.header == plan.header
+        assert list(read.moves()) == list(plan.moves())
     pretty = "\n".join(json.dumps(json.loads(line), indent=None) for line in lines)
     path.write_text(pretty)
-    assert PlanFile(str(path)).header == plan.header
+    with closing(PlanFile(str(path))) as read:
+        assert read.header == plan.header
     changed = lines[1].replace(b"GLACIER_IR", b"GLACIER_XX")
     for wrong in (
         lines[:-1],
@@ -310,3 +317,104 @@ def test_what_is_needed_soon_goes_nowhere_colder(registry):
         registry.pull(201 - 7 * week + 0.3, "/v2/team/two-weeks-ago/manifests/v1")
     assert set(registry.moved(200, min_idle=5)) == {monthly.blobs[1]}
     assert registry.moved(200, min_idle=5, prewarm=3) == {}
+
+
+def test_a_manifest_that_is_not_listed_may_reach_anything(registry):
+    """An inventory of yesterday, or one that was pushed meanwhile."""
+    keep_alive(registry, 120)
+    base = noise(LARGE, "base")
+    registry.push.image("team/old", "v1", layers=(base, noise(LARGE, "old")))
+    new = registry.push.image("team/new", "v1", layers=(base, noise(9, "x")))
+    real = registry.store.list_classes
+    registry.store.list_classes = lambda *words, **more: (
+        each for each in real(*words, **more) if each[0].key != blob_key(new.digest)
+    )
+    found = registry.moved(120)
+    assert new.blobs[1] not in found
+    assert len(found) == 1
+
+
+def test_a_manifest_of_another_algorithm_may_reach_anything(registry):
+    keep_alive(registry, 120)
+    old = registry.image("team/old", "v1")
+    body = {**json.loads(old.data), "annotations": {"a": "b"}}
+    data = json.dumps(body).encode()
+    digest = registry.push.manifest("team/new", data, "v1", algorithm="sha512")
+    registry.pull(119, f"/v2/team/new/manifests/{digest}")
+    assert registry.moved(120) == {}
+
+
+def test_a_line_of_the_future_makes_nothing_idle(registry):
+    keep_alive(registry, 120)
+    registry.image("team/old", "v1")
+    registry.pull(500, "/v2/other/manifests/v1")
+    plan = registry.plan(120)
+    assert list(plan.moves()) == []
+    assert any("has not been yet" in note for note in plan.header.notes)
+    registry.pulls[-1]["time"] *= 1000
+    with pytest.raises(UsageError, match="until"):
+        registry.plan(120)
+
+
+@pytest.mark.parametrize(
+    ("name", "uri"),
+    [
+        ("team/blobs", "/v2/team/blobs/manifests/v1"),
+        ("team/manifests", "/v2/team/manifests/manifests/v1"),
+        ("team/app", "/v2/team%2Fapp/manifests/v1"),
+    ],
+)
+def test_pulls_by_tag_are_understood(registry, name, uri):
+    keep_alive(registry, 120)
+    registry.image(name, "v1")
+    registry.pull(119.9, uri)
+    assert registry.moved(120) == {}
+
+
+def test_a_pull_by_a_tag_that_is_gone_since_is_use(registry):
+    keep_alive(registry, 120)
+    registry.image("team/app", "v1", "nightly")
+    registry.pull(119, "/v2/team/app/manifests/nightly")
+    for entry in list(registry.store.list()):
+        if "/_manifests/tags/nightly/" in entry.key:
+            registry.store.delete(entry.key)
+    assert registry.moved(120) == {}
+
+
+def test_lines_without_a_time_are_told(registry):
+    keep_alive(registry, 120)
+    registry.image("team/app", "v1")
+    plan = registry.plan(120)
+    assert plan.header.notes == []
+    registry.pull(119.9, "/v2/team/app/manifests/v1")
+    registry.pulls[-1]["time"] = "yesterday"
+    registry.pulls.sort(key=lambda line: isinstance(line["time"], str))
+    reads = read_accesses(map(json.dumps, registry.pulls), rules=AccessRules())
+    found = TraceAccesses(reads, int((START + 120 * DAY) * 1e6))
+    assert any("no time that can be read" in note for note in found.notes)
+
+
+def test_deep_chains_of_indexes_are_warm(registry):
+    keep_alive(registry, 120)
+    image = top = registry.image("team/deep")
+    for _ in range(70):
+        top = registry.push.index("team/deep", children=(top,))
+    registry.pull(119, f"/v2/team/deep/manifests/{top.digest}")
+    assert image.blobs[1] not in registry.moved(120)
+
+
+def test_a_registry_with_nothing_to_move(registry):
+    registry.image("team/small", "v1", size=9)
+    registry.pull(1, "/v2/team/small/manifests/v1")
+    assert registry.moved(1) == {}
+
+
+def test_all_comes_back_where_that_is_asked_for(registry):
+    keep_alive(registry, 120)
+    image = registry.image("team/back", "v1")
+    other = registry.image("team/old", "v1")
+    cold_since(registry, image, 100)
+    assert registry.moved(120, all_hot=True) == {image.blobs[1]: ("GLACIER_IR", "STANDARD")}
+    registry.pulls.clear()
+    assert registry.moved(120, all_hot=True) == {image.blobs[1]: ("GLACIER_IR", "STANDARD")}
+    assert registry.class_of(other.blobs[1]) == "STANDARD"

@@ -52,12 +52,13 @@ class Tiered:
         for digest in image.blobs:
             self.pull(day, f"/v2/{repository}/blobs/{digest}", **more)
 
-    def accesses(self) -> Any:
-        """What is known of accesses."""
+    def accesses(self, day: float = 10_000) -> Any:
+        """What is known of accesses, so many days after `START`."""
         if not self.pulls:
             return NothingKnown()
         lines = sorted(self.pulls, key=lambda line: line["time"])
-        return TraceAccesses(read_accesses(map(json.dumps, lines), rules=AccessRules()))
+        reads = read_accesses(map(json.dumps, lines), rules=AccessRules())
+        return TraceAccesses(reads, int((START + day * DAY) * 1e6))
 
     def source(self) -> DistributionSource:
         """The registry."""
@@ -74,7 +75,7 @@ class Tiered:
         return plan_registry(
             self.source(),
             self.store,
-            self.accesses(),
+            self.accesses(day),
             PlanOptions(options.pop("table", self.table), **options),
             now_us=int((START + day * DAY) * 1e6),
             progress=NO_PROGRESS,
