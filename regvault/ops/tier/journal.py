@@ -17,7 +17,12 @@ from regvault.errors import LeaseHeldError, RefusedError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Journal"]
+__all__ = ["WORDS", "Journal"]
+
+WORDS = frozenset({"moved", "marked", "there", "gone", "used", "written", "damaged"})
+"""What may come of a move."""
+
+_BEGIN = b'{"plan":"'
 
 
 class Journal:
@@ -27,14 +32,16 @@ class Journal:
         path: of the file.
         ended: number of a move in its plan -> the word for what came of it.
         begun: those that were begun, and have no end.
+        damaged: of those whose bytes are not what their names say, why.
     """
 
-    def __init__(self, path: str, plan: str) -> None:
+    def __init__(self, path: str, plan: str, *, replace: bool = False) -> None:
         """Open it; it is made where there is none.
 
         Args:
             path: of the file.
             plan: id of the plan.
+            replace: begin anew where it is the journal of another plan.
 
         Raises:
             LeaseHeldError: another process has it.
@@ -44,13 +51,14 @@ class Journal:
         self.path = path
         self.ended: dict[int, str] = {}
         self.begun: set[int] = set()
+        self.damaged: dict[int, str] = {}
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error.strerror}") from error
         try:
             self._lock()
-            self._load(plan)
+            self._load(plan, replace=replace)
         except BaseException:
             os.close(self._fd)
             raise
@@ -64,42 +72,57 @@ class Journal:
                 hint="Wait for it to end.",
             ) from None
 
-    def _load(self, plan: str) -> None:
+    def _load(self, plan: str, *, replace: bool) -> None:
         with os.fdopen(os.dup(self._fd), "rb") as file:
             file.seek(0)
             data = file.read()
         whole = data.rfind(b"\n") + 1
         lines = data[:whole].splitlines()
         if not lines:
-            os.ftruncate(self._fd, 0)
-            self._write([{"plan": plan}])
-            _sync_directory(self.path)
+            if not _line({"plan": plan}).startswith(data) and not data.startswith(_BEGIN):
+                raise self._damaged(1)
+            self._begin(plan)
             return
         for number, text in enumerate(lines, 1):
             try:
                 line = json.loads(text)
-                self._take(line, plan, first=number == 1)
-            except (ValueError, KeyError, TypeError, AttributeError):
-                raise RefusedError(
-                    f"line {number} of {self.path} is none of a journal",
-                    hint="Put it aside, and make a new plan: regvault tier plan",
-                ) from None
+                if number == 1 and line["plan"] != plan and isinstance(line["plan"], str):
+                    if not replace:
+                        raise RefusedError(
+                            f"{self.path} is the journal of another plan, {line['plan']!r}",
+                            hint="Give another one: --journal FILE",
+                        )
+                    self._begin(plan)
+                    return
+                self._take(line, first=number == 1)
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                raise self._damaged(number) from None
         os.ftruncate(self._fd, whole)
 
-    def _take(self, line: dict[str, Any], plan: str, *, first: bool) -> None:
+    def _damaged(self, number: int) -> RefusedError:
+        return RefusedError(
+            f"line {number} of {self.path} is none of a journal",
+            hint="Put it aside, and make a new plan: regvault tier plan",
+        )
+
+    def _begin(self, plan: str) -> None:
+        os.ftruncate(self._fd, 0)
+        self._write([{"plan": plan}])
+        _sync_directory(self.path)
+
+    def _take(self, line: dict[str, Any], *, first: bool) -> None:
         if first:
-            if line["plan"] != plan:
-                raise RefusedError(
-                    f"{self.path} is the journal of another plan, {line['plan']!r}",
-                    hint="Give another one: --journal FILE",
-                )
             return
-        for number in line.get("begin", ()):
-            self.begun.add(int(number))
-        if "end" in line:
-            number = int(line["end"])
-            self.begun.discard(number)
-            self.ended[number] = str(line["what"])
+        if set(line) == {"begin"} and isinstance(line["begin"], list):
+            self.begun.update(map(_number, line["begin"]))
+            return
+        number = _number(line["end"])
+        if line["what"] not in WORDS:
+            raise ValueError(line["what"])
+        self.begun.discard(number)
+        self.ended[number] = line["what"]
+        if line["what"] == "damaged":
+            self.damaged[number] = str(line.get("why", ""))
 
     def begin(self, numbers: Iterable[int]) -> None:
         """Write that some moves are begun, before they are."""
@@ -113,11 +136,13 @@ class Journal:
         for number, what, more in ends:
             self.begun.discard(number)
             self.ended[number] = what
+            if what == "damaged":
+                self.damaged[number] = str(more.get("why", ""))
             lines.append({"end": number, "what": what, **more})
         self._write(lines)
 
     def _write(self, lines: list[dict[str, Any]]) -> None:
-        data = b"".join(json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in lines)
+        data = b"".join(map(_line, lines))
         try:
             os.lseek(self._fd, 0, os.SEEK_END)
             view = memoryview(data)
@@ -130,6 +155,17 @@ class Journal:
     def close(self) -> None:
         """Close it."""
         os.close(self._fd)
+
+
+def _line(line: dict[str, Any]) -> bytes:
+    return json.dumps(line, separators=(",", ":")).encode() + b"\n"
+
+
+def _number(value: Any) -> int:
+    """Return the number of a move. Raises ValueError where it is none."""
+    if type(value) is not int or value < 0:
+        raise ValueError(value)
+    return value
 
 
 def _sync_directory(path: str) -> None:

@@ -6,13 +6,17 @@ many these were and the SHA-256 of all lines before it, so that half a plan is n
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from regvault.errors import UsageError
+from regvault.errors import LeaseHeldError, UsageError
+from regvault.oci.grammar import is_digest
+from regvault.registry.layout import blob_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -199,7 +203,9 @@ def _encode(line: dict[str, Any]) -> bytes:
 
 
 class PlanFile:
-    """A plan in a file: checked as a whole before anything of it is done.
+    """A plan in a file: checked as a whole before anything of it is done, and again as it is read.
+
+    The file stays open, and locked: another plan that takes its place is not taken for this one.
 
     Attributes:
         header: what it is about.
@@ -209,20 +215,56 @@ class PlanFile:
         """Read it once.
 
         Raises:
+            LeaseHeldError: another process has it.
             UsageError: there is none, it is not whole, or of a later version.
         """
         self.path = path
+        try:
+            self._file = open(path, "rb")  # noqa: SIM115 (closed by `close`)
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        try:
+            _lock(self._file, path)
+            self.header = self._checked()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def close(self) -> None:
+        """Close it."""
+        self._file.close()
+
+    def moves(self) -> Iterator[Move]:
+        """Yield the moves, in the order of their keys.
+
+        Raises:
+            UsageError: it is not what it was when it was checked.
+        """
+        digest = hashlib.sha256()
+        for number, line in enumerate(self._lines(), 1):
+            if "move" in line:
+                yield self._move(line, number)
+            elif "end" in line and line["end"].get("sha256") != digest.hexdigest():
+                raise self._wrong("it was changed while it was done")
+            digest.update(_encode(line))
+
+    def _checked(self) -> Header:
         header: Header | None = None
         digest = hashlib.sha256()
-        count, ended = 0, False
+        flows: dict[tuple[str, str], list[int]] = {}
+        count, nbytes, costs, ended = 0, 0, 0.0, False
         for number, line in enumerate(self._lines(), 1):
             if ended:
                 raise self._wrong(f"line {number} comes after its end")
-            if number == 1:
+            if header is None:
                 header = self._header(line)
             elif "move" in line:
-                self._move(line, number)
-                count += 1
+                move = self._move(line, number)
+                self._check(move, header, number)
+                flow = flows.setdefault((move.source, move.target), [0, 0])
+                flow[0] += 1
+                flow[1] += move.size
+                count, nbytes, costs = count + 1, nbytes + move.size, costs + move.costs
             elif line.get("end") == {"moves": count, "sha256": digest.hexdigest()}:
                 ended = True
             else:
@@ -230,18 +272,32 @@ class PlanFile:
             digest.update(_encode(line))
         if header is None or not ended:
             raise self._wrong("its end is missing")
-        self.header = header
+        told = {(f["from"], f["to"]): [f["count"], f["bytes"]] for f in header.flows}
+        if (
+            (header.moves, header.nbytes) != (count, nbytes)
+            or told != flows
+            or abs(header.costs - costs) > 1e-6 * count + 1e-9 * costs
+        ):
+            raise self._wrong("its first line does not say what its moves are")
+        return header
 
-    def moves(self) -> Iterator[Move]:
-        """Yield the moves, in the order of their keys."""
-        for number, line in enumerate(self._lines(), 1):
-            if "move" in line:
-                yield self._move(line, number)
+    def _check(self, move: Move, header: Header, number: int) -> None:
+        """Raise UsageError where a move is none that a plan of this kind may have."""
+        good = (
+            {move.source, move.target} <= set(header.classes)
+            and move.source != move.target
+            and min(move.size, move.costs, move.back, move.back_hours, move.used) >= 0
+            and is_digest(move.digest)
+        )
+        if header.kind == "registry":
+            good = good and _is_blob_key(move.key, move.digest) and move.back_hours == 0
+        if not good:
+            raise self._wrong(f"line {number} is no move that such a plan may have")
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         try:
-            with open(self.path, "rb") as file:
-                yield from self._parsed(file)
+            self._file.seek(0)
+            yield from self._parsed(self._file)
         except OSError as error:
             raise UsageError(f"cannot read {self.path}: {error.strerror}") from error
 
@@ -268,9 +324,12 @@ class PlanFile:
         try:
             fields = {name: found[name] for name in Header.__slots__ if name in found}
             fields["left"] = {name: Left(**each) for name, each in fields["left"].items()}
-            return Header(**fields)
-        except (KeyError, TypeError, AttributeError):
+            header = Header(**fields)
+            if not _is_good(header):
+                raise self._wrong("its first line has something that is none")
+        except (KeyError, TypeError, AttributeError, ValueError):
             raise self._wrong("its first line lacks something") from None
+        return header
 
     def _move(self, line: dict[str, Any], number: int) -> Move:
         try:
@@ -284,6 +343,63 @@ class PlanFile:
 
     def _wrong(self, what: str) -> UsageError:
         return UsageError(f"{self.path} is no plan: {what}", hint=_HINT)
+
+
+def _lock(file: IO[bytes], path: str) -> None:
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LeaseHeldError(
+            f"another process does this plan: it has {path}", hint="Wait for it to end."
+        ) from None
+    except OSError:  # no locks there: the journal has one
+        return
+
+
+def _is_good(header: Header) -> bool:
+    """Return whether all that is shown or gone by is of its kind."""
+    texts = (header.id, header.kind, header.place, header.location, header.endpoint)
+    numbers = (header.horizon_days, header.saves, header.costs, header.back, header.back_hours)
+    return (
+        all(isinstance(each, str) for each in (*texts, header.created, header.hot))
+        and all(isinstance(each, (int, float)) for each in (*numbers, *header.month))
+        and len(header.month) == 2
+        and all(isinstance(each, int) for each in (header.moves, header.nbytes))
+        and all(isinstance(each, str) for each in (*header.classes, *header.notes))
+        and header.hot in header.classes
+        and all(isinstance(header.prices[name], str) for name in ("name", "as_of", "currency"))
+        and all(isinstance(header.access[name], str | None) for name in _ACCESS)
+        and isinstance(header.access["known_days"], (int, float))
+        and all(_is_time(header.access[name] or header.created) for name in ("since", "until"))
+        and all(
+            isinstance(flow[name], kind)
+            for flow in header.flows
+            for name, kind in (("from", str), ("to", str), ("count", int), ("bytes", int))
+        )
+        and all(isinstance(flow[n], (int, float)) for flow in header.flows for n in _MONEY)
+        and all(
+            isinstance(each, int)
+            for left in header.left.values()
+            for each in (left.count, left.nbytes)
+        )
+    )
+
+
+_ACCESS = ("source", "since", "until", "frozen")
+_MONEY = ("saves", "costs")
+
+
+def _is_time(text: str) -> bool:
+    """Return whether a text is a time that has been."""
+    return datetime.fromisoformat(text) <= datetime.now(UTC) + _SKEW
+
+
+_SKEW = timedelta(minutes=5)
+
+
+def _is_blob_key(key: str, digest: str) -> bool:
+    """Return whether a key is that of the blob of a digest in a registry's storage."""
+    return key == blob_key(digest)
 
 
 _KINDS: dict[str, Any] = {
