@@ -16,6 +16,7 @@ import orjson
 
 from regvault.errors import LeaseHeldError, UsageError
 from regvault.oci.grammar import is_digest
+from regvault.ops.tier.planned_vault import is_data_key, is_promise
 from regvault.registry.layout import blob_key
 
 if TYPE_CHECKING:
@@ -287,10 +288,12 @@ class PlanFile:
             {move.source, move.target} <= set(header.classes)
             and move.source != move.target
             and min(move.size, move.costs, move.back, move.back_hours, move.used) >= 0
-            and is_digest(move.digest)
         )
         if header.kind == "registry":
-            good = good and _is_blob_key(move.key, move.digest) and move.back_hours == 0
+            good = good and is_digest(move.digest) and move.back_hours == 0
+            good = good and _is_blob_key(move.key, move.digest)
+        else:
+            good = good and is_data_key(move.key, move.digest)
         if not good:
             raise self._wrong(f"line {number} is no move that such a plan may have")
 
@@ -377,6 +380,7 @@ def _is_good(header: Header) -> bool:
             for name, kind in (("from", str), ("to", str), ("count", int), ("bytes", int))
         )
         and all(isinstance(flow[n], (int, float)) for flow in header.flows for n in _MONEY)
+        and (header.kind == "registry" or is_promise(header))
         and all(
             isinstance(each, int)
             for left in header.left.values()
