@@ -37,6 +37,7 @@ def thaw_command(
     snapshot: str,
     vault: str,
     *,
+    endpoint_url: str | None = None,
     repos: Iterable[str] = (),
     tags: Iterable[str] = (),
     digests: Iterable[str] = (),
@@ -44,6 +45,8 @@ def thaw_command(
 ) -> str:
     """Return the command that thaws what a restore needs, to be pasted."""
     words = ["regvault", "tier", "thaw", snapshot, "--vault", vault]
+    if endpoint_url is not None:
+        words += ["--endpoint-url", endpoint_url]
     for flag, values in (("--repo", repos), ("--tag", tags), ("--digest", digests)):
         for value in values:
             words += [flag, value]
@@ -67,7 +70,6 @@ def refused(plan: RestorePlan, command: str) -> ObjectArchivedError:
 
 
 def thaw_of(
-    app: App,
     store: ObjectStore,
     plan: ThawPlan,
     *,
@@ -79,7 +81,6 @@ def thaw_of(
     """Return what asks for objects, in the way that was chosen.
 
     Args:
-        app: of this run.
         store: the vault's.
         plan: of the thaw.
         way: that was asked for by its name; None: the cheapest one, as far as that is known.
@@ -89,7 +90,6 @@ def thaw_of(
     """
     from regvault.ops.tier.thaw import Thaw
 
-    del app
     return Thaw(
         store,
         chosen={} if plan.chosen is None else plan.chosen.ways,

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from regvault.errors import VaultDamagedError
 from regvault.ops.chains import read_chain
+from regvault.ops.info_archives import look_into_archives
 from regvault.ops.info_facts import Issue, last_verifications, stored_bytes
 from regvault.ops.info_locks import locks_of
 from regvault.ops.selector import registry_names
-from regvault.ops.tier.outside import in_archive
 from regvault.vault.envelope import from_time
-from regvault.vault.keys import FORMAT, TIERINGS
+from regvault.vault.keys import FORMAT
 from regvault.vault.records import read_records
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ def info(vault: Vault, *, now: datetime) -> Info:
         each.stored_bytes = sizes.get(each.name)
         each.issues += [_damaged(message) for message in problems.get(each.name, ())]
     result.stored_bytes = total
-    _archived(vault, result)
+    look_into_archives(vault, result.registries)
     try:
         result.locks, issue = locks_of(vault, roots)
     except VaultDamagedError as error:
@@ -265,32 +265,6 @@ def info(vault: Vault, *, now: datetime) -> Info:
             )
         )
     return result
-
-
-def _archived(vault: Vault, result: Info) -> None:
-    """Look whether the latest snapshots need what lies in an archive, where a tiering was."""
-    if next(iter(vault.store.list(TIERINGS)), None) is None:
-        return
-    latest = {each.name: each.latest for each in result.registries if each.latest is not None}
-    try:
-        found = in_archive(vault, latest.values())
-    except VaultDamagedError:
-        return  # it is said already that the list cannot be read
-    for each in result.registries:
-        root = latest.get(each.name)
-        each.archive = found.get(str(root.name)) if root is not None else None
-        if each.archive is not None and each.archive.objects and root is not None:
-            count = each.archive.objects
-            each.issues.append(
-                Issue(
-                    "warning",
-                    "archived",
-                    f"{root.name} is outside the promise of how fast it restores: "
-                    + ("1 object" if count == 1 else f"{count} objects")
-                    + f" that it needs ({each.archive.nbytes} bytes) lie in an archive",
-                    f"See what it takes: regvault tier thaw {root.name} --dry-run",
-                )
-            )
 
 
 def _worst(issues: list[Issue]) -> str:

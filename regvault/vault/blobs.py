@@ -103,6 +103,13 @@ class BlobReader:
                     return True
         return False
 
+    def untold(self) -> list[str]:
+        """Return the packs of the snapshot's list of which nothing tells what lies in them."""
+        if self._objects is None:
+            return []
+        refs = self._catalog.uncovered(self._objects)
+        return [ref.key for ref in refs if ref.key.startswith("packs/")]
+
     def holds_name(self, name: str) -> bool:
         """Return whether an object of the snapshot's own list holds a blob, by its name."""
         objects = self._objects

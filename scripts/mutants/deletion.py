@@ -206,8 +206,8 @@ MUTANTS = [
     Mutant(
         "condemned-written",
         "vault/writer.py",
-        "return key in self._condemned or key in self._presence.bad",
-        "return key in self._presence.bad",
+        "return key in self._condemned or key in presence.bad or presence.is_cold(key)",
+        "return key in presence.bad or presence.is_cold(key)",
         "A condemned key is never written again.",
         (
             "vault/test_vault_writer.py::test_a_condemned_name_is_neither_reused_nor_written",
@@ -217,8 +217,8 @@ MUTANTS = [
     Mutant(
         "condemned-reused",
         "ops/snapshot/lookup.py",
-        "return self._presence.usable(key) and key not in self._condemned",
-        "return self._presence.usable(key)",
+        "        if key in self._condemned:\n            return False\n        if cold",
+        "        if cold",
         "A condemned object is never reused.",
         ("ops/test_snapshot_worst_day.py::test_a_condemned_key_is_never_used_or_written_again",),
     ),

@@ -172,9 +172,9 @@ MUTANTS = [
     Mutant(
         "restore-blobs-first",
         "ops/restore/run.py",
-        "        writer.run(self._worklist)\n",
+        "        write_thawed(writer, self._worklist, plan.cold, thaw)\n",
         "        self._each(Restorer._links, result, again=False)\n"
-        "        writer.run(self._worklist)\n",
+        "        write_thawed(writer, self._worklist, plan.cold, thaw)\n",
         "A restore writes blobs before the links to them.",
         ("ops/test_restore_identity.py::test_tags_are_written_after_all_that_they_need",),
     ),

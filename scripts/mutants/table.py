@@ -12,6 +12,7 @@ import hostile
 import proof
 import sealing
 import tiering
+import vault_tiering
 
 if TYPE_CHECKING:
     from mutant import Mutant
@@ -25,6 +26,7 @@ GROUPS: dict[str, list[Mutant]] = {
     "Sealed vaults": sealing.MUTANTS,
     "Audit events": audit.MUTANTS,
     "Tiering": tiering.MUTANTS,
+    "Tiering of vaults, thaws": vault_tiering.MUTANTS,
 }
 MUTANTS = [mutant for group in GROUPS.values() for mutant in group]
 assert len({mutant.id for mutant in MUTANTS}) == len(MUTANTS)

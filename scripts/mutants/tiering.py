@@ -274,7 +274,7 @@ MUTANTS = [
     Mutant(
         "apply-bytes",
         "ops/tier/apply.py",
-        '        if moved.sha256 is not None and f"sha256:{moved.sha256}" != move.digest:\n',
+        '        if named and moved.sha256 is not None and f"sha256:{moved.sha256}" != move.digest:\n',
         "        if False:\n",
         "The bytes of what moves are its digest.",
         (APPLY + "test_other_bytes_than_the_name_says_stop_it",),
@@ -290,7 +290,7 @@ MUTANTS = [
     Mutant(
         "apply-ceiling",
         "ops/tier/apply.py",
-        "                if journal.ended[number] in (MOVED, MARKED):\n",
+        "                if journal.ended[number] in (MOVED, MARKED, DAMAGED):\n",
         "                if False:\n",
         "The ceiling is that of all runs of a plan.",
         (APPLY + "test_the_ceiling_stops_it_before_it_is_passed",),

@@ -173,6 +173,16 @@ def restore(
         modes=_modes(mode),
         full_names=not one,
     )
+    command = partial(
+        thaw_command,
+        str(root.name),
+        str(where.name or where.location),
+        endpoint_url=endpoint_url,
+        repos=repos,
+        tags=tags,
+        digests=digests,
+        no_referrers=no_referrers,
+    )
     # A directory is not made before it is known that there is something to restore.
     absent = is_absent(place)
     to, existing = opening(dry_run=dry_run or absent)
@@ -185,35 +195,26 @@ def restore(
         restorer = Restorer(opened, root, objects, reader, to, existing, options, progress)
         try:
             plan = restorer.plan()
+            thaw = asker = None
             if archives_of(opened.store):
                 restorer.locate(plan)
-            thaw = plan_thaw(plan.cold, (plan.objects, plan.nbytes), thaw_prices(app), way=way)
-            if plan.cold and not dry_run and way is None:
-                raise refused(
-                    plan,
-                    thaw_command(
-                        str(root.name),
-                        str(where.name or where.location),
-                        repos=repos,
-                        tags=tags,
-                        digests=digests,
-                        no_referrers=no_referrers,
-                    ),
-                )
+                needed = plan.objects, plan.nbytes
+                thaw = plan_thaw(plan.cold, needed, thaw_prices(app), way=way)
+                if plan.cold and not dry_run and (way is None or plan.untold):
+                    raise refused(plan, command())
+                if way is not None:
+                    asker = thaw_of(opened.store, thaw, way=way, threads=count, progress=progress)
             if absent and not dry_run:
                 restorer.target = opening()[0]
-            asker = (
-                None
-                if way is None
-                else thaw_of(app, opened.store, thaw, way=way, threads=count, progress=progress)
-            )
             result = None if dry_run else restorer.execute(plan, asker)
         finally:
             restorer.close()
             catalog.close()
     document = plan.to_json() if result is None else result.to_json()
-    app.console.document({**document, "thaw": thaw.to_json(), "dry_run": dry_run})
-    if result is None:
+    app.console.document(
+        {**document, "thaw": None if thaw is None else thaw.to_json(), "dry_run": dry_run}
+    )
+    if thaw is not None and result is None:
         show_thaw(app, thaw)
     _show(app, plan, result, str(place.location))
     if result is None:

@@ -142,9 +142,7 @@ def thaw(
             return 0
         if plan.thawing < len(plan.cold):
             app.confirm(_question(plan, table), yes=yes)
-        asker = thaw_of(
-            app, opened.store, plan, way=way, threads=count, progress=progress, poll_s=poll
-        )
+        asker = thaw_of(opened.store, plan, way=way, threads=count, progress=progress, poll_s=poll)
         result = execute_thaw(plan, asker, wait=wait)
     app.console.document({**result.to_json(), "dry_run": False})
     _report(app, result, root)

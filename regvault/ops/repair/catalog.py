@@ -5,7 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from regvault.errors import CredentialError, ObjectNotFoundError, VaultDamagedError
+from regvault.errors import (
+    CredentialError,
+    ObjectArchivedError,
+    ObjectNotFoundError,
+    VaultDamagedError,
+)
 from regvault.vault import recover
 from regvault.vault.age import HEADER_BYTES
 from regvault.vault.catalog import current_catalog
@@ -20,6 +25,9 @@ if TYPE_CHECKING:
     from regvault.vault.vault import Vault
 
 __all__ = ["rebuild_catalog"]
+
+#: Why an object may not tell what lies in it: an archived one does once it is thawed.
+_UNREADABLE = (VaultDamagedError, ObjectNotFoundError, CredentialError, ObjectArchivedError)
 
 
 def rebuild_catalog(
@@ -57,7 +65,7 @@ def rebuild_catalog(
             for ref in vault.object_list(root):
                 if ref.key not in told and ref.key not in done:
                     done.add(ref.key)
-                    with suppress(VaultDamagedError, ObjectNotFoundError, CredentialError):
+                    with suppress(*_UNREADABLE):
                         lines.update(place.line() for place in _places(vault, ref))
     lines.update(_some_line(vault, bad) if bad and not lines else ())
     levels = [name.level for name in map(parse_segment_key, bad) if name is not None]

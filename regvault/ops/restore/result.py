@@ -68,6 +68,8 @@ class RestorePlan:
         named: whether tags or digests were asked for.
         cold: objects that have to be thawed before they can be read, in the order in which they
             are read; known after `Restorer.locate`.
+        untold: those of them that have to be read to know what lies in them, since the catalog does
+            not say so.
         objects: how many are read at all; their bytes are not asked for.
     """
 
@@ -86,6 +88,7 @@ class RestorePlan:
     purged_count: int = 0
     named: bool = False
     cold: list[Cold] = field(default_factory=list)
+    untold: list[Cold] = field(default_factory=list)
     objects: int = 0
 
     def add(self, problems: Iterable[Problem]) -> None:

@@ -296,11 +296,14 @@ class Restorer:
         if self._located:
             return
         self._located = True
-        for digest in self._worklist.locate(self._reader):
+        aside = Aside(self._vault.store, self._reader, self._options.threads)
+        unknown = self._worklist.locate(self._reader)
+        for digest in unknown:
             self._failed[digest] = "no catalog line says where it lies"
-        plan.cold = Aside(self._vault.store, self._reader, self._options.threads).cold(
-            self._worklist
-        )
+        plan.cold = aside.cold(self._worklist)
+        if unknown:
+            plan.untold = aside.untold()
+            plan.cold += plan.untold
         plan.objects = len(self._worklist.objects())
 
     # -- executing ------------------------------------------------------------------------------
@@ -319,8 +322,8 @@ class Restorer:
         result = RestoreResult(plan)
         check_space(self.target, plan)
         self.locate(plan)
-        if plan.cold and thaw is None:
-            raise refusal(plan.cold)
+        if plan.untold or (plan.cold and thaw is None):
+            raise refusal(plan.cold, untold=bool(plan.untold))
         result.damaged = bool(self._lost)
         self._progress.phase(
             "Restoring blobs",

@@ -64,6 +64,12 @@ class Aside:
                     worklist.move(digest, place, each.key)
         return [each for each in found if worklist.wanted_of(each.key)]
 
+    def untold(self) -> list[Cold]:
+        """Return the archived packs that may hold what no line of the catalog tells of."""
+        if not isinstance(self._store, ArchivingStore):
+            return []
+        return find_cold(self._store, self._reader.untold(), threads=self._threads)
+
     def _elsewhere(self, digest: str, cold: set[str]) -> Location | None:
         places = (place for place in self._reader.locate(digest) if place.key not in cold)
         return next((place for place in places if self._can_be_read(place.key)), None)
@@ -80,15 +86,21 @@ class Aside:
         return known
 
 
-def refusal(cold: Sequence[Cold]) -> ObjectArchivedError:
-    """Return what ends a restore that needs what is archived; the command says how to thaw it."""
+def refusal(cold: Sequence[Cold], *, untold: bool = False) -> ObjectArchivedError:
+    """Return what ends a restore that needs what is archived; the command says how to thaw it.
+
+    Args:
+        cold: what has to be thawed.
+        untold: the catalog does not say what lies in some of it, so it has to be thawed before.
+    """
     nbytes = sum(each.size for each in cold)
     thawing = sum(each.thawing for each in cold)
     under_way = f", {thawing} of them being thawed" if thawing else ""
     return ObjectArchivedError(
         f"{len(cold)} objects ({nbytes} bytes) that it needs lie in an archive{under_way}",
         key=cold[0].key,
-        hint="Thaw them first: regvault tier thaw; or let it wait: restore --thaw WAY",
+        hint="Thaw them first: regvault tier thaw --wait"
+        + ("" if untold else "; or let it wait: restore --thaw WAY"),
     )
 
 

@@ -17,6 +17,7 @@ import orjson
 
 from regvault.errors import LeaseHeldError, UsageError
 from regvault.oci.grammar import is_digest
+from regvault.ops.tier.planned_vault import is_data_key, is_promise
 from regvault.registry.layout import blob_key
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "Header", "Left", "Move", "NeededImage", "Plan", "PlanFile", "lines_of"]
 
 FORMAT = 1
-
-OBJECTS = ("blobs/", "packs/", "attachments/")
-"""What keys of a vault begin with that may move: data, never what leads to it."""
 
 _HINT = "Make it anew: regvault tier plan SOURCE --json > PLAN"
 _MOST_LINE = 1 << 20
@@ -293,7 +291,7 @@ class PlanFile:
             named = is_digest(move.digest) and move.key == blob_key(move.digest)
             good = good and named and move.back_hours == 0
         else:
-            good = good and header.kind == "vault" and move.key.startswith(OBJECTS)
+            good = good and header.kind == "vault" and is_data_key(move.key, move.digest)
         if not good:
             raise self._wrong(f"line {number} is no move that such a plan may have")
 
@@ -380,6 +378,7 @@ def _is_good(header: Header) -> bool:
             for name, kind in (("from", str), ("to", str), ("count", int), ("bytes", int))
         )
         and all(isinstance(flow[n], (int, float)) for flow in header.flows for n in _MONEY)
+        and (header.kind == "registry" or is_promise(header))
         and all(
             isinstance(each, int)
             for left in header.left.values()

@@ -242,3 +242,18 @@ def test_a_promise_that_others_have_spent_since_is_kept(tmp_path):
     # The next snapshot relies on them as the one before does.
     done = world.snapshot()
     assert done.archived == 0
+
+
+def test_what_is_thawed_and_breaks_the_promise_comes_back_for_good(world, tmp_path):
+    keys = sorted(world.needs())
+    world.archive(*keys)
+    for key in keys:
+        world.store.thaw(key, way="bulk", days=3)
+    world.store.finish_thaws()
+    made = world.write_plan(str(tmp_path / "back"), newest=1)
+    assert {move.key for move in made.moves() if move.target == "STANDARD"} == set(keys)
+    assert made.header.restore[0]["kept"]
+    assert world.apply(made).moved == made.header.moves
+    assert {world.shelf()[key] for key in keys} == {"STANDARD"}
+    world.later(9)
+    assert world.restore(target=MemoryStore("t"))[0].exit_code() == 0

@@ -1,5 +1,6 @@
 """What is planned for a vault: what only old snapshots need goes, and the promise holds."""
 
+import dataclasses
 import time
 from datetime import timedelta
 
@@ -13,6 +14,7 @@ from regvault.model.progress import NO_PROGRESS
 from regvault.ops.forget import forget, plan_forget_named
 from regvault.ops.pin import pin
 from regvault.ops.tier.plan_vault import VaultPlanOptions, plan_vault
+from regvault.ops.tier.planned import Plan, PlanFile, lines_of
 from regvault.policy.retention import Retention
 from regvault.storage.memory import MemoryStore
 
@@ -139,3 +141,37 @@ def test_a_disk_has_no_classes():
         plan_vault(
             world.vault(), VaultPlanOptions(load_prices("aws-us-east-1")), progress=NO_PROGRESS
         )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("promise", None),
+        ("promise", {"newest": 1}),
+        ("promise.newest", 0),
+        ("promise.back", {}),
+        ("promise.policies", {"prod": {"every": 1}}),
+        ("restore", [{"snapshot": 1}]),
+        ("key", "snapshots/prod/00000001.json"),
+        ("key", "meta/" + "a" * 64 + ".tar.zst"),
+        ("key", "blobs/../vault.json"),
+        ("digest", "sha256:" + "a" * 64),
+        ("digest", ""),
+    ],
+    ids=str,
+)
+def test_a_plan_that_no_plan_of_a_vault_can_be_is_refused(world, tmp_path, change):
+    """A plan may come from anywhere: what it says is checked before it is done."""
+    name, value = change
+    plan = world.plan(newest=2)
+    header, moves = plan.header, list(plan.moves())
+    if name.startswith("promise."):
+        header.promise[name.partition(".")[2]] = value
+    elif name in ("promise", "restore"):
+        setattr(header, name, value)
+    else:
+        moves[0] = dataclasses.replace(moves[0], **{name: value})
+    path = tmp_path / "plan"
+    path.write_bytes(b"".join(lines_of(Plan(header, lambda: iter(moves)))))
+    with pytest.raises(UsageError):
+        PlanFile(str(path))

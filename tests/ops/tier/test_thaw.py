@@ -270,3 +270,21 @@ def test_prices_that_do_not_know_the_class_offer_nothing():
     assert (found.offers, found.chosen, found.unknown) == ({}, None, ["VAULTED"])
     with pytest.raises(UsageError):
         plan_thaw(cold, (2, 0), TABLE, deadline_hours=5)
+
+
+def test_where_the_catalog_is_lost_packs_are_thawed_to_see_what_lies_in_them(world):
+    keys = [key for key in world.needs(1) - world.needs() if key.startswith("packs/")]
+    world.archive(*keys)
+    world.lose("catalog/")
+    plan, _ = restore(world, 1, MemoryStore("t"), dry_run=True)
+    assert {each.key for each in plan.untold} == set(keys)
+    for how in (None, thaw(world)):
+        target = MemoryStore("t")
+        with pytest.raises(ObjectArchivedError) as caught:
+            restore(world, 1, target, how=how)
+        assert caught.value.exit_code == 6
+        assert tree(target) == {}
+    found = plan_thaw(plan.cold, (plan.objects, 0), TABLE)
+    execute_thaw(found, thaw(world), wait=True)
+    _, done = restore(world, 1, MemoryStore("t"))
+    assert done.exit_code() == 0
