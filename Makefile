@@ -6,7 +6,7 @@ ARGS ?=
 # Seconds that the whole of `make test`, `make test-faults` and `make test-interleavings` may take.
 TEST_BUDGET ?= 300
 FAULTS_BUDGET ?= 600
-LONG_BUDGET ?= 480
+LONG_BUDGET ?= 1200
 
 # Seconds that `make fuzz` gives each target, and which (none: all).
 FUZZ_SECONDS ?= 20
@@ -59,15 +59,16 @@ test-faults: .venv/.installed ## Crash, fail, cut the power at every operation (
 
 # Several at once: interleaved, suspended, killed, with clocks that jump; S3 that errs at any request.
 MANY := $(addprefix tests/faults/,test_suspended.py test_suspended_s3.py test_clocks.py \
-  test_s3_faults.py test_killed.py)
+  test_s3_faults.py test_killed.py test_cold_moves.py test_garbage_faults.py)
 # What takes long: what is struck down again and again; a registry that is never still; months of a
-# vault's life; programs beside; hostile giants.
+# vault's life; programs beside; hostile giants; tiering, struck down at every request.
 LONG := tests/hostile/test_hostile_bounds.py tests/ops/test_snapshot_crashes.py tests/audit/tail/test_tail_killed.py \
   tests/ops/test_snapshot_busy.py tests/simulation tests/cli/test_age.py \
-  tests/runbooks/test_recover_sealed_without_regvault.py
+  tests/runbooks/test_recover_sealed_without_regvault.py tests/ops/tier tests/policy/tiering \
+  tests/contract/test_cold_store.py $(wildcard tests/cli/test_tier_*.py)
 
 .PHONY: test-interleavings
-test-interleavings: .venv/.installed ## Many at once, in every order, suspended, killed, with clocks that jump; hostile giants
+test-interleavings: .venv/.installed ## Many at once, in every order, suspended, killed, with clocks that jump; hostile giants; tiering
 	$(BIN)/pytest -n 2 --dist worksteal --session-timeout=$(LONG_BUDGET) tests/interleavings $(MANY) $(LONG) $(ARGS)
 
 .PHONY: check
@@ -99,6 +100,7 @@ bench: .venv/.installed ## Measure against the peers that are on PATH, and the f
 .PHONY: bench-tiering
 bench-tiering: .venv/.installed ## Measure what tiering saves on 20 histories of two years (ten minutes)
 	$(BIN)/python scripts/bench/tiering.py --out bench-out/tiering.json $(ARGS)
+	$(BIN)/python scripts/bench/tier_plan.py
 
 .PHONY: bench-audit
 bench-audit: .venv/.installed ## Measure the audit stream against its floors, and rsyslog where it is on PATH (half an hour)
