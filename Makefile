@@ -61,11 +61,11 @@ test-faults: .venv/.installed ## Crash, fail, cut the power at every operation (
 MANY := $(addprefix tests/faults/,test_suspended.py test_suspended_s3.py test_clocks.py \
   test_s3_faults.py test_killed.py test_cold_moves.py test_garbage_faults.py)
 # What takes long: what is struck down again and again; a registry that is never still; months of a
-# vault's life; programs beside; hostile giants; tiering, struck down at every request.
+# vault's life; programs beside; hostile giants; every store's promises; the audit's verbs; tiering, struck down at every request.
 LONG := tests/hostile/test_hostile_bounds.py tests/ops/test_snapshot_crashes.py tests/audit/tail/test_tail_killed.py \
   tests/ops/test_snapshot_busy.py tests/simulation tests/cli/test_age.py \
   tests/runbooks/test_recover_sealed_without_regvault.py tests/ops/tier tests/policy/tiering \
-  tests/contract/test_cold_store.py $(wildcard tests/cli/test_tier_*.py)
+  $(wildcard tests/cli/test_tier_*.py) tests/contract tests/ops/audit tests/ops/test_cold_mounts.py
 
 .PHONY: test-interleavings
 test-interleavings: .venv/.installed ## Many at once, in every order, suspended, killed, with clocks that jump; hostile giants; tiering

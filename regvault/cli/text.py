@@ -86,6 +86,11 @@ def money(amount: float | None) -> str:
     return "< 0.01" if 0 < amount < 0.01 else f"{amount:,.2f}"
 
 
+def amount(value: float) -> str:
+    """Return an amount of money with two digits, and small ones with three that say something."""
+    return f"{value:,.2f}" if abs(value) >= 1 or not value else f"{value:.3g}"
+
+
 def duration(seconds: float) -> str:
     """Return a time span in its two largest units: `1 h 05 min`, `3 min 20 s`, `0.42 s`."""
     if seconds < 10:

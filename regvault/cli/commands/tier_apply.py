@@ -357,9 +357,9 @@ def _report(app: App, result: Applied, header: Header) -> None:
     currency = fmt.inline(header.prices["currency"])
     before = f" {fmt.number(result.before)} were done before." if result.before else ""
     say(
-        f"{fmt.count(result.moved, 'object' if vault else 'blob')} moved; "
-        f"{fmt.size(result.nbytes)} for {result.cost:.4f} {currency} by the prices."
-        f"{before}"
+        f"{fmt.count(result.moved, 'object' if vault else 'blob')} moved, "
+        f"{fmt.number(result.marked)} marked; {fmt.size(result.nbytes)} for "
+        f"{fmt.amount(result.cost)} {currency} by the prices.{before}"
     )
     kinds = (
         (result.marked, "marked: lifecycle rules of the bucket move them within a day or two"),

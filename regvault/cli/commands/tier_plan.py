@@ -294,8 +294,8 @@ def show_plan(app: App, header: Header) -> None:
                     flow["to"],
                     fmt.number(flow["count"]),
                     fmt.size(flow["bytes"]),
-                    f"{flow['saves']:.2f}",
-                    f"{flow['costs']:.2f}",
+                    fmt.amount(flow["saves"]),
+                    fmt.amount(flow["costs"]),
                 )
                 for flow in header.flows
             ],
@@ -303,11 +303,13 @@ def show_plan(app: App, header: Header) -> None:
         )
         say(
             f"{fmt.count(header.moves, 'move')}, {fmt.size(header.nbytes)}: storage costs "
-            f"{header.month[1]:.2f} instead of {header.month[0]:.2f} {currency} a month, by "
+            f"{fmt.amount(header.month[1])} instead of {fmt.amount(header.month[0])} {currency} a "
+            "month, by "
             f"{fmt.inline(header.prices['name'])} of "
             f"{fmt.inline(header.prices['as_of'])}. The moves cost "
-            f"{header.costs:.2f}; in {header.horizon_days:.0f} days they save {header.saves:.2f} "
-            f"beyond that. To bring all of it back costs {header.back:.2f}"
+            f"{fmt.amount(header.costs)}; in {header.horizon_days:.0f} days they save "
+            f"{fmt.amount(header.saves)} beyond that. To bring all of it back costs "
+            f"{fmt.amount(header.back)}"
             + (
                 f", and takes {header.back_hours:g} hours."
                 if header.kind == "vault"
@@ -350,8 +352,8 @@ def _show_moves(app: App, made: Plan) -> None:
                 fmt.size(move.size),
                 move.source,
                 move.target,
-                f"{move.saves:.4f}",
-                f"{move.back:.4f}",
+                fmt.amount(move.saves),
+                fmt.amount(move.back),
                 move.why,
             )
             for move in best

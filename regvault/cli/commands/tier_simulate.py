@@ -175,10 +175,6 @@ def _notes(made: Trace) -> list[str]:
     return found
 
 
-def _money(value: float) -> str:
-    return f"{value:.2f}" if value >= 1 or not value else f"{value:.3g}"
-
-
 def _times(part: float, whole: float) -> str:
     return f"{part / whole:.2f}" if whole > 0 else ""
 
@@ -202,11 +198,11 @@ def _show(app: App, made: Trace, found: list[Simulation]) -> None:
         [
             (
                 fmt.inline(way.name),
-                _money(way.cost),
+                fmt.amount(way.cost),
                 fmt.percent(way.cost, hot) if hot else "",
                 _times(way.cost, best),
                 *(
-                    "" if part is None else _money(part)
+                    "" if part is None else fmt.amount(part)
                     for part in (way.storage, way.reads, way.moves)
                 ),
                 "" if way.slow_reads is None else fmt.number(way.slow_reads),
@@ -223,7 +219,7 @@ def _show(app: App, made: Trace, found: list[Simulation]) -> None:
             continue
         say(
             f"In {each.days:.0f} days regvault saves {fmt.percent(cost - ours, cost)} of "
-            f"{_money(cost)} {currency}, and pays {_times(ours, optimum)} times the optimum; "
+            f"{fmt.amount(cost)} {currency}, and pays {_times(ours, optimum)} times the optimum; "
             f"{fmt.inline(fixed.name)}: {_times(fixed.cost, optimum)} times"
         )
     told = whole.calibration
