@@ -100,7 +100,7 @@ def _no_void(patch):
 
 def _reuse(patch):
     patch.setattr("regvault.vault.writer.ObjectWriter._spoilt", lambda *_: False)
-    patch.setattr("regvault.ops.snapshot.lookup.VaultLookup._usable", lambda *_: True)
+    patch.setattr("regvault.ops.snapshot.lookup.VaultLookup._usable", lambda *_, **__: True)
 
 
 def _no_lock(patch):
