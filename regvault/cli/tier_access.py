@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from regvault.cli.options import DURATION
 from regvault.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from regvault.ops.tier.accesses import Accesses
     from regvault.policy.access import AccessRules
 
-__all__ = ["access_option", "open_accesses"]
+__all__ = ["access_option", "max_lag_option", "open_accesses"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -36,6 +37,18 @@ def access_option(function: F) -> F:
         help="Who tells what was pulled: a vault with archived audit events, the file of access "
         "statistics (access-*.sqlite) of one, or a history in CSV or JSON lines, as tier "
         "simulate takes it. Without it nothing is known, and nothing is cold.",
+    )(function)
+
+
+def max_lag_option(function: F) -> F:
+    """Add `--max-lag`, as `max_lag`: seconds."""
+    return click.option(
+        "--max-lag",
+        metavar="DURATION",
+        type=DURATION,
+        default="2d",
+        show_default=True,
+        help="Where what is known of accesses ends so long ago, nothing goes to a colder class.",
     )(function)
 
 

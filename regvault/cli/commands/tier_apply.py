@@ -11,13 +11,12 @@ from regvault.cli import text as fmt
 from regvault.cli.audit_options import access_rules, ignore_option
 from regvault.cli.commands.tier_plan import show_plan
 from regvault.cli.options import (
-    DURATION,
     endpoint_option,
     retry_lock_option,
     secret_ref,
     threads_option,
 )
-from regvault.cli.tier_access import access_option, open_accesses
+from regvault.cli.tier_access import access_option, max_lag_option, open_accesses
 from regvault.cli.tier_options import needs_numpy, tier_command
 from regvault.cli.tier_vault import apply_to_vault
 from regvault.errors import RefusedError, UsageError
@@ -94,14 +93,7 @@ _MEND_VAULT = "The next snapshot stores it anew, if the registry has it; else: r
     is_flag=True,
     help="Do not ask again what was pulled since the plan was made.",
 )
-@click.option(
-    "--max-lag",
-    metavar="DURATION",
-    type=DURATION,
-    default="2d",
-    show_default=True,
-    help="Where what is known of accesses ends so long ago, nothing goes to a colder class.",
-)
+@max_lag_option
 @ignore_option
 @retry_lock_option
 @endpoint_option

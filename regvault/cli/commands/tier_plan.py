@@ -11,7 +11,7 @@ from regvault.cli import text as fmt
 from regvault.cli.audit_options import access_rules, ignore_option
 from regvault.cli.files import write_file
 from regvault.cli.options import DAYS, DURATION, LOCATION, endpoint_option, threads_option
-from regvault.cli.tier_access import access_option, open_accesses
+from regvault.cli.tier_access import access_option, max_lag_option, open_accesses
 from regvault.cli.tier_options import needs_numpy, prices_option, tier_command
 from regvault.cli.tier_vault import plan_of_vault, show_restores, vault_at, vault_plan_options
 from regvault.errors import UsageError
@@ -65,14 +65,7 @@ _SHOWN = 20
     show_default=True,
     help="What goes to a colder class is known to be idle for so long, at least.",
 )
-@click.option(
-    "--max-lag",
-    metavar="DURATION",
-    type=DURATION,
-    default="2d",
-    show_default=True,
-    help="Where what is known of accesses ends so long ago, nothing goes to a colder class.",
-)
+@max_lag_option
 @click.option(
     "--out", metavar="FILE", type=click.Path(), help="Write the plan there, for tier apply."
 )

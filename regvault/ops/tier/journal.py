@@ -12,6 +12,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+from regvault.audit.spool.files import sync_directory
 from regvault.errors import LeaseHeldError, RefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Journal:
     def _begin(self, plan: str) -> None:
         os.ftruncate(self._fd, 0)
         self._write([{"plan": plan}])
-        _sync_directory(self.path)
+        sync_directory(os.path.dirname(self.path) or ".")
 
     def _take(self, line: dict[str, Any], *, first: bool) -> None:
         if first:
@@ -166,11 +167,3 @@ def _number(value: Any) -> int:
     if type(value) is not int or value < 0:
         raise ValueError(value)
     return value
-
-
-def _sync_directory(path: str) -> None:
-    fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

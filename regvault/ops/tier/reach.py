@@ -180,10 +180,7 @@ class _Reader:
         fresh = [digest for digest in there if _bytes_of(digest) not in self._seen]
         # One that is not listed (pushed since, or not named by SHA-256) has no number: nobody can
         # tell when it was pulled, so what it reaches is in doubt.
-        unlisted = (
-            [d for d in links.revisions if d not in set(there)] if len(there) < len(every) else []
-        )
-        whole = self._doubt(unlisted)
+        whole = self._doubt([links.revisions[place] for place in np.flatnonzero(every < 0)])
         read = map(self._read, fresh) if pool is None else pool.map(self._read, fresh)
         for digest, found in zip(fresh, read, strict=True):
             if found is None:
