@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from regvault.config.price_files import load_prices
 from regvault.model.progress import NO_PROGRESS
 from regvault.model.registry import RepositoryLinks, TagLinks
 from regvault.model.store import Entry
-from regvault.ops.tier.accesses import Target
+from regvault.ops.tier.accesses import Accesses, Target
 from regvault.ops.tier.plan import PlanOptions, plan_registry
 from regvault.ops.tier.planned import lines_of
 from regvault.policy.coverage import Coverage
@@ -148,6 +148,7 @@ class Told:
     """What is known of accesses."""
 
     coverage = Coverage(NOW - 730 * DAY, NOW)
+    notes: ClassVar[list[str]] = []
 
     def __init__(self, made: MadeUp) -> None:
         self.made = made
@@ -179,10 +180,11 @@ def measure(directory: Path) -> dict[str, Any]:
     made = MadeUp(directory)
     began = time.perf_counter()
     source: Any = made
+    told: Accesses = Told(made)
     plan = plan_registry(
         source,
         made,
-        Told(made),
+        told,
         PlanOptions(load_prices("aws-us-east-1"), threads=1),
         now_us=NOW,
         progress=NO_PROGRESS,

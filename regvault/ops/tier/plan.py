@@ -21,7 +21,7 @@ from regvault.ops.tier.contents import list_contents
 from regvault.ops.tier.planned import Header, Left, Move, Plan
 from regvault.ops.tier.reach import read_reach
 from regvault.ops.tier.simulate import MIN_IDLE_DAYS
-from regvault.ops.tier.standing import known_of
+from regvault.ops.tier.standing import known_of, long_idle
 from regvault.policy.access_counts import DAY_US
 from regvault.policy.prices import MONTH_DAYS
 from regvault.policy.tiering.costs import class_costs
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["PlanOptions", "plan_registry"]
 
 
-#: Moves that are made at once.
+#: Contents that are priced, or moves that are made, at once: what is worked out is ever so large.
 _AT_ONCE = 20_000
 
 
@@ -195,6 +195,7 @@ class _Made:
         self._known_days = 0.0
         self._chosen: Ints = np.zeros(0, dtype=np.int64)
         self._back: Floats = np.zeros(0)
+        self._saves = found.stay - found.go - found.move
 
     def access(self, accesses: Accesses, now_us: int) -> dict[str, Any]:
         """Return what is known of accesses; from now on nothing goes colder where that is old."""
@@ -225,7 +226,7 @@ class _Made:
         contents, reach, known, found = self._contents, self._reach, self._known, self._found
         standing, options = known.standing, self._options
         colder = found.to > standing.present
-        pays = found.stay - found.go - found.move > 0
+        pays = self._saves > 0
         # In this order: the first that holds is told.
         reasons: list[tuple[str, Bools]] = [
             ("in a class that the prices do not have", known.foreign),
@@ -250,22 +251,16 @@ class _Made:
             open_to &= ~holds
         chosen = np.flatnonzero(open_to)
         # What saves most comes first: a ceiling may end it anywhere.
-        saves = (found.stay - found.go - found.move)[chosen]
-        self._chosen = chosen[np.argsort(-saves, kind="stable")]
+        self._chosen = chosen[np.argsort(-self._saves[chosen], kind="stable")]
         self._sum_up(header)
 
     def _sum_up(self, header: Header) -> None:
         chosen, found, standing = self._chosen, self._found, self._known.standing
         to, present = found.to[chosen], standing.present[chosen]
         sizes = standing.sizes[chosen]
-        self._back = np.zeros(len(chosen))
-        for number, name in enumerate(self._names[1:], 1):
-            some = np.flatnonzero(to == number)
-            out = class_costs(self._options.table, name, sizes[some])
-            hot = class_costs(self._options.table, self._names[0], sizes[some])
-            self._back[some] = out.retrieve + hot.write + out.early(np.zeros(len(some)))
+        self._back = self._costs_back(to, sizes)
         header.moves, header.nbytes = len(chosen), int(sizes.sum())
-        header.saves = _money((found.stay - found.go - found.move)[chosen].sum())
+        header.saves = _money(self._saves[chosen].sum())
         header.costs, header.back = _money(found.move[chosen].sum()), _money(self._back.sum())
         for source, target in sorted({*zip(present.tolist(), to.tolist(), strict=True)}):
             some = (present == source) & (to == target)
@@ -275,12 +270,22 @@ class _Made:
                     "to": self._names[target],
                     "count": int(some.sum()),
                     "bytes": int(sizes[some].sum()),
-                    "saves": _money((found.stay - found.go - found.move)[chosen][some].sum()),
+                    "saves": _money(self._saves[chosen][some].sum()),
                     "costs": _money(found.move[chosen][some].sum()),
                 }
             )
         header.month = self._month(to)
         header.notes = self._notes(header)
+
+    def _costs_back(self, to: Ints, sizes: Ints) -> Floats:
+        """Return what it costs to bring each back from its new class, right after the move."""
+        table, back = self._options.table, np.zeros(len(to))
+        for number, name in enumerate(self._names[1:], 1):
+            for some in _in_parts(np.flatnonzero(to == number)):
+                out = class_costs(table, name, sizes[some])
+                hot = class_costs(table, self._names[0], sizes[some])
+                back[some] = out.retrieve + hot.write + out.early(np.zeros(len(some)))
+        return back
 
     def _month(self, to: Ints) -> list[float]:
         """Return what storage costs a month, before and after."""
@@ -291,15 +296,16 @@ class _Made:
         for where in (standing.present, after):
             rate = 0.0
             for number, name in enumerate(self._names):
-                here = (where == number) & ~self._known.foreign
-                rate += float(class_costs(table, name, standing.sizes[here]).rate.sum())
+                here = np.flatnonzero((where == number) & ~self._known.foreign)
+                for some in _in_parts(here):
+                    rate += float(class_costs(table, name, standing.sizes[some]).rate.sum())
             spent.append(_money(rate * MONTH_DAYS))
         return spent
 
     def _notes(self, header: Header) -> list[str]:
         found = list(self._told)
         if self._frozen:
-            count, nbytes = standing_idle(self._contents, self._known, self._reach)
+            count, nbytes = long_idle(self._contents, self._known, self._reach)
             found.append(
                 f"{self._frozen}: nothing goes to a colder class. {count} blobs "
                 f"({nbytes / (1 << 20):.1f} MiB) in the hot class are older than 90 days, and may "
@@ -334,10 +340,10 @@ class _Made:
 
     def moves(self) -> Iterator[Move]:
         """Yield the moves, what saves most first."""
-        for begin in range(0, len(self._chosen), _AT_ONCE):
-            yield from self._some(slice(begin, begin + _AT_ONCE))
+        for part in _in_parts(np.arange(len(self._chosen))):
+            yield from self._some(part)
 
-    def _some(self, part: slice) -> Iterator[Move]:
+    def _some(self, part: Ints) -> Iterator[Move]:
         contents, found, standing = self._contents, self._found, self._known.standing
         chosen = self._chosen[part]
         columns = (
@@ -350,7 +356,7 @@ class _Made:
             standing.reads[chosen],
             self._known.used[chosen],
             found.chance[chosen].round(6),
-            (found.stay - found.go - found.move)[chosen].round(8),
+            self._saves[chosen].round(8),
             found.move[chosen].round(8),
             self._back[part].round(8),
         )
@@ -378,12 +384,10 @@ class _Made:
             )
 
 
-def standing_idle(contents: Contents, known: Known, reach: Reach) -> tuple[int, int]:
-    """Return number and bytes of hot blobs of which no use in the last 90 days is known."""
-    old = ~reach.manifest & (known.standing.inside > 90) & (contents.sizes >= SMALLEST)
-    recently = known.use.last > (contents.modified.max(initial=0) - 90 * DAY_US)
-    old &= (known.standing.present == 0) & ~known.foreign & ~recently
-    return int(old.sum()), int(contents.sizes[old].sum())
+def _in_parts(numbers: Ints) -> Iterator[Ints]:
+    """Yield them, `_AT_ONCE` at a time."""
+    for begin in range(0, len(numbers), _AT_ONCE):
+        yield numbers[begin : begin + _AT_ONCE]
 
 
 def _why(source: int, target: int, idle: float, reads: int, chance: float, days: float) -> str:

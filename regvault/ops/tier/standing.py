@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from regvault.policy.tiering.history import Bools, Ints
     from regvault.policy.tiering.survival import Hazards
 
-__all__ = ["Known", "Use", "known_of", "use_of"]
+__all__ = ["Known", "Use", "known_of", "long_idle", "use_of"]
 
 #: Reads of one content on one day that are told apart.
 _MOST_A_DAY = 20
@@ -147,6 +147,14 @@ def known_of(
         _since(use, contents),
     )
     return Known(hazards, standing, used, foreign, use, time.days)
+
+
+def long_idle(contents: Contents, known: Known, reach: Reach) -> tuple[int, int]:
+    """Return number and bytes of hot blobs of which no use in the last 90 days is known."""
+    old = ~reach.manifest & (known.standing.inside > 90) & (contents.sizes >= SMALLEST)
+    recently = known.use.last > (contents.modified.max(initial=0) - 90 * DAY_US)
+    old &= (known.standing.present == 0) & ~known.foreign & ~recently
+    return int(old.sum()), int(contents.sizes[old].sum())
 
 
 def _since(use: Use, contents: Contents) -> Ints:
