@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from regvault.cli import text as fmt
 from regvault.cli.retention_options import given_retention, keep_options, policies_of
+from regvault.cli.tier_rules import rules_move
 from regvault.errors import ObjectNotFoundError, RefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -139,6 +141,7 @@ def apply_to_vault(
     *,
     endpoint_url: str | None,
     wait_s: float,
+    add_rules: bool,
     agree: Callable[[], bool],
 ) -> Applied | None:
     """Do what was planned for a vault; None: nobody wants it done.
@@ -150,16 +153,18 @@ def apply_to_vault(
         options: of the moves.
         endpoint_url: of the vault, as given on the command line.
         wait_s: seconds to wait for snapshots that are at work.
+        add_rules: to a bucket that keeps versions, where they are missing.
         agree: shows the plan, and asks.
 
     Raises:
-        RefusedError: the plan is for another vault.
+        RefusedError: the plan is for another vault; or its bucket lacks rules.
         UsageError: its store has no classes.
     """
     from regvault.assemble import open_vault
     from regvault.model.classes import ClassedStore
     from regvault.ops.tier.apply import apply as execute
     from regvault.ops.tier.apply_vault import guarded
+    from regvault.ops.tier.cold import DATA
     from regvault.ops.tier.journal import Journal
 
     header = made.header
@@ -176,6 +181,7 @@ def apply_to_vault(
         raise UsageError(f"{store.location} has no storage classes")
     if not agree():
         return None
+    options = replace(options, by_rules=rules_move(app, store, header, DATA, add=add_rules))
     done = Journal(journal, header.id)
     try:
         with (

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
 
     from regvault.model.progress import Progress
-    from regvault.model.store import ObjectStore
+    from regvault.model.store import Entry, ObjectStore
 
 __all__ = [
     "Announced",
@@ -38,6 +38,7 @@ __all__ = [
     "read_announced",
     "read_announcement",
     "read_archived",
+    "read_moving",
 ]
 
 MAX_BYTES = 1 << 30
@@ -98,8 +99,8 @@ def announce(
     hot: str,
     promise: dict[str, Any],
     done: bool = False,
-) -> None:
-    """Write what a tiering moves, in place of what it said before.
+) -> str:
+    """Write what a tiering moves, in place of what it said before; return the etag of that.
 
     Args:
         store: the vault's.
@@ -126,8 +127,9 @@ def announce(
     content = "".join(f"{line}\n" for line in lines).encode("ascii")
     seal = {"sha256": hashlib.sha256(content).hexdigest()}
     data = compress(content + json.dumps(seal, separators=(",", ":")).encode() + b"\n")
-    store.put(tiering_key(plan), data)
+    stored = store.put(tiering_key(plan), data)
     store.barrier()
+    return stored.etag
 
 
 def read_announced(store: ObjectStore, vault: str, progress: Progress | None = None) -> Announced:
@@ -155,9 +157,34 @@ def read_announced(store: ObjectStore, vault: str, progress: Progress | None = N
         found.promised |= one.promised
         if one.done:
             found.cold |= dict.fromkeys(one.keys, one.hot)
-        elif (store.now_ns() - entry.modified_ns) / 1e9 < FORGOTTEN_AFTER_S:
+        elif not _is_forgotten(store, entry):
             moving |= one.keys
     return found
+
+
+def read_moving(store: ObjectStore, vault: str, *, besides: str = "") -> list[str]:
+    """Return the keys that tierings say they move, in byte order.
+
+    Args:
+        store: the vault's.
+        vault: its id.
+        besides: id of a plan that is not looked at.
+    """
+    found: set[str] = set()
+    for entry in store.list(TIERINGS):
+        if entry.key == tiering_key(besides) or _is_forgotten(store, entry):
+            continue
+        try:
+            one = read_announcement(store, entry.key, vault)
+        except (ObjectNotFoundError, VaultDamagedError, UnknownFormatError):
+            continue  # whoever writes to the vault is told
+        if not one.done:
+            found |= one.keys
+    return sorted(found)
+
+
+def _is_forgotten(store: ObjectStore, entry: Entry) -> bool:
+    return (store.now_ns() - entry.modified_ns) / 1e9 >= FORGOTTEN_AFTER_S
 
 
 def read_announcement(store: ObjectStore, key: str, vault: str) -> Announcement:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import time
@@ -160,19 +161,84 @@ def test_what_old_snapshots_need_goes_and_comes_back(
     }
 
 
-def test_a_bucket_with_versions_is_left_alone(
-    moto: Moto, registry: Registry, run: Callable[..., str], cli: Cli, tmp_path: Path
+@pytest.mark.parametrize("locked", [False, True])
+def test_a_vault_in_a_bucket_with_versions_is_tiered_by_tags_and_rules(
+    moto: Moto,
+    registry: Registry,
+    run: Callable[..., str],
+    cli: Cli,
+    tmp_path: Path,
+    *,
+    locked: bool,
 ) -> None:
     user = cli.at(
         AWS_ENDPOINT_URL=moto.url, AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x"
     )  # fmt: skip
-    moto.client().put_bucket_versioning(
-        Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"}
+    client, bucket = moto.client(), "versions"
+    client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=locked)
+    if not locked:
+        client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    other = {"ID": "a", "Filter": {"Prefix": "x/"}, "Status": "Enabled", "Expiration": {"Days": 9}}
+    client.put_bucket_lifecycle_configuration(
+        Bucket=bucket, LifecycleConfiguration={"Rules": [other]}
     )
-    user("init", VAULT)
-    push(run, registry, tmp_path, "team/live")
-    user("snapshot", f"fs:{tmp_path / 'registry'}", "--vault", VAULT, "--registry", "r")
-    header = user("tier", "plan", VAULT, "--newest", "1").lines[0]["plan"]
-    assert header["moves"] == 0
-    assert "the bucket keeps versions" in header["left"]
-    assert any("keeps versions" in note for note in header["notes"])
+    vault, source = f"s3://{bucket}/vault", f"fs:{tmp_path / 'registry'}"
+    user("init", vault, *(["--lock", "governance", "--lock-for", "300d"] if locked else []))
+    old = push(run, registry, tmp_path, "team/old").partition(":")[2]
+    live = push(run, registry, tmp_path, "team/live").partition(":")[2]
+    user("snapshot", source, "--vault", vault, "--registry", "r")
+    repositories = tmp_path / "registry/docker/registry/v2/repositories"
+    shutil.move(repositories / "team/old", tmp_path / "aside")
+    user("snapshot", source, "--vault", vault, "--registry", "r", expect=3)
+    user("confirm", "r@2", "--vault", vault, "--yes")
+
+    plan = tmp_path / "plan.jsonl"
+    made = user("tier", "plan", vault, "--newest", "1", "--out", plan).lines[0]["plan"]
+    assert (made["moves"], made["left"]["under the promise"]["count"]) == (1, 1)
+    assert (
+        "regvault-DEEP_ARCHIVE" in user("tier", "apply", plan, "--yes", expect=5).error["message"]
+    )
+    done = user("tier", "apply", plan, "--yes", "--add-rules").document
+    assert (done["moved"], done["marked"]) == (0, 1)
+    rules = client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    assert [rule.get("ID", "").rpartition("-")[0] or "a" for rule in rules] == [
+        "a", "regvault-DEEP_ARCHIVE", "regvault-DEEP_ARCHIVE",
+    ]  # fmt: skip
+    assert sorted(rule["Filter"]["And"]["Prefix"] for rule in rules[1:]) == [
+        "vault/blobs/", "vault/packs/",
+    ]  # fmt: skip
+
+    # Before the rules act, what is marked comes back to the registry: it is stored again.
+    shutil.move(tmp_path / "aside", repositories / "team/old")
+    user("snapshot", source, "--vault", vault, "--registry", "r")
+    waiting = user("tier", "plan", vault, "--newest", "1").lines[0]["plan"]
+    assert waiting["left"]["marked already: rules of the bucket move it"]["count"] == 1
+    os.kill(moto.pid, signal.SIGUSR1)
+    found = {}
+
+    def has_moved() -> bool:
+        found.update(
+            (entry["Key"].rpartition("/")[2], entry["StorageClass"])
+            for entry in client.list_objects_v2(Bucket=bucket, Prefix="vault/blobs/")["Contents"]
+        )
+        return found[old] == "DEEP_ARCHIVE"
+
+    assert eventually(has_moved)
+    assert found[live] == "STANDARD"
+    assert sum(name.startswith(old) for name in found) == 2
+    versions = client.list_object_versions(Bucket=bucket, Prefix="vault/blobs/")["Versions"]
+    assert len(versions) == len(found)
+    user("restore", "latest", "--vault", vault, "--to", f"fs:{tmp_path / 'newest'}")
+    # What was stored again is read, and nothing has to be thawed for the old one either.
+    user("restore", "r@1", "--vault", vault, "--to", f"fs:{tmp_path / 'oldest'}")
+    assert user("tier", "apply", plan, "--yes").document["before"] == 1
+    assert user("verify", "--vault", vault).code == 0
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 10
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True

@@ -18,6 +18,7 @@ from regvault.cli.options import (
 )
 from regvault.cli.tier_access import access_option, max_lag_option, open_accesses
 from regvault.cli.tier_options import needs_numpy, tier_command
+from regvault.cli.tier_rules import rules_move
 from regvault.cli.tier_vault import apply_to_vault
 from regvault.errors import RefusedError, UsageError
 
@@ -137,6 +138,7 @@ def apply(
     from regvault.ops.tier.apply import apply as execute
     from regvault.ops.tier.journal import Journal
     from regvault.ops.tier.planned import PlanFile
+    from regvault.registry.layout import BLOBS
 
     made = PlanFile(plan)
     header = made.header
@@ -148,6 +150,7 @@ def apply(
             ApplyOptions(max_cost, rate, threads or _THREADS, archives=True, mend=_MEND_VAULT),
             endpoint_url=endpoint_url,
             wait_s=retry_lock,
+            add_rules=add_rules,
             agree=lambda: _agree(app, header, yes=yes, dry_run=dry_run),
         )
         if ended is None:
@@ -188,7 +191,7 @@ def apply(
                 app, header, source, store, (access, ignored, endpoint_url), max_lag, count
             )
         )
-        by_rules = _by_rules(app, store, header, add=add_rules)
+        by_rules = rules_move(app, store, header, (BLOBS,), add=add_rules)
         with app.progress() as progress:
             progress.phase("Moving")
             result = execute(
@@ -254,35 +257,6 @@ def _reap(app: App, store: ClassedStore) -> None:
             f"{fmt.count(found.removed, 'blob')} ({fmt.size(found.removed_bytes)}) that the "
             "registry has no link to any more were removed from its cold mounts."
         )
-
-
-def _by_rules(app: App, store: ClassedStore, header: Header, *, add: bool) -> bool:
-    """Return whether rules of the store move objects; they are there then.
-
-    Raises:
-        RefusedError: they are not, and are not to be added.
-    """
-    import json
-
-    from regvault.model.classes import RuledStore
-    from regvault.registry.layout import BLOBS
-
-    if not isinstance(store, RuledStore) or not store.moves_by_rules():
-        return False
-    classes = {flow["to"] for flow in header.flows}
-    missing = store.missing_rules(BLOBS, classes)
-    if not missing:
-        return True
-    told = json.dumps({"Rules": missing}, indent=2)
-    if not add:
-        raise RefusedError(
-            f"{store.location} keeps versions, and lacks the lifecycle rules that would move "
-            f"objects:\n{told}",
-            hint="Add them beside those that are there, or let regvault do so: --add-rules",
-        )
-    store.add_rules(BLOBS, classes)
-    app.console.note(f"Lifecycle rules were added to {store.location}:\n{told}")
-    return True
 
 
 def _agree(app: App, header: Header, *, yes: bool, dry_run: bool) -> bool:

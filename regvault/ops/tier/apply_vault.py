@@ -15,14 +15,22 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from regvault.errors import LeaseHeldError, LeaseLostError, ObjectNotFoundError, RefusedError
+from regvault.errors import (
+    LeaseHeldError,
+    LeaseLostError,
+    ObjectNotFoundError,
+    RefusedError,
+    UnknownFormatError,
+    VaultDamagedError,
+)
+from regvault.ops.tier.classes import moves_by_rules
 from regvault.ops.tier.promised import spend_all
 from regvault.ops.tier.shelf import read_needed, read_shelf
 from regvault.policy.retention import Retention
 from regvault.policy.tiering.promise import Budget, Return
 from regvault.vault.keys import TIERINGS, tiering_key
 from regvault.vault.lease import living_writers
-from regvault.vault.tiering import announce, read_announcement
+from regvault.vault.tiering import announce, read_announcement, read_moving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,10 +56,12 @@ class _Judged(NamedTuple):
         allowed: keys that may be moved now.
         colder: (key, whether it is under the promise) of those that go to a colder class, or are
             there, in byte order.
+        waiting: whether some of these are in the hot class yet, where rules of the store move them.
     """
 
     allowed: set[str]
     colder: list[tuple[str, bool]]
+    waiting: bool
 
 
 @contextlib.contextmanager
@@ -81,20 +91,34 @@ def guarded(
         LeaseHeldError: a snapshot that began before is still at work.
         VaultDamagedError: what is needed cannot be known.
     """
-    store, promise = vault.store, header.promise or {}
+    store = vault.store
     age = store.now_ns() / 1e9 - datetime.fromisoformat(header.created).timestamp()
     if age > MOST_DAYS * 86_400:
         raise RefusedError(
             f"the plan was made {age / 86_400:.0f} days ago",
             hint="Make a new one: regvault tier plan",
         )
-    _end_others(vault, header.id)
-    say = partial(announce, store, vault.id, header.id, hot=header.hot, promise=promise)
-    say([(move.key, False) for move in moves() if move.target != header.hot])
+    by_rules = moves_by_rules(store)
+    # What an earlier plan has marked moves yet.
+    marked = read_moving(store, vault.id, besides=header.id) if by_rules else []
+    colder = (move.key for move in moves() if move.target != header.hot)
+    watch = _Watch(vault, header)
+    watch.say([(key, False) for key in sorted({*colder, *marked})])
+    # Only now: of two that begin at once, each is ended by the other, or one of them is.
+    others = _end_others(vault, header.id, progress)
     _wait_for_writers(vault, wait_s, progress)
-    judged = _judge(vault, header, moves, timezone=timezone, threads=threads, progress=progress)
-    say(judged.colder)
-    watch = _Watch(vault, header.id)
+    judged = _judge(
+        vault,
+        header,
+        moves,
+        marked if by_rules else None,
+        timezone=timezone,
+        threads=threads,
+        progress=progress,
+    )
+    watch.say(judged.colder)
+    if _others(vault, header.id) != others:
+        raise _overtaken(vault)
 
     def must_stay(move: Move) -> bool:
         watch.look()
@@ -102,20 +126,46 @@ def guarded(
 
     yield must_stay
     # An error ends here without a word: what is moving stays so until the plan is gone on with.
-    watch.look(at_once=True)
-    say(judged.colder, done=True)
+    if not judged.waiting:
+        watch.say(judged.colder, done=True)
 
 
-def _end_others(vault: Vault, plan: str) -> None:
-    """Take over from other plans: of two tierings at once each would spend what is promised."""
-    for entry in vault.store.list(TIERINGS):
-        if entry.key == tiering_key(plan):
+def _others(vault: Vault, plan: str) -> dict[str, str]:
+    """Return key -> etag of what other tierings say."""
+    found = {entry.key: entry.etag for entry in vault.store.list(TIERINGS)}
+    found.pop(tiering_key(plan), None)
+    return found
+
+
+def _overtaken(vault: Vault) -> LeaseLostError:
+    return LeaseLostError(
+        f"another tiering of {vault.store.location} has begun, and this one stops",
+        hint="One at a time. Make a new plan when that one is done.",
+    )
+
+
+def _end_others(vault: Vault, plan: str, progress: Progress) -> dict[str, str]:
+    """Take over from other plans: of two tierings at once each would spend what is promised.
+
+    Returns what `_others` does, after that.
+    """
+    ended = _others(vault, plan)
+    for at in list(ended):
+        try:
+            found = read_announcement(vault.store, at, vault.id)
+        except ObjectNotFoundError:
+            del ended[at]
             continue
-        found = read_announcement(vault.store, entry.key, vault.id)
+        except (VaultDamagedError, UnknownFormatError) as error:
+            progress.warn(
+                error.message,
+                hint=f"Once this tiering is done, {at} may be deleted.",
+            )
+            continue
         if not found.done:
-            other = entry.key.removeprefix(TIERINGS).removesuffix(".zst")
+            other = at.removeprefix(TIERINGS).removesuffix(".zst")
             keys = [(key, key in found.promised) for key in sorted(found.keys)]
-            announce(
+            ended[at] = announce(
                 vault.store,
                 vault.id,
                 other,
@@ -124,6 +174,7 @@ def _end_others(vault: Vault, plan: str) -> None:
                 promise=found.promise,
                 done=True,
             )
+    return ended
 
 
 def _wait_for_writers(vault: Vault, wait_s: float, progress: Progress) -> None:
@@ -148,12 +199,17 @@ def _judge(
     vault: Vault,
     header: Header,
     moves: Callable[[], Iterator[Move]],
+    marked: list[str] | None,
     *,
     timezone: tzinfo,
     threads: int,
     progress: Progress,
 ) -> _Judged:
-    """Look what the snapshots need now, and which moves keep the promise."""
+    """Look what the snapshots need now, and which moves keep the promise.
+
+    Where rules of the store move objects, `marked` is what was marked before. There nothing of the
+    newest snapshots is: when it would move is not known, and nothing could bring it back.
+    """
     promise, hot = header.promise or {}, header.hot
     shelf = read_shelf(vault, threads=threads, progress=progress)
     needed = read_needed(
@@ -171,6 +227,7 @@ def _judge(
     spend_all(budget, needed, shelf, hot)
     allowed: set[str] = set()
     colder: list[tuple[str, bool]] = []
+    waiting = False
     numbers = {
         shelf.key(number): number for number in shelf.among(move.key for move in moves()).tolist()
     }
@@ -182,12 +239,20 @@ def _judge(
         snapshots = needed.sets[needed.of[number]]
         if lies != move.target:
             kept = needed.days[number] < 0 or any(which[number] for _, which in needed.kept)
+            kept = kept or (marked is not None and bool(snapshots))
             if (kept and move.target != hot) or not _may(move, lies, snapshots, budget, hot=hot):
                 continue
         allowed.add(move.key)
         if move.target != hot:
             colder.append((move.key, bool(snapshots)))
-    return _Judged(allowed, colder)
+            waiting = waiting or (marked is not None and lies != move.target)
+    # Those that lie in a colder class by now are named by the tiering that has marked them.
+    hottest = shelf.classes.index(hot) if hot in shelf.classes else -1
+    for number in shelf.among(marked or ()).tolist():
+        if shelf.present[number] == hottest and shelf.key(number) not in allowed:
+            colder.append((shelf.key(number), False))
+            waiting = True
+    return _Judged(allowed, sorted(colder), waiting)
 
 
 def _may(move: Move, lies: str, snapshots: tuple[int, ...], budget: Budget, *, hot: str) -> bool:
@@ -204,13 +269,28 @@ def _retention(rules: dict[str, Any]) -> Retention:
 
 
 class _Watch:
-    """Looks now and then whether another tiering has taken over."""
+    """Says what this tiering moves, and looks now and then whether another one has taken over."""
 
-    def __init__(self, vault: Vault, plan: str) -> None:
-        self._store = vault.store
-        self._key = tiering_key(plan)
-        self._etag = self._store.head(self._key).etag
+    def __init__(self, vault: Vault, header: Header) -> None:
+        self._vault = vault
+        self._key = tiering_key(header.id)
+        self._announce = partial(
+            announce,
+            vault.store,
+            vault.id,
+            header.id,
+            hot=header.hot,
+            promise=header.promise or {},
+        )
+        self._etag: str | None = None
         self._lock = threading.Lock()
+        self._next = 0.0
+
+    def say(self, keys: list[tuple[str, bool]], *, done: bool = False) -> None:
+        """Write what is moved, in place of what was said before, if that is there yet."""
+        if self._etag is not None:
+            self.look(at_once=True)
+        self._etag = self._announce(keys, done=done)
         self._next = time.monotonic() + _LOOK_EVERY_S
 
     def look(self, *, at_once: bool = False) -> None:
@@ -220,11 +300,8 @@ class _Watch:
                 return
             self._next = time.monotonic() + _LOOK_EVERY_S
         try:
-            etag = self._store.head(self._key).etag
+            etag = self._vault.store.head(self._key).etag
         except ObjectNotFoundError:
             etag = ""
         if etag != self._etag:
-            raise LeaseLostError(
-                f"another tiering of {self._store.location} has begun, and this one stops",
-                hint="One at a time. Make a new plan when that one is done.",
-            )
+            raise _overtaken(self._vault)

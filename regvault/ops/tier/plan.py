@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from regvault.errors import UsageError
-from regvault.model.classes import RuledStore
 from regvault.model.event import time_text
 from regvault.ops.tier.ahead import look_ahead
+from regvault.ops.tier.classes import BY_RULES, moves_by_rules
 from regvault.ops.tier.contents import list_contents
 from regvault.ops.tier.planned import Header, Left, Move, Plan
 from regvault.ops.tier.reach import read_reach
@@ -127,7 +127,7 @@ def plan_registry(
     if options.prewarm is not None:
         needs = look_ahead(known, contents, reach, now_us, options.prewarm)
         found = warmed(found, known.standing, options.table, names, needs.chance)
-    ruled = isinstance(store, RuledStore) and store.moves_by_rules()
+    ruled = moves_by_rules(store)
     made = _Made(contents, reach, known, found, names, options, ruled=ruled)
     header = Header(
         secrets.token_hex(16),
@@ -318,10 +318,7 @@ class _Made:
                 "them yet, and what is idle moves once its storage has cost what a move would"
             )
         if self._ruled and header.moves:
-            found.append(
-                "the bucket keeps versions: tier apply tags objects, and lifecycle rules of the "
-                "bucket move them within a day or two"
-            )
+            found.append(BY_RULES)
         if self._reach.unreadable:
             found.append(
                 f"{self._reach.unreadable} manifests cannot be read, or are not listed: what they "

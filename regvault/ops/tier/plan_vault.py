@@ -18,14 +18,16 @@ from regvault.errors import UsageError
 from regvault.model.classes import ArchivingStore, ClassedStore, archives_of
 from regvault.model.event import time_text
 from regvault.ops.forget import rules_of
+from regvault.ops.tier.classes import BY_RULES, classes_for, moves_by_rules, why_fixed
 from regvault.ops.tier.planned import Header, Left, Move, Plan
 from regvault.ops.tier.promised import NEWEST, Promise, restores, spend_all
 from regvault.ops.tier.shelf import read_needed, read_shelf
-from regvault.ops.tier.vault_classes import classes_for, why_fixed
 from regvault.policy.prices import GB, MONTH_DAYS
 from regvault.policy.tiering.costs import class_costs
+from regvault.policy.tiering.history import SMALLEST
 from regvault.policy.tiering.promise import Budget, Lying, cheapest_way, fastest, returns
 from regvault.vault.keys import digest_of_key
+from regvault.vault.tiering import read_moving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -113,7 +115,11 @@ def plan_vault(vault: Vault, options: VaultPlanOptions, *, progress: Progress) -
         names,
         table.hot,
     )
-    made = _Made(shelf, needed, names, options, store)
+    marked: Bools | None = None
+    if moves_by_rules(store):
+        marked = np.zeros(len(shelf), dtype=bool)
+        marked[shelf.among(read_moving(store, vault.id))] = True
+    made = _Made(shelf, needed, names, options, store, marked)
     made.decide(header, why_fixed(store, vault))
     return Plan(header, made.moves)
 
@@ -128,8 +134,11 @@ class _Made:
         names: list[str],
         options: VaultPlanOptions,
         store: ClassedStore,
+        marked: Bools | None,
     ) -> None:
+        """Take what is known; `marked`: what rules of the store move soon, None where none do."""
         self._shelf = shelf
+        self._marked = marked
         self._needed = needed
         self._names = names
         self._options = options
@@ -155,13 +164,14 @@ class _Made:
         budget = self._budget()
         saves, costs, to = self._weigh()
         archived = np.isin(self._present, self._archives)
-        if fixed is None:
+        if fixed is None and self._marked is None:
             self._return(promised & archived, budget)
         reasons: list[tuple[str, Bools]] = [
             ("in a class that the prices do not have", self._present < 0),
             *needed.kept,
             ("no snapshot needs it: see prune", needed.days < 0),
             ("in an archive already", archived & ~promised),
+            *self._ruled(promised, archived, to),
             ("stays where it is cheapest", ~promised & (to == self._present)),
         ]
         if fixed is not None:
@@ -185,6 +195,22 @@ class _Made:
         }
         self._sum_up(header)
         self._note(header, fixed)
+
+    def _ruled(self, promised: Bools, archived: Bools, to: Ints) -> list[tuple[str, Bools]]:
+        """Return what rules of the store do not move, or move already.
+
+        They act within days, so what the newest snapshots need is not left to them.
+        """
+        if self._marked is None:
+            return []
+        only = "rules only move what gets colder"
+        small = f"smaller than {SMALLEST >> 10} KiB: rules do not move it"
+        return [
+            ("marked already: rules of the bucket move it", self._marked & (self._present == 0)),
+            (f"would come back, but {only}", np.where(promised, archived, to < self._present)),
+            ("under the promise", promised),
+            (small, self._shelf.sizes < SMALLEST),
+        ]
 
     def _leave(self, header: Header, reason: str, some: Bools) -> None:
         if some.any():
@@ -326,6 +352,8 @@ class _Made:
                 f"{fixed}: a copy into another class would leave the old bytes, and their bill. "
                 "There the bucket's lifecycle moves objects, by their tags: nothing is planned"
             )
+        if self._marked is not None and header.moves:
+            header.notes.append(BY_RULES)
         broken = [each for each in header.restore if not each["kept"]]
         if broken:
             header.notes.append(

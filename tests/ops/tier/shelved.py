@@ -9,6 +9,7 @@ from sealed_world import ALICE, AS_HOST
 from world import World, noise
 
 from regvault.config.price_files import load_prices
+from regvault.errors import ObjectNotFoundError, RefusedError
 from regvault.model.progress import NO_PROGRESS
 from regvault.ops.tier.apply import ApplyOptions, apply
 from regvault.ops.tier.apply_vault import guarded
@@ -24,13 +25,48 @@ CLASSES = ("STANDARD", "STANDARD_IA", "GLACIER_IR", "GLACIER", "DEEP_ARCHIVE")
 DATA = ("blobs/", "packs/")
 
 
+class Ruled(ClassedMemoryStore):
+    """A store that keeps versions: it moves by itself what is marked, a day later."""
+
+    def moves_by_rules(self) -> bool:
+        return True
+
+    def change_class(self, key: str, storage_class: str, *, expected: Any) -> Any:
+        raise RefusedError("a copy would leave the old bytes")
+
+    def mark_class(self, key: str, storage_class: str, *, expected: Any) -> None:
+        assert self.placement(key).entry == expected.entry
+        self.tags[self.head(key)] = storage_class
+
+    @property
+    def tags(self) -> dict[Any, str]:
+        return self.__dict__.setdefault("_tags", {})
+
+    def missing_rules(self, prefix: str, classes: Any) -> list[dict[str, Any]]:
+        return []
+
+    def add_rules(self, prefix: str, classes: Any) -> None:
+        raise AssertionError
+
+    def follow_rules(self) -> None:
+        """Move what is marked; what was written anew since is not."""
+        for entry, name in self.tags.items():
+            try:
+                seen = self.placement(entry.key)
+            except ObjectNotFoundError:
+                continue
+            if seen.entry == entry and seen.storage_class != name:
+                super().change_class(entry.key, name, expected=seen)
+
+
 class Shelved(World):
     """A `World` whose vault lies in a store with classes."""
 
-    def __init__(self, *, sealed: bool = False, **more: Any) -> None:
+    def __init__(self, *, sealed: bool = False, ruled: bool = False, **more: Any) -> None:
         if sealed:
             self.trust, self.sealing = AS_HOST, Sealing((ALICE.public,))
-        store = ClassedMemoryStore("vault", classes=CLASSES, archives=("GLACIER", "DEEP_ARCHIVE"))
+        kind = Ruled if ruled else ClassedMemoryStore
+        store = kind("vault", classes=CLASSES, archives=("GLACIER", "DEEP_ARCHIVE"))
         super().__init__(store=store, **more)
 
     def image(self, repository: str, *tags: str, size: int = 2 * MIB, word: object = "") -> Any:
@@ -74,6 +110,7 @@ class Shelved(World):
     def apply(self, made: PlanFile, *, store: Any = None, wait_s: float = 0, **options: Any) -> Any:
         """Do what a plan says."""
         options.setdefault("threads", 1)
+        options.setdefault("by_rules", isinstance(self.store, Ruled))
         vault = self.vault(store)
         journal = Journal(f"{made.path}.journal", made.header.id)
         try:
@@ -112,4 +149,4 @@ class Shelved(World):
         self.store.clock_ns += int(days * DAY_NS)
 
 
-__all__ = ["CLASSES", "DATA", "DAY_NS", "MIB", "Shelved"]
+__all__ = ["CLASSES", "DATA", "DAY_NS", "MIB", "Ruled", "Shelved"]

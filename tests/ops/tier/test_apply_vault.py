@@ -4,7 +4,7 @@ import threading
 import time
 
 import pytest
-from shelved import MIB, Shelved
+from shelved import MIB, Ruled, Shelved
 from world import Before, blob_key, tree
 
 from regvault.errors import (
@@ -22,7 +22,9 @@ from regvault.storage.wrappers import CrashError, FaultyStore
 from regvault.vault.tiering import announce, read_announced
 
 ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
-VERBS = frozenset({"put", "change_class", "placement", "head", "get", "list", "list_classes"})
+VERBS = frozenset(
+    {"put", "change_class", "mark_class", "placement", "head", "get", "list", "list_classes"}
+)
 
 
 @pytest.fixture
@@ -36,6 +38,9 @@ def world(tmp_path):
 
 
 def archived(world):
+    """What lies in an archive; rules of the store have moved what is marked."""
+    if isinstance(world.store, Ruled):
+        world.store.follow_rules()
     return {key for key, name in world.shelf().items() if name in ARCHIVES}
 
 
@@ -97,12 +102,13 @@ def test_a_snapshot_that_is_at_work_is_waited_for(world):
     assert not world.needs() & archived(world)
 
 
-def test_a_snapshot_between_any_two_requests_relies_on_nothing_that_goes(tmp_path):
+@pytest.mark.parametrize("ruled", [False, True])
+def test_a_snapshot_between_any_two_requests_relies_on_nothing_that_goes(tmp_path, ruled):
     """Whatever the interleaving: it stays, or it is stored again."""
-    count = _requests(tmp_path)
+    count = _requests(tmp_path, ruled=ruled)
     assert count > 10
     for at in range(count):
-        fresh = Shelved()
+        fresh = Shelved(ruled=ruled)
         fresh.age(4, size=MIB)
         made = fresh.write_plan(str(tmp_path / f"plan-{at}"), newest=1)
         fresh.moves = [move.key for move in made.moves()]
@@ -114,8 +120,8 @@ def test_a_snapshot_between_any_two_requests_relies_on_nothing_that_goes(tmp_pat
         assert fresh.restore(target=MemoryStore("t"))[0].exit_code() == 0
 
 
-def _requests(tmp_path):
-    fresh = Shelved()
+def _requests(tmp_path, *, ruled):
+    fresh = Shelved(ruled=ruled)
     fresh.age(4, size=MIB)
     made = fresh.write_plan(str(tmp_path / "count"), newest=1)
     store = _Between(fresh.store, -1, lambda: None)
@@ -139,11 +145,12 @@ class _Between(FaultyStore):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_struck_down_at_any_request_it_goes_on(tmp_path, when):
+@pytest.mark.parametrize("ruled", [False, True])
+def test_struck_down_at_any_request_it_goes_on(tmp_path, when, ruled):
     at = 0
     while True:
         at += 1
-        world = Shelved()
+        world = Shelved(ruled=ruled)
         world.age(3, size=MIB)
         made = world.write_plan(str(tmp_path / f"{when}-{at}"), newest=1)
         world.moves = [move.key for move in made.moves()]
@@ -161,7 +168,7 @@ def test_struck_down_at_any_request_it_goes_on(tmp_path, when):
         world.snapshot()
         assert not world.needs() & archived(world)
         done = world.apply(made)
-        assert done.moved + done.before + done.there + done.used == 2, done
+        assert sum((done.moved, done.marked, done.before, done.there, done.used)) == 2, done
         assert not world.needs() & archived(world)
         assert archived(world) >= set(world.moves) - {key}
         assert world.restore(target=MemoryStore("t"))[0].exit_code() == 0

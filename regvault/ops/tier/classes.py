@@ -1,11 +1,11 @@
-"""Into which classes the data of a vault may go, and whether it may be moved at all."""
+"""Into which classes things may go, and who moves them, if they may be moved at all."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from regvault.errors import UsageError
-from regvault.model.classes import archives_of
+from regvault.model.classes import RuledStore, archives_of
 from regvault.model.store import LockingStore, VersionedStore
 
 if TYPE_CHECKING:
@@ -15,11 +15,17 @@ if TYPE_CHECKING:
     from regvault.policy.prices import PriceTable
     from regvault.vault.vault import Vault
 
-__all__ = ["classes_for", "why_fixed"]
+__all__ = ["BY_RULES", "classes_for", "moves_by_rules", "why_fixed"]
+
+BY_RULES = (
+    "the bucket keeps versions: tier apply tags objects, and lifecycle rules of the bucket move "
+    "them within a day or two"
+)
+"""What a plan says where that is so."""
 
 
 def classes_for(table: PriceTable, shelf: Shelf, store: ClassedStore) -> list[str]:
-    """Return the classes to choose from: the hot one, then by what they cost.
+    """Return the classes that a vault may choose from: the hot one, then by what they cost.
 
     Raises:
         UsageError: nothing lies in any of them; or an archive of the store has a price as if it
@@ -42,8 +48,15 @@ def classes_for(table: PriceTable, shelf: Shelf, store: ClassedStore) -> list[st
     return sorted(names, key=lambda name: (name != table.hot, -table.classes[name].gb_month))
 
 
+def moves_by_rules(store: ObjectStore) -> bool:
+    """Return whether objects are only marked, and rules of the store move them."""
+    return isinstance(store, RuledStore) and store.moves_by_rules()
+
+
 def why_fixed(store: ObjectStore, vault: Vault) -> str | None:
     """Return why nothing of a vault can be moved, or None."""
+    if moves_by_rules(store):
+        return None
     if isinstance(store, LockingStore) and (store.locks() or vault.locks.policy is not None):
         return "the vault is locked"
     if isinstance(store, VersionedStore) and store.versioned():
