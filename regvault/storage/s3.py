@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import threading
+from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any
 
 from regvault.errors import (
@@ -357,6 +358,11 @@ class S3Store:
     def versioned(self) -> bool:
         """Return whether the bucket keeps versions, or did."""
         return bool(self.call("get_bucket_versioning", "look at", "").get("Status"))
+
+    @cached_property
+    def keeps_versions(self) -> bool:
+        """Whether the bucket keeps versions, as it was when that was asked first."""
+        return self.versioned()
 
     def as_of(self, moment_ns: int) -> ObjectStore:
         """Return the bucket as it was, by the versions that it keeps."""

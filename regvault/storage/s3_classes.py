@@ -81,7 +81,7 @@ def _placement(key: str, answer: dict[str, Any]) -> Placement:
 
 def change(store: S3Store, key: str, storage_class: str, expected: Placement) -> Moved:
     """Copy an object onto itself, into another class; see `ClassedStore.change_class`."""
-    if store.versioned():
+    if store.keeps_versions:
         raise RefusedError(
             f"{store.location} keeps versions: a copy would leave the old bytes, and their bill",
             hint="There the bucket's lifecycle moves objects, by their tags.",
