@@ -101,6 +101,7 @@ bench: .venv/.installed ## Measure against the peers that are on PATH, and the f
 bench-tiering: .venv/.installed ## Measure what tiering saves on 20 histories of two years (ten minutes)
 	$(BIN)/python scripts/bench/tiering.py --out bench-out/tiering.json $(ARGS)
 	$(BIN)/python scripts/bench/tier_plan.py
+	$(BIN)/python scripts/bench/tier_plan_vault.py
 
 .PHONY: bench-audit
 bench-audit: .venv/.installed ## Measure the audit stream against its floors, and rsyslog where it is on PATH (half an hour)

@@ -22,10 +22,10 @@ from regvault.policy.tiering.lifetimes import days_kept
 from regvault.vault.certain import claimed_lists, copied_by, read_chain, unfinished_since
 from regvault.vault.condemned import read_condemned
 from regvault.vault.presence import list_objects
-from regvault.vault.reach import needed_keys
+from regvault.vault.reach import needed_by, needed_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import tzinfo
 
     from regvault.model.progress import Progress
@@ -224,18 +224,13 @@ def read_needed(
         for chain, retention in zip(chains, rules, strict=True)
         for each in newest_of(chain.points, newest, retention, timezone)
     ]
-    progress.phase("Reading what snapshots need", total_items=len(promised) + len(chains))
-    amendments = vault.amendments
-
-    def needs(roots: Iterable[Root]) -> Ints:
-        keys = needed_keys(map(vault.object_list, roots), amendments)
-        return shelf.among(key for key in keys if key.startswith(DATA))
-
-    of, sets = _sets(promised, len(shelf), needs, progress)
-    days = np.full(len(shelf), -1.0)
-    owners = np.full(len(shelf), -1, dtype=np.int64)
+    roots = [root for chain in chains for _, root in chain.points]
+    bits = {root.name: 1 << number for number, root in enumerate(roots)}
+    who, groups = _groups(vault, shelf, roots, progress)
+    of, sets = _sets([bits[each.root.name] for each in promised], groups)
     now = datetime.fromtimestamp(vault.store.now_ns() / 1e9, UTC)
-    for number, (chain, retention) in enumerate(zip(chains, rules, strict=True)):
+    spans: dict[float, int] = {}
+    for chain, retention in zip(chains, rules, strict=True):
         kept = days_kept(
             [point for point, _ in chain.points],
             retention,
@@ -243,35 +238,61 @@ def read_needed(
             horizon=horizon,
             timezone=timezone,
         )
-        groups: dict[float, list[Root]] = {}
         for point, root in chain.points:
-            groups.setdefault(kept[point.sequence], []).append(root)
-        for span, roots in groups.items():
-            some = needs(roots)
-            days[some] = np.maximum(days[some], span)
-            owners[some] = np.where(owners[some] < 0, number, owners[some])
-        progress.advance(1)
-    names = [vault.title(chain.registry) for chain in chains]
-    return Needed(promised, sets, of, days, owners, names, _kept(vault, shelf, claims=claims))
+            span = kept[point.sequence]
+            spans[span] = spans.get(span, 0) | bits[root.name]
+    longest = sorted(spans.items(), reverse=True)
+    owning = [sum(bits[root.name] for _, root in chain.points) for chain in chains]
+    days = [next((span for span, bit in longest if bit & one), -1.0) for one in groups]
+    owners = [next((n for n, bit in enumerate(owning) if bit & one), -1) for one in groups]
+    return Needed(
+        promised,
+        sets,
+        np.array(of, dtype=np.int64)[who],
+        np.array(days)[who],
+        np.array(owners, dtype=np.int64)[who],
+        [vault.title(chain.registry) for chain in chains],
+        _kept(vault, shelf, claims=claims),
+    )
 
 
-def _sets(
-    promised: list[Newest],
-    count: int,
-    needs: Callable[[list[Root]], Ints],
-    progress: Progress,
-) -> tuple[Ints, list[tuple[int, ...]]]:
-    """Return which snapshots under the promise need each object: the number of a set of them."""
-    of = np.zeros(count, dtype=np.int64)
-    sets: list[tuple[int, ...]] = [()]
-    for number, each in enumerate(promised):
-        some = needs([each.root])
-        before, places = np.unique(of[some], return_inverse=True)
-        first = len(sets)
-        sets += [(*sets[old], number) for old in before.tolist()]
-        of[some] = first + places
-        progress.advance(1)
-    return of, sets
+def _groups(
+    vault: Vault, shelf: Shelf, roots: list[Root], progress: Progress
+) -> tuple[Ints, list[int]]:
+    """Return the number of a group for each object, and who needs it: bit n is the n-th root."""
+    progress.phase("Reading what snapshots need")
+    numbers = {0: 0}
+    who = array("q", bytes(8 * len(shelf)))
+    here = enumerate(shelf.keys())
+    at, key = next(here, (-1, ""))
+    for wanted, which in needed_by(map(vault.object_list, roots), vault.amendments):
+        while at >= 0 and key < wanted:
+            at, key = next(here, (-1, ""))
+        if at < 0:
+            break
+        if key == wanted:
+            who[at] = numbers.setdefault(which, len(numbers))
+            progress.advance(1)
+    return np.array(who, dtype=np.int64), list(numbers)
+
+
+def _sets(promised: list[int], groups: list[int]) -> tuple[list[int], list[tuple[int, ...]]]:
+    """Return the sets of snapshots under the promise that need something, and which a group has.
+
+    Args:
+        promised: the bit of each.
+        groups: as `_groups` tells.
+    """
+    numbers: dict[tuple[int, ...], int] = {(): 0}
+    every = sum(promised)
+    of = [
+        numbers.setdefault(
+            tuple(n for n, bit in enumerate(promised) if bit & one) if one & every else (),
+            len(numbers),
+        )
+        for one in groups
+    ]
+    return of, list(numbers)
 
 
 def _kept(vault: Vault, shelf: Shelf, *, claims: bool) -> list[tuple[str, Bools]]:
