@@ -5,6 +5,10 @@
   Usage types are those of "Understanding your AWS billing and usage reports for Amazon S3".
 - Azure: an answer of the Retail Prices API (`https://prices.azure.com/api/retail/prices`), all
   pages of it in one list `Items`.
+- GCS: an answer of the Cloud Billing Catalog API for Cloud Storage
+  (`https://cloudbilling.googleapis.com/v1/services/95FF-2EF5-5EA1/skus`), all pages of it in one
+  list `skus`. They are told apart by their descriptions, such as "Nearline Storage Iowa" and
+  "Regional Nearline Class A Operations".
 
 A list has more than a price file, and not all that is in one: what it does not tell is said.
 """
@@ -14,13 +18,12 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from regvault.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from regvault.policy.prices import ClassPrice, PriceTable
 
 __all__ = ["Compared", "compare_prices"]
@@ -28,6 +31,7 @@ __all__ = ["Compared", "compare_prices"]
 _MOST_BYTES: Final = 512 << 20
 _SAME: Final = 1e-6
 _OF_REGION: Final = re.compile(r"(?:^|-)([a-z]{2}-[a-z]+(?:-[a-z]+)?-\d)$")
+_OF_GCS_REGION: Final = re.compile(r"(?:^|-)([a-z]+-[a-z]+\d{1,2})$")
 #: `USE1-`, `EU-`, `APN1-`; none in US East (N. Virginia).
 _REGION: Final = re.compile(r"(?:[A-Z]{2,4}\d{1,2}|EU)-")
 
@@ -92,6 +96,21 @@ _AZURE: Final = [
         _Asked(name, "retrieval_gb", f"{name} Data Retrieval"),
     )
 ]
+_GCS: Final = [
+    asked
+    for name in ("Standard", "Nearline", "Coldline", "Archive")
+    for asked in (
+        _Asked(name.upper(), "gb_month", f"{name} Storage"),
+        _Asked(name.upper(), "put_per_1000", f"{name} Class A Operations", 1000),
+        _Asked(name.upper(), "get_per_1000", f"{name} Class B Operations", 1000),
+        _Asked(name.upper(), "retrieval_gb", f"{name} Data Retrieval"),
+    )
+]
+_OF_GCS: Final = (
+    re.compile(r"(?P<name>\w+ Storage) (?!.*(?:Early Delete|-region\b))", re.IGNORECASE),
+    re.compile(r"Regional (?P<name>\w+ Class [AB] Operations)"),
+    re.compile(r"(?P<name>\w+ Data Retrieval)"),
+)
 
 
 def compare_prices(table: PriceTable, path: str) -> list[Compared]:
@@ -116,11 +135,11 @@ def compare_prices(table: PriceTable, path: str) -> list[Compared]:
     try:
         with open(path, "rb") as file:
             document = json.loads(file.read(_MOST_BYTES))
-        prices = reader(document)
+        prices = reader(document, table.name)
         region = _region_of(document)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise UsageError(
             f"{path} is no price list of {table.provider}",
             hint="docs/tiering.md says where providers publish them.",
@@ -176,7 +195,7 @@ def _price(value: Any) -> float:
     return found
 
 
-def _of_aws(document: Any) -> dict[str, set[float]]:
+def _of_aws(document: Any, _: str) -> dict[str, set[float]]:
     """Return usage type -> what the first of it costs, in USD."""
     found: dict[str, set[float]] = defaultdict(set)
     terms = document["terms"]["OnDemand"]
@@ -191,7 +210,7 @@ def _of_aws(document: Any) -> dict[str, set[float]]:
     return found
 
 
-def _of_azure(document: Any) -> dict[str, set[float]]:
+def _of_azure(document: Any, _: str) -> dict[str, set[float]]:
     """Return meter -> what the first of it costs, in the currency of the list; 10,000 make one."""
     found: dict[str, set[float]] = defaultdict(set)
     for item in document["Items"]:
@@ -206,7 +225,32 @@ def _of_azure(document: Any) -> dict[str, set[float]]:
     return found
 
 
-_READERS: Final[dict[str, tuple[Callable[[Any], dict[str, set[float]]], list[_Asked]]]] = {
+def _of_gcs(document: Any, name: str) -> dict[str, set[float]]:
+    """Return what is paid for -> what it costs in one region, in USD: a list has all regions.
+
+    A region that the name of the price file does not tell is any: then only what has the same
+    price everywhere is known. What is free at first counts with its price after that.
+    """
+    region = _OF_GCS_REGION.search(name)
+    found: dict[str, set[float]] = defaultdict(set)
+    for sku in document["skus"]:
+        regions = sku.get("serviceRegions") or ["global"]
+        if region is not None and not {region[1], "global"} & set(regions):
+            continue
+        said = str(sku["description"])
+        match = next((match for each in _OF_GCS if (match := each.match(said))), None)
+        if match is None or sku.get("category", {}).get("usageType", "OnDemand") != "OnDemand":
+            continue
+        rates = sku["pricingInfo"][-1]["pricingExpression"]["tieredRates"]
+        price = max(rates, key=lambda rate: float(rate.get("startUsageAmount", 0)))["unitPrice"]
+        units = _price(price.get("units") or 0) + float(price.get("nanos", 0)) / 1e9
+        found[match["name"]].add(_price(units))
+    return found
+
+
+_Reader = Callable[[Any, str], dict[str, set[float]]]
+_READERS: Final[dict[str, tuple[_Reader, list[_Asked]]]] = {
     "aws": (_of_aws, _AWS),
     "azure": (_of_azure, _AZURE),
+    "gcs": (_of_gcs, _GCS),
 }

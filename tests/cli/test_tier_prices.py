@@ -1,7 +1,8 @@
 """`regvault tier prices`: a price that has changed is told.
 
 The lists have the shape of what providers publish (AWS: Price List Bulk API v1.0, offer file of
-AmazonS3; Azure: Retail Prices API 2023-01-01), cut down to a few prices.
+AmazonS3; Azure: Retail Prices API 2023-01-01; GCS: Cloud Billing Catalog API v1), cut down to a few
+prices.
 """
 
 from __future__ import annotations
@@ -117,8 +118,60 @@ def test_azure(capsys, place):
     assert [name for name, each in found.items() if each["drifted"]] == [("Cool", "retrieval_gb")]
 
 
+def sku(said, price, *regions, group="RegionalStorage", free=0.0):
+    rate = {"currencyCode": "USD", "units": str(int(price)), "nanos": round(price % 1 * 1e9)}
+    zero = {"currencyCode": "USD", "units": "0", "nanos": 0}
+    rates = [{"startUsageAmount": free, "unitPrice": rate}]
+    return {
+        "description": said,
+        "category": {"resourceFamily": "Storage", "resourceGroup": group, "usageType": "OnDemand"},
+        "serviceRegions": list(regions),
+        "pricingInfo": [
+            {
+                "pricingExpression": {
+                    "usageUnit": "GiBy.mo",
+                    "tieredRates": [{"startUsageAmount": 0, "unitPrice": zero}] * bool(free)
+                    + rates,
+                }
+            }
+        ],
+    }
+
+
+def test_gcs_has_all_regions_in_one_list(capsys, place):
+    skus = [
+        sku("Standard Storage US Regional", 0.020, "us-central1", "us-east1", free=5),
+        sku("Standard Storage Frankfurt", 0.023, "europe-west3"),
+        sku("Nearline Storage US Regional", 0.012, "us-east1"),
+        sku("Nearline Storage US Regional (Early Delete)", 0.99, "us-east1"),
+        sku("Nearline Storage US Dual-region", 0.99, "us-east1"),
+        sku("Regional Coldline Class A Operations", 0.00002, "global", group="ColdlineOps"),
+        sku("Multi-Region Coldline Class A Operations", 0.00004, "global", group="ColdlineOps"),
+        sku("Archive Data Retrieval", 0.05, "global", group="ArchiveOps"),
+        sku("Network Data Transfer", 1.12, "global"),
+    ]
+    found = compared(capsys, place, {"skus": skus}, "--prices", "gcs-us-east1", expect=3)
+    told = {name: each["theirs"] for name, each in found.items() if each["theirs"] is not None}
+    assert told == {
+        ("STANDARD", "gb_month"): 0.020,
+        ("NEARLINE", "gb_month"): 0.012,
+        ("COLDLINE", "put_per_1000"): pytest.approx(0.02),
+        ("ARCHIVE", "retrieval_gb"): 0.05,
+    }
+    assert [name for name, each in found.items() if each["drifted"]] == [("NEARLINE", "gb_month")]
+
+
 @pytest.mark.parametrize(
-    "document", [{}, [], {"products": {}, "terms": {"OnDemand": {}}}, {"Items": []}, "x"]
+    "document",
+    [
+        {},
+        [],
+        {"products": {}, "terms": {"OnDemand": {}}},
+        {"Items": []},
+        {"skus": []},
+        {"skus": [{"description": "Nearline Storage X", "pricingInfo": []}]},
+        "x",
+    ],
 )
 def test_what_is_no_list_is_refused(capsys, place, document):
     (place / "list.json").write_text(json.dumps(document))

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     metavar="FILE",
     type=click.Path(),
     help="The provider's own price list, to hold the prices against: the offer file of AmazonS3 of "
-    "a region (AWS), or the items of the Retail Prices API (Azure).",
+    "a region (AWS), the items of the Retail Prices API (Azure), or the SKUs of the Cloud Billing "
+    "Catalog API (GCS).",
 )
 @click.pass_obj
 def prices(app: App, prices: str, listed: str | None) -> int:
