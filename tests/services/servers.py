@@ -252,16 +252,18 @@ class MinIO(Server):
         """The settings for a registry that keeps its data in this bucket."""
         return S3Storage(self.endpoint, self.access, self.secret, name, rootdirectory, self.region)
 
-    def client(self, **config: Any) -> Any:
-        """A boto3 client; keywords go to botocore's Config."""
+    def client(self, credentials: tuple[str, ...] = (), **config: Any) -> Any:
+        """A boto3 client, for the owner or with these; keywords go to botocore's Config."""
         import boto3
         from botocore.config import Config
 
+        access, secret, *token = credentials or (self.access, self.secret)
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
-            aws_access_key_id=self.access,
-            aws_secret_access_key=self.secret,
+            aws_access_key_id=access,
+            aws_secret_access_key=secret,
+            aws_session_token=token[0] if token else None,
             region_name=self.region,
             config=Config(**{"s3": {"addressing_style": "path"}, "proxies": {}, **config}),
         )

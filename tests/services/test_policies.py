@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import vaults
@@ -15,7 +17,6 @@ from servers import MinIO, Moto, Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from regvault_cli import Cli
 
@@ -179,3 +180,58 @@ def test_a_day_without_a_change_is_a_handful_of_requests(
     assert writes.keys() == {"PutObject"}
     assert writes["PutObject"] <= 5
     assert received_now - received <= 64 << 10
+
+
+PRICES = """
+name = "here"
+as_of = 2026-11-28
+currency = "EUR"
+hot = "STANDARD"
+[classes.STANDARD]
+gb_month = 0.02
+put_per_1000 = 0.005
+[classes.REDUCED_REDUNDANCY]
+gb_month = 0.01
+put_per_1000 = 0.005
+retrieval_gb = 0.01
+"""
+
+
+def test_the_role_that_tiers_a_registry_moves_its_blobs_and_can_delete_none(
+    cli: Cli, minio_server: MinIO, bucket: str, run: Run, tmp_path: Path
+) -> None:
+    storage = minio_server.bucket(bucket, "/prod")
+    with Registry("3", storage=storage, state=tmp_path) as registry:
+        file = layer(tmp_path, "one", size=2 << 20)
+        run("crane", "append", "-f", file, "-t", f"{registry.host}/team/app:v1")
+    client = minio_server.client()
+    key = next(k for k, size in sizes(client, bucket).items() if size >= RAW)
+    client.copy_object(
+        Bucket=bucket,
+        Key=key,
+        CopySource={"Bucket": bucket, "Key": key},
+        StorageClass="REDUCED_REDUNDANCY",
+        MetadataDirective="COPY",
+    )
+    (tmp_path / "prices.toml").write_text(PRICES)
+    document = (Path(__file__).parents[2] / "docs/iam/tierer.json").read_text()
+    policy = json.loads(document.replace("BUCKET", bucket).replace("PREFIX", "prod"))
+    tierer = cli.at(**aws(minio_server.url, *minio_server.assume(policy)))
+    plan = tmp_path / "plan.jsonl"
+
+    words = ["--prices", tmp_path / "prices.toml", "--all-hot", "--out", plan]
+    made = tierer("tier", "plan", f"s3://{bucket}/prod", *words).lines[0]["plan"]
+    assert made["moves"] == 1
+    assert tierer("tier", "apply", plan, "--yes", "--unchecked").document["moved"] == 1
+    head = client.head_object(Bucket=bucket, Key=key)
+    assert head.get("StorageClass", "STANDARD") == "STANDARD"
+
+    mine = minio_server.client(minio_server.assume(policy))
+    with pytest.raises(mine.exceptions.ClientError, match="AccessDenied"):
+        mine.delete_object(Bucket=bucket, Key=key)
+    with pytest.raises(mine.exceptions.ClientError, match="AccessDenied"):
+        mine.put_object(Bucket=bucket, Key="prod/docker/registry/v2/repositories/x", Body=b"")
+
+
+def sizes(client: Any, bucket: str) -> dict[str, int]:
+    return {e["Key"]: e["Size"] for e in client.list_objects_v2(Bucket=bucket)["Contents"]}
