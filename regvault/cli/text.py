@@ -70,7 +70,7 @@ def count(amount: int, noun: str) -> str:
     Only the last letter of the noun, which is in the singular, changes.
     """
     if amount != 1:
-        noun = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+        noun = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeo" else f"{noun}s"
     return f"{number(amount)} {noun}"
 
 

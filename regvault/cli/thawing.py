@@ -62,10 +62,10 @@ def refused(plan: RestorePlan, command: str) -> ObjectArchivedError:
     error = refusal(plan.cold)
     error.message = (
         f"{fmt.count(len(plan.cold), 'object')} "
-        f"({fmt.size(sum(each.size for each in plan.cold))}) that it needs lie in an archive; "
+        f"({fmt.size(sum(each.size for each in plan.cold))}) that it needs: in an archive; "
         "nothing was restored"
     )
-    error.hint = f"Thaw them: {command} --wait. Or let the restore do it: --thaw WAY"
+    error.hint = f"Thaw first: {command} --wait. Or let the restore do it: --thaw WAY"
     return error
 
 
@@ -109,7 +109,7 @@ def show_thaw(app: App, plan: ThawPlan) -> None:
     classes = ", ".join(sorted({each.storage_class for each in plan.cold}))
     console.say(
         f"{fmt.count(len(plan.cold), 'object')} ({fmt.size(plan.nbytes)}) of "
-        f"{fmt.number(plan.needed)} lie in {fmt.inline(classes)}, and have to be thawed"
+        f"{fmt.number(plan.needed)} in {fmt.inline(classes)} to be thawed"
         + (f"; {fmt.number(plan.thawing)} are asked for already." if plan.thawing else ".")
     )
     if plan.unknown:
@@ -119,16 +119,15 @@ def show_thaw(app: App, plan: ThawPlan) -> None:
         )
     if plan.offers:
         chosen = None if plan.chosen is None else plan.chosen.ways
+        rows = [(way, offer) for way, offer in plan.offers.items()]
+        if plan.chosen is not None and all(offer.ways != chosen for _, offer in rows):
+            rows.append(("cheapest", plan.chosen))  # of each class another one
+        taken = next((way for way, offer in rows if offer.ways == chosen), "")
         console.table(
             ["way", "hours", plan.currency, ""],
             [
-                (
-                    way,
-                    f"{offer.hours:g}",
-                    f"{offer.cost:.2f}",
-                    "taken" if offer.ways == chosen else "",
-                )
-                for way, offer in plan.offers.items()
+                (way, f"{offer.hours:g}", f"{offer.cost:.2f}", "taken" if way == taken else "")
+                for way, offer in rows
             ],
             align="lrrl",
         )

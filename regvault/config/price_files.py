@@ -102,7 +102,7 @@ def _parsed(data: bytes, name: str) -> PriceTable:
         first: Any = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise UsageError(f"prices {name}: {where}: {first['msg']}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"prices {name}: {error}") from error
     if found.hot not in found.classes:
         raise UsageError(f"prices {name}: `hot` names no class: {found.hot}")

@@ -197,6 +197,12 @@ def _encoded(tags: list[dict[str, str]]) -> str:
 
 def thaw(store: S3Store, key: str, way: str, days: int) -> None:
     """Ask for an archived object to be restored; that somebody has asked before is no error."""
+    if way not in _WAYS:
+        raise StoreError(
+            f"{store.location} knows no way {way} to thaw {key!r}",
+            key=key,
+            hint=f"Name the ways of the prices as S3 does: {', '.join(_WAYS)}",
+        )
     request: dict[str, Any] = {"Days": days, "GlacierJobParameters": {"Tier": _WAYS[way]}}
     try:
         store.call("restore_object", "thaw", key, RestoreRequest=request)

@@ -115,8 +115,16 @@ class Archived:
         self._there.close()
 
     def promised(self, key: str) -> bool:
-        """Return whether a tiering counts an object as one that comes back in time."""
-        return key in self._announced.promised
+        """Return whether a tiering counts an object as one that comes back in time.
+
+        Where it is not known what they say, that is so of what lies in no archive.
+        """
+        if key in self._announced.promised:
+            return True
+        if not self._announced.unread:
+            return False
+        with self._lock:
+            return self._there.get(key) is None
 
 
 class Presence:

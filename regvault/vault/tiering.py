@@ -56,19 +56,21 @@ class Announced:
     Attributes:
         moving: keys that go, or may be gone, to a colder class.
         cold: keys that are in one -> the class that is the hot one; what lies there is back.
-        promised: those of both that come back as was promised.
+        promised: those of both that come back as was promised, by who said it last.
+        unread: something could not be read: then anything may be moving.
     """
 
     moving: Container[str] = frozenset()
     cold: dict[str, str] = field(default_factory=dict)
     promised: set[str] = field(default_factory=set)
+    unread: bool = False
 
 
 class _Everything:
-    """What is moving where that cannot be read."""
+    """What is moving where that cannot be read: any data."""
 
     def __contains__(self, key: object) -> bool:
-        return True
+        return isinstance(key, str) and key.startswith(("blobs/", "packs/"))
 
 
 @dataclass(slots=True)
@@ -140,20 +142,23 @@ def read_announced(store: ObjectStore, vault: str, progress: Progress | None = N
     """
     moving: set[str] = set()
     found = Announced(moving)
-    for entry in store.list(TIERINGS):
+    for entry in sorted(store.list(TIERINGS), key=lambda each: each.modified_ns):
         try:
             one = read_announcement(store, entry.key, vault)
         except ObjectNotFoundError:
             continue
         except (VaultDamagedError, UnknownFormatError) as error:
+            if _is_forgotten(store, entry):
+                continue
             if progress is not None:
                 progress.warn(
                     f"{error.message}; nothing is reused that may have gone to an archive",
                     hint="A new `regvault tier plan` and `tier apply` say anew what lies where; "
                     f"then {entry.key} may be deleted.",
                 )
-            found.moving = _Everything()
+            found.moving, found.unread = _Everything(), True
             continue
+        found.promised -= one.keys
         found.promised |= one.promised
         if one.done:
             found.cold |= dict.fromkeys(one.keys, one.hot)

@@ -186,7 +186,7 @@ def apply(
     try:
         is_used = (
             _never
-            if unchecked or not header.moves
+            if unchecked or all(flow["to"] in _HOTTEST for flow in header.flows)
             else _rechecked(
                 app, header, source, store, (access, ignored, endpoint_url), max_lag, count
             )

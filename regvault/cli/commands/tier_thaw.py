@@ -176,9 +176,7 @@ def _question(plan: ThawPlan, table: PriceTable) -> str:
     what = f"Have {fmt.count(len(plan.cold) - plan.thawing, 'object')} thawed"
     if plan.chosen is None:
         return f"{what}, for a price that is not known?"
-    return (
-        f"{what}, within {plan.chosen.hours:g} hours, for {plan.chosen.cost:.2f} {table.currency}?"
-    )
+    return f"{what}, within {plan.chosen.hours:g} h, for {plan.chosen.cost:.2f} {table.currency}?"
 
 
 def _report(app: App, result: ThawResult, root: Root) -> None:
@@ -194,7 +192,13 @@ def _report(app: App, result: ThawResult, root: Root) -> None:
     if result.done:
         say(f"All that a restore of {root.name} needs can be read.")
         return
-    chosen = result.plan.chosen
-    hours = "" if chosen is None else f" within {math.ceil(chosen.hours * 10) / 10:g} hours"
-    say(f"All of it can be read{hours}, for {fmt.count(result.plan.days, 'day')}.")
+    chosen, pending = result.plan.chosen, result.plan.pending_hours
+    if result.before:
+        say(
+            f"What was asked for before takes up to {pending:g} h from then: the store does not "
+            "tell in which way that was, and it is not asked again."
+        )
+    if result.asked:
+        within = "" if chosen is None else f" within {math.ceil(chosen.hours * 10) / 10:g} h"
+        say(f"What is asked for now can be read{within}, for {fmt.count(result.plan.days, 'day')}.")
     app.console.note("The same command with --wait waits for it; restore --thaw WAY does, too.")

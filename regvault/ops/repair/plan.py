@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from regvault.errors import ObjectNotFoundError, VaultDamagedError
+from regvault.errors import ObjectArchivedError, ObjectNotFoundError, VaultDamagedError
 from regvault.oci.grammar import is_digest
 from regvault.ops.repair.homeless import find_carriers
 from regvault.ops.repair.members import names_in
@@ -277,7 +277,7 @@ def _look_for_homeless(vault: Vault, roots: Iterable[Root], plan: RepairPlan) ->
                 if ref.key in seen:
                     continue
                 seen.add(ref.key)
-                with suppress(VaultDamagedError, ObjectNotFoundError):
+                with suppress(VaultDamagedError, ObjectNotFoundError, ObjectArchivedError):
                     places = recover.members_of(vault.store, ref, vault.seal)
                     found = {place.digest for place in places} & names.keys()
                     if found:

@@ -28,7 +28,7 @@ from regvault.ops.tier.promised import spend_all
 from regvault.ops.tier.shelf import read_needed, read_shelf
 from regvault.policy.retention import Retention
 from regvault.policy.tiering.promise import Budget, Return
-from regvault.vault.keys import TIERINGS, tiering_key
+from regvault.vault.keys import LEASES, SNAPSHOTS, TIERINGS, tiering_key
 from regvault.vault.lease import living_writers
 from regvault.vault.tiering import announce, read_announcement, read_moving
 
@@ -46,7 +46,11 @@ MOST_DAYS = 7
 """A plan that is older is not done any more: too much may have happened since."""
 
 _POLL_S = 1.0
-_LOOK_EVERY_S = 30.0
+#: How often a tiering looks whether another one has taken over, and that one waits so long for it.
+_LOOK_EVERY_S = 2.0
+_STOPS_WITHIN_S = 10.0
+#: How often it looks whether snapshots, or those who read them, are others than when it judged.
+_JUDGE_EVERY_S = 60.0
 
 
 class _Judged(NamedTuple):
@@ -91,43 +95,84 @@ def guarded(
         LeaseHeldError: a snapshot that began before is still at work.
         VaultDamagedError: what is needed cannot be known.
     """
-    store = vault.store
-    age = store.now_ns() / 1e9 - datetime.fromisoformat(header.created).timestamp()
+    _refuse_if_old(vault, header)
+    by_rules = moves_by_rules(vault.store)
+    # What another plan is at, or has marked, moves yet, whatever is said of that plan.
+    moving = read_moving(vault.store, vault.id, besides=header.id)
+    first = dict.fromkeys(moving, False)
+    first.update((move.key, False) for move in moves() if move.target != header.hot)
+    # What an earlier run of this plan has promised is promised still, should this one end here.
+    first.update(dict.fromkeys(_promised_before(vault, header.id), True))
+    watch = _Watch(vault, header)
+    watch.say(sorted(first.items()))
+    _wait_for_writers(vault, wait_s, progress)
+    # Only now: of two that begin at once, each is ended by the other, or one of them is.
+    others = _end_others(vault, header.id, progress)
+
+    def judge() -> _Judged:
+        found = _judge(
+            vault,
+            header,
+            moves,
+            moving if by_rules else None,
+            timezone=timezone,
+            threads=threads,
+            progress=progress,
+        )
+        watch.say(sorted({**dict.fromkeys(moving, False), **dict(found.colder)}.items()))
+        return found
+
+    seen = _state(vault)
+    judged = judge()
+    if _others(vault, header.id) != others:
+        raise _overtaken(vault)
+    again = time.monotonic() + _JUDGE_EVERY_S
+    lock = threading.Lock()
+
+    def must_stay(move: Move) -> bool:
+        nonlocal judged, seen, again
+        with lock:
+            watch.look()
+            if time.monotonic() >= again:
+                _refuse_if_old(vault, header)
+                now = _state(vault)
+                if now != seen:
+                    judged, seen = judge(), now
+                    progress.phase("Moving")
+                again = time.monotonic() + _JUDGE_EVERY_S
+            return move.key not in judged.allowed
+
+    yield must_stay
+    # An error ends here without a word: what is moving stays so until the plan is gone on with.
+    if not judged.waiting:
+        # Where another one has taken over, that one says what lies where.
+        with contextlib.suppress(LeaseLostError):
+            watch.say(judged.colder, done=True)
+
+
+def _refuse_if_old(vault: Vault, header: Header) -> None:
+    age = vault.store.now_ns() / 1e9 - datetime.fromisoformat(header.created).timestamp()
     if age > MOST_DAYS * 86_400:
         raise RefusedError(
             f"the plan was made {age / 86_400:.0f} days ago",
             hint="Make a new one: regvault tier plan",
         )
-    by_rules = moves_by_rules(store)
-    # What an earlier plan has marked moves yet.
-    marked = read_moving(store, vault.id, besides=header.id) if by_rules else []
-    colder = (move.key for move in moves() if move.target != header.hot)
-    watch = _Watch(vault, header)
-    watch.say([(key, False) for key in sorted({*colder, *marked})])
-    # Only now: of two that begin at once, each is ended by the other, or one of them is.
-    others = _end_others(vault, header.id, progress)
-    _wait_for_writers(vault, wait_s, progress)
-    judged = _judge(
-        vault,
-        header,
-        moves,
-        marked if by_rules else None,
-        timezone=timezone,
-        threads=threads,
-        progress=progress,
-    )
-    watch.say(judged.colder)
-    if _others(vault, header.id) != others:
-        raise _overtaken(vault)
 
-    def must_stay(move: Move) -> bool:
-        watch.look()
-        return move.key not in judged.allowed
 
-    yield must_stay
-    # An error ends here without a word: what is moving stays so until the plan is gone on with.
-    if not judged.waiting:
-        watch.say(judged.colder, done=True)
+def _promised_before(vault: Vault, plan: str) -> set[str]:
+    """Return what an earlier run of a plan has said of what it moves."""
+    try:
+        return read_announcement(vault.store, tiering_key(plan), vault.id).promised
+    except (ObjectNotFoundError, VaultDamagedError, UnknownFormatError):
+        return set()
+
+
+def _state(vault: Vault) -> frozenset[tuple[str, str]]:
+    """Return what changes where snapshots, or those who read them, do."""
+    store = vault.store
+    roots = ((entry.key, entry.etag) for entry in store.list(SNAPSHOTS))
+    readers = ((entry.key, "") for entry in store.list(LEASES))  # a lease is renewed now and then
+    return frozenset((*roots, *readers))
 
 
 def _others(vault: Vault, plan: str) -> dict[str, str]:
@@ -150,6 +195,7 @@ def _end_others(vault: Vault, plan: str, progress: Progress) -> dict[str, str]:
     Returns what `_others` does, after that.
     """
     ended = _others(vault, plan)
+    alive = False
     for at in list(ended):
         try:
             found = read_announcement(vault.store, at, vault.id)
@@ -165,6 +211,7 @@ def _end_others(vault: Vault, plan: str, progress: Progress) -> dict[str, str]:
         if not found.done:
             other = at.removeprefix(TIERINGS).removesuffix(".zst")
             keys = [(key, key in found.promised) for key in sorted(found.keys)]
+            alive = True
             ended[at] = announce(
                 vault.store,
                 vault.id,
@@ -174,6 +221,8 @@ def _end_others(vault: Vault, plan: str, progress: Progress) -> dict[str, str]:
                 promise=found.promise,
                 done=True,
             )
+    if alive:  # it may be about to move one more
+        time.sleep(_STOPS_WITHIN_S)
     return ended
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from regvault.errors import UsageError
 from regvault.model.classes import ArchivingStore, ClassedStore, archives_of
 from regvault.model.event import time_text
+from regvault.ops.bounded import in_order
 from regvault.ops.forget import rules_of
 from regvault.ops.tier.classes import BY_RULES, classes_for, moves_by_rules, why_fixed
 from regvault.ops.tier.planned import Header, Left, Move, Plan
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import tzinfo
 
+    from regvault.model.classes import Placement
     from regvault.model.progress import Progress
     from regvault.ops.tier.shelf import Needed, Shelf
     from regvault.policy.prices import PriceTable
@@ -296,12 +298,19 @@ class _Made:
     def _return(self, some: Bools, budget: Budget) -> None:
         """Bring back what is thawed, and breaks the promise in the archive where it lies."""
         needed = self._needed
-        for at in np.flatnonzero(some).tolist():
-            name = self._names[self._present[at]]
-            broken = any(budget.left[number] < 0 for number in needed.sets[needed.of[at]])
-            if not broken and budget.keeps(name):
-                continue
-            if not self._store.placement(self._shelf.key(at)).archived:
+        asked = [
+            at
+            for at in np.flatnonzero(some).tolist()
+            if not budget.keeps(self._names[self._present[at]])
+            or any(budget.left[number] < 0 for number in needed.sets[needed.of[at]])
+        ]
+
+        def placed(at: int) -> Placement:
+            return self._store.placement(self._shelf.key(at))
+
+        found = in_order(asked, placed, threads=self._options.threads, name="placement")
+        for at, lies in zip(asked, found, strict=True):
+            if not lies.archived:
                 size = self._shelf.sizes[at : at + 1]
                 hot = class_costs(self._options.table, self._names[0], size)
                 self._to[at], self._costs[at] = 0, float(hot.write[0])
@@ -358,8 +367,9 @@ class _Made:
         if broken:
             header.notes.append(
                 f"the promise does not hold for {len(broken)} of the newest snapshots, such as "
-                f"{broken[0]['snapshot']}, whatever is moved: thaw what they need (regvault tier "
-                "thaw) and plan again, or promise less"
+                f"{broken[0]['snapshot']}, whatever is moved: what they need lies in archives, in "
+                "classes where reading costs, or in some that the prices do not have. Thaw what is "
+                "archived (regvault tier thaw) and plan again, or promise less"
             )
         if not self._options.policies and self._needed.registries:
             header.notes.append(

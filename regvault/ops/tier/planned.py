@@ -371,6 +371,7 @@ def _is_good(header: Header) -> bool:
         and all(isinstance(header.prices[name], str) for name in ("name", "as_of", "currency"))
         and all(isinstance(header.access[name], str | None) for name in _ACCESS)
         and isinstance(header.access["known_days"], (int, float))
+        and _is_time(header.created)
         and all(_is_time(header.access[name] or header.created) for name in ("since", "until"))
         and all(
             isinstance(flow[name], kind)

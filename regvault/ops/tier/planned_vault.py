@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["is_data_key", "is_promise"]
 
 _NUMBERS = ("hours", "per_object", "per_gb")
+_MOST = 10**11  # seconds: three thousand years
 _RULES = ("last", "hourly", "daily", "weekly", "monthly", "yearly", "within_seconds")
 
 
@@ -28,11 +29,12 @@ def is_promise(header: Header) -> bool:
         and all(
             set(back) == {"way", *_NUMBERS}
             and isinstance(back["way"], str)
-            and all(isinstance(back[name], (int, float)) for name in _NUMBERS)
+            and all(isinstance(back[name], (int, float)) and back[name] >= 0 for name in _NUMBERS)
+            and back["hours"] <= promise["hours"] + 1e-9
             for back in promise["back"].values()
         )
         and all(
-            name in _RULES and isinstance(value, int)
+            name in _RULES and isinstance(value, int) and 0 <= value <= _MOST
             for rules in promise["policies"].values()
             for name, value in rules.items()
         )

@@ -74,6 +74,7 @@ def restores(
         kept = True
         for state in states:
             took, cost = 0.0, 0.0
+            known = not (mine & (state < 0)).any()
             for at, name in enumerate(names):
                 some = mine & (state == at)
                 lying = Lying(int(some.sum()), int(shelf.sizes[some].sum()))
@@ -83,7 +84,7 @@ def restores(
                 took, cost = max(took, way.hours), cost + way.cost(*lying)
             hours.append(took)
             costs.append(round(cost, 8))
-            kept = took <= promise.hours + 1e-9 and cost <= promise.cost * (1 + 1e-9)
+            kept = known and took <= promise.hours + 1e-9 and cost <= promise.cost * (1 + 1e-9)
         found.append(
             {
                 "snapshot": str(each.root.name),

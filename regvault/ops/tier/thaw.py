@@ -13,7 +13,14 @@ from regvault.errors import ObjectNotFoundError, UsageError
 from regvault.model.classes import ArchivingStore
 from regvault.ops.bounded import in_order
 from regvault.ops.tier.cold import Cold, find_cold, lying
-from regvault.policy.tiering.promise import THAWED_DAYS, cheapest_way, fastest, named_way, ways
+from regvault.policy.tiering.promise import (
+    THAWED_DAYS,
+    WAYS,
+    cheapest_way,
+    fastest,
+    named_way,
+    ways,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,9 +31,6 @@ if TYPE_CHECKING:
     from regvault.policy.tiering.promise import Return
 
 __all__ = ["WAYS", "Offer", "Thaw", "ThawPlan", "ThawResult", "execute_thaw", "plan_thaw"]
-
-WAYS = ("expedited", "standard", "bulk")
-"""The names of the ways, the fastest first."""
 
 _MOST_POLL_S = 15 * 60.0
 _SLOWER = 1.5
@@ -62,6 +66,8 @@ class ThawPlan:
         days: for how many it can be read then.
         currency: of the offers.
         unknown: classes that the prices do not have.
+        pending_hours: until what was asked for before can be read, at most, from when it was: the
+            store does not tell in which way that was. 0.0 where nothing was.
     """
 
     cold: list[Cold]
@@ -72,6 +78,7 @@ class ThawPlan:
     days: int
     currency: str
     unknown: list[str]
+    pending_hours: float = 0.0
 
     @property
     def nbytes(self) -> int:
@@ -88,7 +95,8 @@ class ThawPlan:
 
         `objects`, `bytes`: in archives; `thawing`: how many of them are asked for already;
         `needed`, `needed_bytes`: all that is read; `classes`: class -> `objects` and `bytes`;
-        `ways`: way -> `hours`, `cost` and, by class, the `ways`; `chosen`: the one that is taken;
+        `ways`: way -> `hours`, `cost` and, by class, the `ways`, for what is not asked for yet;
+        `chosen`: the one that is taken; `pending_hours`: what was asked for before takes no longer;
         `days`: how long it can be read then.
         """
         return {
@@ -103,6 +111,7 @@ class ThawPlan:
             },
             "ways": {way: offer.to_json() for way, offer in self.offers.items()},
             "chosen": None if self.chosen is None else self.chosen.to_json(),
+            "pending_hours": self.pending_hours,
             "days": self.days,
             "currency": self.currency,
         }
@@ -159,29 +168,43 @@ def plan_thaw(
         needed: number and bytes of all that is read.
         table: the prices.
         way: that is taken whatever it costs; where a class has none of this name, its next slower.
-        deadline_hours: else the cheapest that takes no longer; None: the cheapest.
+        deadline_hours: else the cheapest that takes no longer; None: the cheapest. A way that takes
+            longer is refused.
         days: for how many it is to be readable.
 
     Raises:
         UsageError: no way is that fast.
     """
-    shelves = lying(cold)
+    shelves = lying([each for each in cold if not each.thawing])
+    pending = lying([each for each in cold if each.thawing])
     unknown = sorted(
-        name for name in shelves if name not in table.classes or table.price(name).instant
+        name
+        for name in {*shelves, *pending}
+        if name not in table.classes or table.price(name).instant
     )
     offers: dict[str, Offer] = {}
     chosen: Offer | None = None
-    if cold and not unknown:
+    if shelves and not unknown:
         for name in WAYS:
             taken = {each: _named(table, each, name, days) for each in shelves}
             offers[name] = _offer(shelves, taken)
         chosen = offers[way] if way is not None else _cheapest(table, shelves, deadline_hours, days)
-    elif cold and deadline_hours is not None and way is None:
+        if deadline_hours is not None and chosen.hours > deadline_hours + 1e-9:
+            raise UsageError(
+                f"{way} takes {chosen.hours:g} hours here, and it has to be within "
+                f"{deadline_hours:g}",
+                hint="Leave --way out: the cheapest that is fast enough is taken.",
+            )
+    elif shelves and deadline_hours is not None and way is None:
         raise UsageError(
             f"the prices {table.name} do not say how long {', '.join(unknown)} takes to thaw",
             hint="Name prices that do: --prices NAME|FILE; or a way: --way standard",
         )
-    return ThawPlan(cold, *needed, offers, chosen, days, table.currency, unknown)
+    longest = max(
+        (max(each.hours for each in ways(table, name)) for name in pending if name not in unknown),
+        default=0.0,
+    )
+    return ThawPlan(cold, *needed, offers, chosen, days, table.currency, unknown, longest)
 
 
 def _named(table: PriceTable, name: str, way: str, days: int) -> Return:
@@ -247,6 +270,7 @@ class Thaw:
         self._progress = progress
         self._poll_s = poll_s
         self._sleep = sleep
+        self._looked: float | None = None
 
     def _wait(self, seconds: float) -> None:
         (self._sleep or time.sleep)(seconds)
@@ -283,9 +307,16 @@ class Thaw:
     def wait_for_some(self, keys: Sequence[str]) -> list[str]:
         """Return those that can be read, or are gone, as soon as there are any.
 
-        What is neither readable nor under way is asked for again.
+        What is neither readable nor under way is asked for again. Between two looks there is a
+        pause, also where the one before has found something: each look asks for each object.
         """
         while True:
+            if self._looked is not None:
+                pause = self._poll_s - (time.monotonic() - self._looked)
+                if pause > 0:
+                    self._progress.phase(f"Waiting for {len(keys)} objects to be thawed")
+                    self._wait(pause)
+            self._looked = time.monotonic()
             left = find_cold(self._store, keys, threads=self._threads)
             waiting = {each.key for each in left}
             ready = [key for key in keys if key not in waiting]
@@ -293,17 +324,17 @@ class Thaw:
                 return ready
             if any(not each.thawing for each in left):
                 self.ask(left)
-            self._progress.phase(f"Waiting for {len(keys)} objects to be thawed")
-            self._wait(self._poll_s)
             self._poll_s = min(self._poll_s * _SLOWER, _MOST_POLL_S)
 
     def wait_for_all(self, keys: Sequence[str], total: int) -> None:
-        """Return when all of these can be read, or are gone."""
+        """Return when all of these can be read at one time, or are gone."""
         left = list(keys)
         while left:
             ready = set(self.wait_for_some(left))
             left = [key for key in left if key not in ready]
             self._progress.note(f"{total - len(left)} of {total} objects are thawed.")
+            if not left:  # what was ready first may be archived again
+                left = [each.key for each in find_cold(self._store, keys, threads=self._threads)]
 
 
 def execute_thaw(plan: ThawPlan, thaw: Thaw, *, wait: bool) -> ThawResult:

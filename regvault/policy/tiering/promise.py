@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "THAWED_DAYS",
+    "WAYS",
     "Budget",
     "Lying",
     "Return",
@@ -30,6 +31,8 @@ __all__ = [
 
 THAWED_DAYS = 7
 """For how many days what is thawed can be read, unless something else is asked for."""
+WAYS = ("expedited", "standard", "bulk")
+"""The names of the ways, the fastest first."""
 
 
 class Return(NamedTuple):
@@ -124,12 +127,13 @@ def returns(table: PriceTable, names: Iterable[str], hours: float) -> dict[str, 
 
 
 def named_way(price: ClassPrice, asked: str) -> str:
-    """Return the way of a class that is meant: where it has none of this name, the fastest slower.
+    """Return the way of a class that is meant: where it has none of this name, its next slower one.
 
     Some archives have no expedited way.
     """
     names = [name for name, _ in sorted(price.thaw, key=lambda each: each[1].hours)]
-    return asked if asked in names else names[0]
+    slower = WAYS[WAYS.index(asked) :] if asked in WAYS else ()
+    return next((name for name in slower if name in names), names[-1])
 
 
 class Budget:

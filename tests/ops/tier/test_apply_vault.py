@@ -1,21 +1,22 @@
 """What is done of a vault's plan: what a snapshot needs since stays, whatever happens."""
 
+import contextlib
 import threading
 import time
 
 import pytest
-from shelved import MIB, Ruled, Shelved
+from shelved import DAY_NS, MIB, Ruled, Shelved
 from world import Before, blob_key, tree
 
 from regvault.errors import (
     LeaseHeldError,
-    LeaseLostError,
     ObjectNotFoundError,
     RefusedError,
     StoreUnavailableError,
 )
 from regvault.model.progress import NO_PROGRESS
 from regvault.ops.claim import claim
+from regvault.ops.forget import forget, plan_forget_named
 from regvault.ops.writing import writing
 from regvault.storage.memory import MemoryStore
 from regvault.storage.wrappers import CrashError, FaultyStore
@@ -219,9 +220,10 @@ def test_of_two_tierings_the_first_one_stops(world, tmp_path, monkeypatch):
     other = world.write_plan(str(tmp_path / "other"), newest=2)
 
     store = Before(world.store, "change_class", "", lambda: world.apply(other))
-    with pytest.raises(LeaseLostError):
-        world.apply(world.file, store=store)
+    done = world.apply(world.file, store=store)
     assert store.do is None
+    assert (done.left, done.exit_code) == (2, 3)
+    assert "another tiering" in done.stopped
 
 
 def test_a_promise_that_others_have_spent_since_is_kept(tmp_path):
@@ -264,3 +266,68 @@ def test_what_is_thawed_and_breaks_the_promise_comes_back_for_good(world, tmp_pa
     assert {world.shelf()[key] for key in keys} == {"STANDARD"}
     world.later(9)
     assert world.restore(target=MemoryStore("t"))[0].exit_code() == 0
+
+
+def test_who_begins_to_read_while_it_moves_keeps_what_is_read(world, monkeypatch):
+    """A disaster does not wait for a tiering that runs all night."""
+    monkeypatch.setattr("regvault.ops.tier.apply_vault._JUDGE_EVERY_S", 0)
+    reading = contextlib.ExitStack()
+    mine = world.needs(3) & set(world.moves)
+
+    def begin():
+        reading.enter_context(claim(world.vault(), [world.root(3)], NO_PROGRESS))
+
+    store = Before(world.store, "placement", "", begin)
+    with reading:
+        done = world.apply(world.file, store=store)
+        assert (done.moved, done.used) == (2, 1)
+        assert not mine & archived(world)
+
+
+def test_what_is_the_newest_once_others_were_forgotten_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr("regvault.ops.tier.apply_vault._JUDGE_EVERY_S", 0)
+    world = Shelved()
+    world.store.clock_ns = time.time_ns() - 7 * DAY_NS
+    world.age(5, size=MIB)
+    file = world.write_plan(str(tmp_path / "plan"), newest=2)
+    third = {move.key for move in file.moves()} & world.needs(3)
+
+    def drop():
+        vault = world.vault()
+        plan = plan_forget_named(vault, [world.root(4)])
+        forget(vault, plan, progress=NO_PROGRESS, by=lambda: "me")
+
+    done = world.apply(file, store=Before(world.store, "placement", "", drop))
+    assert done.used >= 1
+    assert not third & archived(world)
+
+
+def test_a_finished_tiering_that_is_begun_again_beside_a_snapshot_forgets_no_promise(tmp_path):
+    world = Shelved()
+    world.age(3, size=4 * MIB)
+    made = world.write_plan(
+        str(tmp_path / "plan"), newest=3, max_hours=12, max_cost=1.0, horizon=900
+    )
+    world.apply(made)
+    promised = read_announced(world.store, world.vault().id).promised & world.needs()
+    assert promised
+    with (
+        writing(world.vault(), "prod", wait_s=0, say=print),
+        pytest.raises(LeaseHeldError),
+    ):
+        world.apply(made)
+    assert read_announced(world.store, world.vault().id).promised >= promised
+    assert world.snapshot().stored == 0
+
+
+def test_what_cannot_be_read_of_a_tiering_makes_no_snapshot_a_whole_copy(world):
+    world.store.put("locks/tiering/0123.zst", b"not a frame")
+    world.later(1)
+    assert world.snapshot().stored == 0
+    assert not world.needs() & archived(world)
+    # What was in an archive all the time is not relied on.
+    key = next(key for key in world.needs() if key.startswith("blobs/"))
+    world.archive(key)
+    world.snapshot()
+    assert key not in world.needs()
+    assert world.apply(world.file).exit_code == 0

@@ -1,7 +1,7 @@
 """A restore of what lies in archives: asked for exactly, gone on with, and nothing half done."""
 
 import pytest
-from shelved import MIB, Shelved
+from shelved import DAY_NS, MIB, Shelved
 from world import tree
 
 from regvault.config.price_files import load_prices
@@ -13,7 +13,7 @@ from regvault.ops.tier.thaw import Thaw, execute_thaw, plan_thaw
 from regvault.registry.reader import DistributionSource
 from regvault.registry.writer import DistributionTarget
 from regvault.storage.memory import MemoryStore
-from regvault.storage.wrappers import CrashError, FaultyStore
+from regvault.storage.wrappers import CountingStore, CrashError, FaultyStore
 from regvault.vault.blobs import BlobReader
 from regvault.vault.catalog import Catalog
 
@@ -146,7 +146,7 @@ def test_what_is_there_is_restored_while_the_rest_is_thawed(world):
     assert [key for key, _, _ in world.store.requests] == keys
     assert {way for _, way, _ in world.store.requests} == {"bulk"}
     assert len(sleeper.waits) >= 3
-    assert sleeper.waits == sorted(sleeper.waits)
+    assert [round(each) for each in sleeper.waits] == sorted(map(round, sleeper.waits))
     assert sleeper.waits[0] < sleeper.waits[-1]
     assert tree(target) == tree(world.restore(1, MemoryStore("u"))[1])
 
@@ -247,21 +247,67 @@ def test_many_are_found_by_one_listing(world, monkeypatch):
 
 
 def test_the_cheapest_way_that_keeps_the_deadline():
-    cold = [Cold("blobs/a", 10 << 30, "GLACIER", False), Cold("packs/b", MIB, "DEEP_ARCHIVE", True)]
+    cold = [
+        Cold("blobs/a", 10 << 30, "GLACIER", False),
+        Cold("packs/b", MIB, "DEEP_ARCHIVE", False),
+    ]
     free = plan_thaw(cold, (2, 0), TABLE)
     assert free.chosen.ways == {"GLACIER": "bulk", "DEEP_ARCHIVE": "bulk"}
     assert free.chosen.hours == 48
     soon = plan_thaw(cold, (2, 0), TABLE, deadline_hours=12)
     assert soon.chosen.ways == {"GLACIER": "bulk", "DEEP_ARCHIVE": "standard"}
-    assert (soon.chosen.hours, soon.thawing) == (12, 1)
+    assert (soon.chosen.hours, soon.thawing) == (12, 0)
     with pytest.raises(UsageError) as caught:
         plan_thaw(cold, (2, 0), TABLE, deadline_hours=6)
     assert "12 hours" in caught.value.hint
     quick = plan_thaw(cold, (2, 0), TABLE, way="expedited")
     assert quick.chosen.ways == {"GLACIER": "expedited", "DEEP_ARCHIVE": "standard"}
+    with pytest.raises(UsageError, match="takes 48 hours"):
+        plan_thaw(cold, (2, 0), TABLE, way="bulk", deadline_hours=12)
     # A thawed copy is billed as what is hot, for as long as it is kept.
     longer = plan_thaw(cold, (2, 0), TABLE, days=30)
     assert longer.chosen.cost > free.chosen.cost
+
+
+def test_what_was_asked_for_before_is_not_told_to_be_faster():
+    """Cheap first, then in a hurry: what is under way does not get faster by asking."""
+    pending = [Cold("blobs/a", 10 << 30, "DEEP_ARCHIVE", True)]
+    found = plan_thaw(pending, (1, 0), TABLE, way="standard", deadline_hours=12)
+    assert (found.offers, found.chosen, found.pending_hours) == ({}, None, 48)
+    both = plan_thaw([*pending, Cold("blobs/b", 1, "GLACIER", False)], (2, 0), TABLE)
+    assert both.chosen.ways == {"GLACIER": "bulk"}
+    assert both.to_json()["pending_hours"] == 48
+
+
+def test_what_expires_while_the_rest_is_waited_for_is_asked_for_again(world):
+    keys = old(world)
+    done = []
+
+    def sleep(seconds):
+        world.store.clock_ns += DAY_NS if len(done) < 2 else DAY_NS // 100
+        left = [key for key in keys if world.store.placement(key).thawing]
+        world.store.finish_thaws(left[:1] if len(done) < 2 else left)
+        done.append(seconds)
+
+    waiting = Thaw(
+        world.store, chosen={}, way="bulk", days=1, threads=1, progress=NO_PROGRESS, sleep=sleep
+    )
+    plan = plan_thaw(find_cold(world.store, keys, threads=1), (len(keys), 0), TABLE, days=1)
+    assert execute_thaw(plan, waiting, wait=True).done
+    assert len(keys) > 1
+    assert find_cold(world.store, keys, threads=1) == []
+
+
+def test_many_that_come_one_by_one_are_not_all_asked_after_each(world):
+    keys = old(world)
+    looks = CountingStore(world.store)
+    sleeper = Sleeper(world)
+    plan = plan_thaw(find_cold(world.store, keys, threads=1), (len(keys), 0), TABLE)
+    waiting = Thaw(
+        looks, chosen={}, way="bulk", days=7, threads=1, progress=NO_PROGRESS, sleep=sleeper
+    )
+    execute_thaw(plan, waiting, wait=True)
+    assert looks.counts["placement"] <= len(keys) * (len(sleeper.waits) + 2)
 
 
 def test_prices_that_do_not_know_the_class_offer_nothing():
