@@ -36,7 +36,8 @@ def access_option(function: F) -> F:
         metavar="DB|VAULT|FILE",
         help="Who tells what was pulled: a vault with archived audit events, the file of access "
         "statistics (access-*.sqlite) of one, or a history in CSV or JSON lines, as tier "
-        "simulate takes it. Without it nothing is known, and nothing is cold.",
+        "simulate takes it. Without it tier apply asks who told for the plan, and for tier plan "
+        "nothing is cold.",
     )(function)
 
 

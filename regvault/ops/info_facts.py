@@ -56,6 +56,7 @@ class Verification(NamedTuple):
         seconds, bytes_read: it took and read.
         through: the newest sequence of this registry that could be read then, or 0.
         record: the record's key.
+        archived_bytes: of what lies in archives and was not read.
     """
 
     depth: str
@@ -66,6 +67,7 @@ class Verification(NamedTuple):
     bytes_read: int
     through: int
     record: str
+    archived_bytes: int = 0
 
     @property
     def of_all(self) -> bool:
@@ -156,6 +158,7 @@ def _parse(key: str, body: dict[str, Any]) -> Iterator[tuple[str, Verification]]
                 bytes_read=int(body["bytes_read"]),
                 through=int(sequence),
                 record=key,
+                archived_bytes=int(body.get("archived_bytes", 0)),
             ),
         )
 

@@ -14,7 +14,7 @@ from regvault.ops.check.vaults import CLOSED, SeenVault, look_at_vault
 from regvault.policy.rule321 import Copy, Flaw, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from regvault.model.progress import Progress
@@ -59,10 +59,21 @@ def check(
     for subject in found:
         copies = _copies(subject, seen, now)
         verdicts = judge([copy.facts for copy in copies], rule)
-        checked = CheckedRegistry(subject.name, subject.ids, copies, verdicts, subject.notes)
+        notes = [*subject.notes, *_unread(subject)]
+        checked = CheckedRegistry(subject.name, subject.ids, copies, verdicts, notes)
         result.registries.append(checked)
     _note_others(result, found)
     return result
+
+
+def _unread(subject: Subject) -> Iterator[str]:
+    """Yield which copies were verified but for what lies in archives."""
+    for vault, chain in subject.chains:
+        if chain.verified.data_at is not None and chain.verified.archived_bytes:
+            yield (
+                f"{vault.at.name}: {chain.verified.archived_bytes / (1 << 20):.1f} MiB lie in "
+                "archives and were not read: all data but that is proven"
+            )
 
 
 def _look(

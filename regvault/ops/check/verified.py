@@ -31,12 +31,14 @@ class Verified:
         failed: the newest that found problems, unless a later one as deep found none.
         metadata_at: when all metadata was last found right.
         data_at: by when all data was found right: the oldest of the parts that make up all of it.
+        archived_bytes: that none of these could read, since they lie in archives.
     """
 
     newest: Verification | None = None
     failed: Verification | None = None
     metadata_at: datetime | None = None
     data_at: datetime | None = None
+    archived_bytes: int = 0
     _cleared: int = -1
     _parts: dict[int, dict[int, datetime]] = field(default_factory=dict)
 
@@ -62,6 +64,8 @@ class Verified:
         if not parts:
             return
         seen = self._parts.setdefault(parts, {})
+        if part not in seen:
+            self.archived_bytes += each.archived_bytes
         seen.setdefault(part, at)
         if len(seen) == parts:
             self.data_at = at

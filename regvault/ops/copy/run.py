@@ -336,8 +336,9 @@ class _Copier:
                     again_when_broken(lambda: self._move(ref, lacking))
         except ObjectArchivedError as error:
             error.hint = (
-                "What is archived cannot be copied. Thaw what the snapshots need that are to be "
-                "copied: regvault tier thaw SNAPSHOT --vault FROM --wait; then copy again"
+                "What is archived cannot be copied. Thaw it for each snapshot that is to be "
+                "copied, the oldest first: regvault tier thaw SNAPSHOT --vault "
+                f"{self._source.store.location} --wait; then copy again"
             )
             raise
         except ObjectNotFoundError as error:

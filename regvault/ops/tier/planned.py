@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import re
 import tempfile
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -363,6 +364,7 @@ def _is_good(header: Header) -> bool:
     numbers = (header.horizon_days, header.saves, header.costs, header.back, header.back_hours)
     return (
         all(isinstance(each, str) for each in (*texts, header.created, header.hot))
+        and re.fullmatch(r"[0-9a-f]{32}", header.id, re.ASCII) is not None
         and all(isinstance(each, (int, float)) for each in (*numbers, *header.month))
         and len(header.month) == 2
         and all(isinstance(each, int) for each in (header.moves, header.nbytes))

@@ -118,6 +118,7 @@ def verify(vault: Vault, options: VerifyOptions, *, progress: Progress) -> Verif
                 "damaged": report.damaged_objects(),
                 "objects_read": report.objects,
                 "bytes_read": report.nbytes,
+                "archived_bytes": report.archived_bytes,
                 "seconds": round(result.seconds, 3),
             },
         )

@@ -8,6 +8,7 @@ from world import World
 
 from regvault.errors import ObjectArchivedError
 from regvault.model.progress import NO_PROGRESS
+from regvault.ops.check.verified import read_verified
 from regvault.ops.copy import CopyOptions, copy
 from regvault.ops.info import info
 from regvault.ops.tier.outside import in_archive
@@ -36,6 +37,10 @@ def test_verify_counts_what_it_cannot_read_and_calls_nothing_damaged(world):
     told = world.verify("data").to_json()["archived_not_read"]
     assert told["objects"] == len(keys)
     assert told["bytes"] == sum(world.store.head(key).size for key in keys)
+    # A check of the copies says so too: it calls what was not read proven by nobody.
+    (verified,) = read_verified(world.vault(), datetime(2020, 1, 1, tzinfo=UTC))[0].values()
+    assert verified.data_at is not None
+    assert verified.archived_bytes == told["bytes"]
     # What is gone or wrong beside it is damage as ever.
     world.lose(keys[0])
     assert world.verify("quick").exit_code() == 4
