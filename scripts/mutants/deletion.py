@@ -52,7 +52,7 @@ MUTANTS = [
     Mutant(
         "prune-own-chunks",
         "vault/reach.py",
-        "        own.update(_checked(chunk.key) for chunk in each.own_chunks())\n",
+        "        _note(own, _checked(chunk.key for chunk in each.own_chunks()), bit)\n",
         "",
         "The chunks of an object list are needed, though it does not name them.",
         (PRUNE + "test_needed_keys_are_those_of_all_lists", INTERLEAVED + "[reuse-1-0-0]"),
@@ -60,15 +60,15 @@ MUTANTS = [
     Mutant(
         "prune-amended",
         "vault/reach.py",
-        "    own |= brought\n",
-        "",
+        "        own[key] = own.get(key, 0) | which\n",
+        "        pass\n",
         "What took the place of an amended key is needed.",
         ("ops/test_purge.py::test_what_took_the_place_of_old_objects_outlives_a_prune",),
     ),
     Mutant(
         "prune-copied-keys",
         "vault/reach.py",
-        "        own.update(_checked(key) for key in each.brought_keys(but=amendments))\n",
+        "        _note(own, _checked(each.brought_keys(but=amendments)), bit)\n",
         "",
         "What a copied root's own amendment names is needed.",
         ("ops/test_copy.py::test_what_was_condemned_there_comes_back_under_another_name",),
@@ -76,7 +76,7 @@ MUTANTS = [
     Mutant(
         "prune-copied-elsewhere",
         "vault/reach.py",
-        "        elsewhere += each.replaced_lines(but=amendments)\n",
+        "        _note(elsewhere, each.replaced_lines(but=amendments), bit)\n",
         "",
         "Nor does a copied root need the condemned key in whose place it has another.",
         ("ops/test_copy.py::test_what_is_condemned_there_and_not_yet_deleted_is_not_counted_on",),

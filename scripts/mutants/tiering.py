@@ -306,7 +306,7 @@ MUTANTS = [
     Mutant(
         "class-versions",
         "storage/s3_classes.py",
-        "    if store.versioned():\n",
+        "    if store.keeps_versions:\n",
         "    if False:\n",
         "Where versions are kept nothing is copied onto itself.",
         (

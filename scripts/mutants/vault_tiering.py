@@ -8,6 +8,7 @@ REUSE = "ops/tier/test_archived_reuse.py::"
 PLAN = "ops/tier/test_plan_vault.py::"
 APPLY = "ops/tier/test_apply_vault.py::"
 THAW = "ops/tier/test_thaw.py::"
+RULED = "ops/tier/test_ruled_vault.py::"
 SEEN = "ops/tier/test_archived_seen.py::"
 NUMBERS = "policy/tiering/test_promise.py::"
 
@@ -31,7 +32,7 @@ MUTANTS = [
     Mutant(
         "vault-tier-unreadable",
         "vault/tiering.py",
-        "            found.moving = _Everything()\n",
+        "            found.moving, found.unread = _Everything(), True\n",
         "",
         "Where it cannot be read what is moved, nothing is relied on anew.",
         (REUSE + "test_where_it_cannot_be_read_nothing_old_is_reused",),
@@ -108,5 +109,51 @@ MUTANTS = [
         '            report.add(ref.key, "damaged", WRONG_BYTES)\n',
         "What cannot be read since it is archived is no damage.",
         (SEEN + "test_verify_counts_what_it_cannot_read_and_calls_nothing_damaged",),
+    ),
+    Mutant(
+        "ruled-waiting",
+        "ops/tier/apply_vault.py",
+        "            waiting = waiting or (marked is not None and lies != move.target)\n",
+        "",
+        "What was only marked is not relied on until a rule has moved it.",
+        (RULED + "test_what_is_marked_is_not_reused_while_it_waits_for_the_rules",),
+    ),
+    Mutant(
+        "ruled-carried",
+        "ops/tier/apply_vault.py",
+        "    for number in shelf.among(marked or ()).tolist():\n",
+        "    for number in shelf.among(()).tolist():\n",
+        "What an earlier tiering has marked is on its way whatever a later one does.",
+        (RULED + "test_a_tiering_that_marks_nothing_still_names_what_an_earlier_one_has",),
+    ),
+    Mutant(
+        "ruled-promise",
+        "ops/tier/apply_vault.py",
+        "            kept = kept or (marked is not None and bool(snapshots))\n",
+        "",
+        "Nothing that the newest snapshots need is left to rules.",
+        (RULED + "test_nothing_of_the_newest_snapshots_is_left_to_rules",),
+    ),
+    Mutant(
+        "tier-judged-again",
+        "ops/tier/apply_vault.py",
+        "                if now != seen:\n",
+        "                if False:\n",
+        "Who begins to read, and what is newest since, is looked at while objects move.",
+        (
+            APPLY + "test_who_begins_to_read_while_it_moves_keeps_what_is_read",
+            APPLY + "test_what_is_the_newest_once_others_were_forgotten_stays",
+        ),
+    ),
+    Mutant(
+        "tier-begun-again",
+        "ops/tier/apply_vault.py",
+        "    first.update(dict.fromkeys(_promised_before(vault, header.id), True))\n",
+        "",
+        "A tiering that is begun again forgets nothing of what it has promised.",
+        (
+            APPLY
+            + "test_a_finished_tiering_that_is_begun_again_beside_a_snapshot_forgets_no_promise",
+        ),
     ),
 ]

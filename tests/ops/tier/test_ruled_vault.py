@@ -3,7 +3,7 @@
 import pytest
 from shelved import MIB, Shelved
 from test_apply_vault import again, archived
-from world import tree
+from world import blob_key, tree
 
 from regvault.config.price_files import load_prices
 from regvault.storage.memory import MemoryStore
@@ -64,6 +64,25 @@ def test_a_new_plan_leaves_what_is_marked_and_the_next_tiering_still_names_it(wo
     assert not world.needs() & archived(world)
 
 
+def test_a_tiering_that_marks_nothing_still_names_what_an_earlier_one_has(world, tmp_path):
+    world.apply(world.file)
+    world.remove("team/app-3")
+    world.image("team/app-4", "1", size=2 * MIB)
+    world.snapshot()
+    world.later(2)
+    file = world.write_plan(str(tmp_path / "next"), newest=1)
+    (move,) = file.moves()
+    data = world.registry.get(blob_key(f"sha256:{move.key.rpartition('/')[2]}"))
+    world.push.image("team/back", "1", layers=(data,))
+    world.snapshot()
+    assert (world.apply(file).marked, move.key in world.needs()) == (0, True)
+    key = again(world, 1)
+    world.snapshot()
+    assert key not in world.needs()
+    world.store.follow_rules()
+    assert not world.needs() & archived(world)
+
+
 def test_once_all_has_moved_the_same_plan_says_that_it_is_done(world):
     world.apply(world.file)
     assert read_announced(world.store, world.vault().id).moving
@@ -80,10 +99,11 @@ def test_nothing_of_the_newest_snapshots_is_left_to_rules(world, tmp_path):
     generous = {"max_hours": 48.0, "max_cost": 1000.0}
     assert set(world.planned(newest=1, **generous)) == set(world.moves)
     assert left(world, **generous)["under the promise"] >= 1
+    file = world.write_plan(str(tmp_path / "generous"), newest=1, **generous)
     key = again(world, 2)
     world.snapshot()
     assert key in world.needs()
-    assert world.apply(world.file).used == 1
+    assert world.apply(file).used == 1
     world.store.follow_rules()
     assert not world.needs() & archived(world)
 
