@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -22,6 +23,7 @@ else:  # click before 8.5 knows no parameters of types
     _Number = _Text = click.ParamType
 
 __all__ = [
+    "AMOUNT",
     "DURATION",
     "LOCATION",
     "PERCENT",
@@ -61,6 +63,18 @@ class _Parsed(_Number):
             self.fail(str(error), param, ctx)
 
 
+class _Amount(click.FloatRange):
+    """A number of zero or more; no infinity, and none that is no number."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        found = float(super().convert(value, param, ctx))
+        if not math.isfinite(found):
+            self.fail(f"{value} is no amount", param, ctx)
+        return found
+
+
 class _Location(_Text):
     """A name of the configuration or a location; completed as a path, which is quick."""
 
@@ -83,6 +97,7 @@ DURATION = _Parsed("duration", units.parse_duration)
 PERCENT = _Parsed("percent", units.parse_percent)
 DAYS = _Parsed("time", units.parse_days)
 LOCATION = _Location()
+AMOUNT = _Amount(min=0)
 
 
 def vault_option(function: F) -> F:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from regvault.cli import text as fmt
+from regvault.cli.options import AMOUNT
 from regvault.cli.retention_options import given_retention, keep_options, policies_of
 from regvault.cli.tier_rules import rules_move
 from regvault.errors import ObjectNotFoundError, RefusedError, UsageError
@@ -42,7 +43,7 @@ def vault_plan_options(function: F) -> F:
     decorated = click.option(
         "--max-restore-cost",
         metavar="MONEY",
-        type=click.FloatRange(min=0),
+        type=AMOUNT,
         default=0.0,
         show_default=True,
         help="Of a vault: what bringing back all of one of them may cost, by the prices.",
@@ -50,7 +51,7 @@ def vault_plan_options(function: F) -> F:
     return click.option(
         "--max-restore-hours",
         metavar="HOURS",
-        type=click.FloatRange(min=0),
+        type=AMOUNT,
         default=0.0,
         show_default=True,
         help="Of a vault: within how many hours all of one of the newest snapshots can be read.",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from regvault.errors import (
     CredentialError,
     NotFoundError,
+    ObjectArchivedError,
     ObjectNotFoundError,
     TemporaryError,
     VaultDamagedError,
@@ -239,6 +240,12 @@ def _holds(vault: Vault, ref: ObjectRef, told: set[str]) -> set[str]:
         return told | {place.digest for place in recover.members_of(vault.store, ref, vault.seal)}
     except CredentialError:
         return told
+    except ObjectArchivedError as error:
+        error.hint = (
+            "What else lies in that pack has to be read first. Thaw what a snapshot that needs it "
+            "reads: regvault tier thaw SNAPSHOT --vault VAULT --wait; then purge again."
+        )
+        raise
     except (ObjectNotFoundError, VaultDamagedError):
         # Nobody can tell what else is in it. (It cannot be rewritten either: `repair` comes first.)
         return told | {""} if told else told

@@ -139,3 +139,10 @@ def test_retention_decides_how_long_it_pays(world, capsys):
     header = named[0]["plan"]
     assert header["promise"]["policies"] == {"prod": {"within_seconds": 4 * 86_400}}
     assert run(["tier", "plan", VAULT, "--access", "x"]) == 2
+
+
+@pytest.mark.parametrize("amount", ["nan", "inf", "-1", "much"])
+def test_a_promise_is_an_amount(world, capsys, amount):
+    for option in ("--max-restore-hours", "--max-restore-cost"):
+        assert run(["tier", "plan", "s3://b/v", option, amount]) == 2
+        assert option in capsys.readouterr().err

@@ -11,6 +11,7 @@ from regvault.cli import text as fmt
 from regvault.cli.audit_options import access_rules, ignore_option
 from regvault.cli.commands.tier_plan import show_plan
 from regvault.cli.options import (
+    AMOUNT,
     endpoint_option,
     retry_lock_option,
     secret_ref,
@@ -55,7 +56,7 @@ _MEND_VAULT = "The next snapshot stores it anew, if the registry has it; else: r
 @click.option(
     "--max-cost",
     metavar="MONEY",
-    type=click.FloatRange(min=0),
+    type=AMOUNT,
     help="Stop before the moves cost more than that, by the prices of the plan.",
 )
 @click.option(

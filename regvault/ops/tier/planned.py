@@ -251,7 +251,7 @@ class PlanFile:
         header: Header | None = None
         digest = hashlib.sha256()
         flows: dict[tuple[str, str], list[int]] = {}
-        count, nbytes, costs, ended = 0, 0, 0.0, False
+        count, nbytes, costs, ended, last = 0, 0, 0.0, False, ""
         for number, line in enumerate(self._lines(), 1):
             if ended:
                 raise self._wrong(f"line {number} comes after its end")
@@ -260,6 +260,9 @@ class PlanFile:
             elif "move" in line:
                 move = self._move(line, number)
                 self._check(move, header, number)
+                if header.kind == "vault" and move.key <= last:
+                    raise self._wrong(f"line {number} is out of order")
+                last = move.key
                 flow = flows.setdefault((move.source, move.target), [0, 0])
                 flow[0] += 1
                 flow[1] += move.size
@@ -369,7 +372,7 @@ def _is_good(header: Header) -> bool:
         and len(header.month) == 2
         and all(isinstance(each, int) for each in (header.moves, header.nbytes))
         and all(isinstance(each, str) for each in (*header.classes, *header.notes))
-        and header.hot in header.classes
+        and header.hot in header.classes[:1]
         and all(isinstance(header.prices[name], str) for name in ("name", "as_of", "currency"))
         and all(isinstance(header.access[name], str | None) for name in _ACCESS)
         and isinstance(header.access["known_days"], (int, float))

@@ -175,3 +175,22 @@ def test_a_plan_that_no_plan_of_a_vault_can_be_is_refused(world, tmp_path, chang
     path.write_bytes(b"".join(lines_of(Plan(header, lambda: iter(moves)))))
     with pytest.raises(UsageError):
         PlanFile(str(path))
+
+
+def test_a_plan_that_is_in_another_order_than_it_was_made_is_none(tmp_path):
+    """Moves are held against what the vault has in byte order: some would be left out, unseen."""
+    world = Shelved()
+    world.age(4)
+    made = world.plan(newest=1)
+    moves = list(made.moves())
+    assert len(moves) > 1
+    path = tmp_path / "plan"
+    path.write_bytes(b"".join(lines_of(Plan(made.header, lambda: iter(moves[::-1])))))
+    with pytest.raises(UsageError, match="out of order"):
+        PlanFile(str(path))
+    path.write_bytes(b"".join(lines_of(Plan(made.header, lambda: iter(moves)))))
+    made.header.hot = "DEEP_ARCHIVE"
+    PlanFile(str(path))
+    path.write_bytes(b"".join(lines_of(Plan(made.header, lambda: iter(moves)))))
+    with pytest.raises(UsageError):
+        PlanFile(str(path))
