@@ -32,7 +32,7 @@ make_key = models.FakeKey.__init__
 
 def make_old(self: models.FakeKey, *args: Any, **kwargs: Any) -> None:
     make_key(self, *args, **kwargs)
-    if "/locks/" not in self.name:  # what a tiering says of a vault is forgotten after 30 days
+    if "/locks/" not in str(self.name):  # what a tiering says of a vault is forgotten after 30 days
         self.last_modified -= age
 
 
