@@ -119,7 +119,7 @@ def show_thaw(app: App, plan: ThawPlan) -> None:
         )
     if plan.offers:
         chosen = None if plan.chosen is None else plan.chosen.ways
-        rows = [(way, offer) for way, offer in plan.offers.items()]
+        rows = list(plan.offers.items())
         if plan.chosen is not None and all(offer.ways != chosen for _, offer in rows):
             rows.append(("cheapest", plan.chosen))  # of each class another one
         taken = next((way for way, offer in rows if offer.ways == chosen), "")

@@ -396,7 +396,7 @@ class S3Store:
 
     def moves_by_rules(self) -> bool:
         """Return whether the bucket keeps versions."""
-        return self.versioned()
+        return self.keeps_versions
 
     def mark_class(self, key: str, storage_class: str, *, expected: Placement) -> None:
         """Tag an object, so that a lifecycle rule moves it."""

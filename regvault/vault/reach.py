@@ -66,16 +66,17 @@ def needed_by(lists: Iterable[ObjectList], amendments: Amendments) -> Iterator[t
     for key, which in _named(leaves, own, elsewhere):
         ref = followed(amendments, key) if key in amendments else None
         if ref is not None:
-            brought[ref.key] = brought.get(ref.key, 0) | which
+            _note(brought, [ref.key], which)
     for key, which in brought.items():
-        own[key] = own.get(key, 0) | which
+        _note(own, [key], which)
     replaced = amendments.keys() - brought.keys()
     yield from (row for row in _named(leaves, own, elsewhere) if row[0] not in replaced)
 
 
-def _note(found: dict[str, int], keys: Iterable[str], bit: int) -> None:
+def _note(found: dict[str, int], keys: Iterable[str], which: int) -> None:
+    """Note that these lists have keys, besides those that are known to."""
     for key in keys:
-        found[key] = found.get(key, 0) | bit
+        found[key] = found.get(key, 0) | which
 
 
 def _checked(keys: Iterable[str]) -> list[str]:
@@ -103,19 +104,13 @@ class _Window:
         """Take the lines of a leaf that these lists have."""
         keys = _checked(map(_key, lines))
         if not delta:
-            base = self.base
-            if not base:
-                self.base = dict.fromkeys(keys, which)
-                return
-            for key in keys:
-                base[key] = base.get(key, 0) | which
+            _note(self.base, keys, which)
             return
         for key, line in zip(keys, lines, strict=True):
             rest = line[len(key) + 1 :]
             if rest != b"-" and not rest.startswith(b"+ "):
                 raise VaultDamagedError(f"an object list has a delta line that is none: {line!r}")
-            found = self.gone if rest == b"-" else self.there
-            found[key] = found.get(key, 0) | which
+            _note(self.gone if rest == b"-" else self.there, [key], which)
 
     def cut(self, keys: list[str]) -> _Window:
         """Return the same of these keys."""

@@ -14,14 +14,11 @@ import hashlib
 import json
 import os
 import resource
-import subprocess
-import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from apart import run
 
 from regvault.config.price_files import load_prices
 from regvault.model.progress import NO_PROGRESS
@@ -36,6 +33,7 @@ from regvault.storage.memory_classes import ClassedMemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 DAY = 86_400 * 10**6
 NOW = 1_790_000_000 * 10**6
@@ -175,7 +173,7 @@ class Told:
                 yield ids, NOW - days * DAY, np.ones(len(ids), dtype=np.int64)
 
 
-def measure(directory: Path) -> dict[str, Any]:
+def measure(directory: Path, _: int) -> dict[str, Any]:
     """Plan, and write the plan."""
     made = MadeUp(directory)
     began = time.perf_counter()
@@ -202,20 +200,4 @@ def measure(directory: Path) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    blobs = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    if len(sys.argv) > 2:
-        print(json.dumps(measure(Path(sys.argv[2]))))
-        return
-    with tempfile.TemporaryDirectory(prefix="regvault-tier-plan-") as directory:
-        child = os.fork()
-        if not child:
-            prepare(Path(directory), blobs)
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        assert status == 0
-        command = [sys.executable, __file__, str(blobs), directory]
-        subprocess.run(command, check=True)
-
-
-main()
+run(__file__, prepare, measure)

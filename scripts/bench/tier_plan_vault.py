@@ -11,18 +11,13 @@ and the lines of the plan. Run it beside nothing else.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import pickle
 import resource
-import subprocess
-import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from apart import run
 
 from regvault.config.price_files import load_prices
 from regvault.model.progress import NO_PROGRESS
@@ -40,6 +35,7 @@ from regvault.vault.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 DAY_NS = 86_400 * 10**9
 SNAPSHOTS = 30
@@ -130,18 +126,18 @@ def fill(store: Large, vault: str) -> None:
         store.clock_ns += DAY_NS
 
 
-def prepare(path: Path, count: int) -> None:
+def prepare(directory: Path, count: int) -> None:
     """Write all that the store has into a file."""
     store = Large(count)
     fill(store, create_vault(store))
     found = [(entry.key, store.get(entry.key)) for entry in store.list("")]
-    path.write_bytes(pickle.dumps(found))
+    (directory / "vault").write_bytes(pickle.dumps(found))
 
 
-def measure(path: Path, count: int) -> dict[str, Any]:
+def measure(directory: Path, count: int) -> dict[str, Any]:
     """Plan, and write the plan."""
     store = Large(count)
-    for key, data in pickle.loads(path.read_bytes()):
+    for key, data in pickle.loads((directory / "vault").read_bytes()):
         store.put(key, data)
     store.clock_ns += (SNAPSHOTS + 10) * DAY_NS
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # the store lies in memory
@@ -149,7 +145,7 @@ def measure(path: Path, count: int) -> dict[str, Any]:
     options = VaultPlanOptions(load_prices("aws-us-east-1"), threads=1)
     plan = plan_vault(Vault(store), options, progress=NO_PROGRESS)
     planned = time.perf_counter() - began
-    with open(path, "wb") as file:
+    with open(directory / "plan.jsonl", "wb") as file:
         file.writelines(lines_of(plan))
     return {
         "objects": count,
@@ -162,20 +158,4 @@ def measure(path: Path, count: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    if len(sys.argv) > 2:
-        print(json.dumps(measure(Path(sys.argv[2]), count)))
-        return
-    with tempfile.TemporaryDirectory(prefix="regvault-tier-plan-") as directory:
-        path = Path(directory) / "vault"
-        child = os.fork()
-        if not child:
-            prepare(path, count)
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        assert status == 0
-        subprocess.run([sys.executable, __file__, str(count), str(path)], check=True)
-
-
-main()
+run(__file__, prepare, measure)

@@ -60,7 +60,7 @@ MUTANTS = [
     Mutant(
         "prune-amended",
         "vault/reach.py",
-        "        own[key] = own.get(key, 0) | which\n",
+        "        _note(own, [key], which)\n",
         "        pass\n",
         "What took the place of an amended key is needed.",
         ("ops/test_purge.py::test_what_took_the_place_of_old_objects_outlives_a_prune",),

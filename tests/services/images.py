@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import tarfile
 from dataclasses import dataclass, field
@@ -32,6 +33,14 @@ def layer(directory: Path, name: str, size: int = 2000) -> Path:
             entry.size = size
             tar.addfile(entry, io.BytesIO(content))
     return path
+
+
+def push_one(run: Run, registry: Registry, directory: Path, name: str) -> str:
+    """Push an image with a layer of 2 MiB; return the digest of the layer."""
+    file = layer(directory, name.replace("/", "-"), size=2 << 20)
+    run("crane", "append", "-f", file, "-t", f"{registry.host}/{name}:v1")
+    manifest = json.loads(run("crane", "manifest", f"{registry.host}/{name}:v1"))
+    return str(manifest["layers"][0]["digest"])
 
 
 @dataclass

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from images import layer
+from images import push_one
 from receiving import wait_for
 from servers import Moto, Registry, S3Storage
 
@@ -64,14 +64,6 @@ def history(path: Path, pulls: list[tuple[float, str]]) -> Path:
     return path
 
 
-def push(run: Callable[..., str], registry: Registry, tmp_path: Path, name: str) -> str:
-    """Push an image with a layer of 2 MiB; return the digest of the layer."""
-    file = layer(tmp_path, name.replace("/", "-"), size=2 << 20)
-    run("crane", "append", "-f", file, "-t", f"{registry.host}/{name}:v1")
-    manifest = json.loads(run("crane", "manifest", f"{registry.host}/{name}:v1"))
-    return str(manifest["layers"][0]["digest"])
-
-
 def test_cold_blobs_move_while_they_are_pulled_and_come_back(
     moto: Moto, registry: Registry, run: Callable[..., str], cli: Cli, tmp_path: Path
 ) -> None:
@@ -79,8 +71,8 @@ def test_cold_blobs_move_while_they_are_pulled_and_come_back(
         AWS_ENDPOINT_URL=moto.url, AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x"
     )  # fmt: skip
     source = f"s3://{BUCKET}/some/registry"
-    busy = push(run, registry, tmp_path, "team/busy")
-    cold = push(run, registry, tmp_path, "team/cold")
+    busy = push_one(run, registry, tmp_path, "team/busy")
+    cold = push_one(run, registry, tmp_path, "team/cold")
     used = [(day / 2, "/v2/team/busy/manifests/v1") for day in range(1, 180)]
     told = history(tmp_path / "told.jsonl", used)
 
@@ -138,8 +130,8 @@ def test_what_is_used_since_the_plan_stays(
         AWS_ENDPOINT_URL=moto.url, AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x"
     )  # fmt: skip
     source = f"s3://{BUCKET}/some/registry"
-    push(run, registry, tmp_path, "team/busy")
-    colds = [push(run, registry, tmp_path, f"team/cold-{n}") for n in range(3)]
+    push_one(run, registry, tmp_path, "team/busy")
+    colds = [push_one(run, registry, tmp_path, f"team/cold-{n}") for n in range(3)]
     used = [(day / 2, "/v2/team/busy/manifests/v1") for day in range(1, 180)]
     told = history(tmp_path / "told.jsonl", used)
     plan = tmp_path / "plan.jsonl"
@@ -166,8 +158,8 @@ def test_a_bucket_with_versions_gets_tags_and_rules(
         Bucket=BUCKET, LifecycleConfiguration={"Rules": [other]}
     )
     source = f"s3://{BUCKET}/some/registry"
-    push(run, registry, tmp_path, "team/busy")
-    cold = push(run, registry, tmp_path, "team/cold")
+    push_one(run, registry, tmp_path, "team/busy")
+    cold = push_one(run, registry, tmp_path, "team/cold")
     told = history(
         tmp_path / "told.jsonl", [(day / 2, "/v2/team/busy/manifests/v1") for day in range(1, 180)]
     )
@@ -196,8 +188,8 @@ def test_an_inventory_in_a_bucket_stands_for_the_listing(
 ) -> None:
     user = cli.at(AWS_ENDPOINT_URL=moto.url, AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x")
     source = f"s3://{BUCKET}/some/registry"
-    push(run, registry, tmp_path, "team/busy")
-    cold = push(run, registry, tmp_path, "team/cold")
+    push_one(run, registry, tmp_path, "team/busy")
+    cold = push_one(run, registry, tmp_path, "team/cold")
     told = history(
         tmp_path / "told.jsonl", [(day / 2, "/v2/team/busy/manifests/v1") for day in range(1, 180)]
     )
@@ -235,8 +227,8 @@ def test_killed_again_and_again_it_goes_on_and_moves_each_once(
 ) -> None:
     user = cli.at(AWS_ENDPOINT_URL=moto.url, AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x")
     source = f"s3://{BUCKET}/some/registry"
-    push(run, registry, tmp_path, "team/busy")
-    colds = [push(run, registry, tmp_path, f"team/cold-{number}") for number in range(8)]
+    push_one(run, registry, tmp_path, "team/busy")
+    colds = [push_one(run, registry, tmp_path, f"team/cold-{number}") for number in range(8)]
     told = history(
         tmp_path / "told.jsonl", [(day / 2, "/v2/team/busy/manifests/v1") for day in range(1, 180)]
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from images import layer
+from images import push_one
+from receiving import wait_for
 from servers import Moto, Registry
 
 if TYPE_CHECKING:
@@ -50,14 +50,6 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
         yield server
 
 
-def push(run: Callable[..., str], registry: Registry, tmp_path: Path, name: str) -> str:
-    """Push an image with a layer of 2 MiB; return the digest of the layer."""
-    file = layer(tmp_path, name.replace("/", "-"), size=2 << 20)
-    run("crane", "append", "-f", file, "-t", f"{registry.host}/{name}:v1")
-    manifest = json.loads(run("crane", "manifest", f"{registry.host}/{name}:v1"))
-    return str(manifest["layers"][0]["digest"])
-
-
 def classes(moto: Moto) -> dict[str, str]:
     """The class of each object of data, by what its key ends with."""
     found = moto.client().list_objects_v2(Bucket=BUCKET)["Contents"]
@@ -86,6 +78,23 @@ def stopped(user: Cli, *arguments: Any, when: Callable[[], bool]) -> int:
     return user.finish(process).code
 
 
+def repositories(tmp_path: Path) -> Path:
+    return tmp_path / "registry/docker/registry/v2/repositories"
+
+
+def two_snapshots(
+    user: Cli, vault: str, run: Callable[..., str], registry: Registry, tmp_path: Path
+) -> tuple[str, str]:
+    """Take two of a registry that has lost an image in between; return its layer, and the other."""
+    source = f"fs:{tmp_path / 'registry'}"
+    old, live = (push_one(run, registry, tmp_path, f"team/{name}") for name in ("old", "live"))
+    user("snapshot", source, "--vault", vault, "--registry", "r")
+    shutil.move(repositories(tmp_path) / "team/old", tmp_path / "aside")
+    user("snapshot", source, "--vault", vault, "--registry", "r", expect=3)
+    user("confirm", "r@2", "--vault", vault, "--yes")
+    return old, live
+
+
 def test_what_old_snapshots_need_goes_and_comes_back(
     moto: Moto, registry: Registry, run: Callable[..., str], cli: Cli, tmp_path: Path
 ) -> None:
@@ -94,13 +103,7 @@ def test_what_old_snapshots_need_goes_and_comes_back(
     )  # fmt: skip
     source = f"fs:{tmp_path / 'registry'}"
     user("init", VAULT)
-    old = push(run, registry, tmp_path, "team/old")
-    live = push(run, registry, tmp_path, "team/live")
-    user("snapshot", source, "--vault", VAULT, "--registry", "r")
-    repositories = tmp_path / "registry/docker/registry/v2/repositories"
-    shutil.move(repositories / "team/old", tmp_path / "aside")
-    user("snapshot", source, "--vault", VAULT, "--registry", "r", expect=3)
-    user("confirm", "r@2", "--vault", VAULT, "--yes")
+    old, live = two_snapshots(user, VAULT, run, registry, tmp_path)
 
     plan = tmp_path / "plan.jsonl"
     header = user("tier", "plan", VAULT, "--newest", "1", "--out", plan).lines[0]["plan"]
@@ -149,7 +152,7 @@ def test_what_old_snapshots_need_goes_and_comes_back(
             run("crane", "pull", f"{second.host}/team/{name}:v1", tmp_path / f"{name}.tar")
 
     # It comes back to the registry: it is stored again, and not taken from the archive.
-    shutil.move(tmp_path / "aside", repositories / "team/old")
+    shutil.move(tmp_path / "aside", repositories(tmp_path) / "team/old")
     user("snapshot", source, "--vault", VAULT, "--registry", "r")
     assert sorted(classes(moto).values()).count("DEEP_ARCHIVE") == 1
     user("restore", "latest", "--vault", VAULT, "--to", f"fs:{tmp_path / 'third'}")
@@ -184,13 +187,8 @@ def test_a_vault_in_a_bucket_with_versions_is_tiered_by_tags_and_rules(
     )
     vault, source = f"s3://{bucket}/vault", f"fs:{tmp_path / 'registry'}"
     user("init", vault, *(["--lock", "governance", "--lock-for", "300d"] if locked else []))
-    old = push(run, registry, tmp_path, "team/old").partition(":")[2]
-    live = push(run, registry, tmp_path, "team/live").partition(":")[2]
-    user("snapshot", source, "--vault", vault, "--registry", "r")
-    repositories = tmp_path / "registry/docker/registry/v2/repositories"
-    shutil.move(repositories / "team/old", tmp_path / "aside")
-    user("snapshot", source, "--vault", vault, "--registry", "r", expect=3)
-    user("confirm", "r@2", "--vault", vault, "--yes")
+    pushed = two_snapshots(user, vault, run, registry, tmp_path)
+    old, live = (digest.partition(":")[2] for digest in pushed)
 
     plan = tmp_path / "plan.jsonl"
     made = user("tier", "plan", vault, "--newest", "1", "--out", plan).lines[0]["plan"]
@@ -209,7 +207,7 @@ def test_a_vault_in_a_bucket_with_versions_is_tiered_by_tags_and_rules(
     ]  # fmt: skip
 
     # Before the rules act, what is marked comes back to the registry: it is stored again.
-    shutil.move(tmp_path / "aside", repositories / "team/old")
+    shutil.move(tmp_path / "aside", repositories(tmp_path) / "team/old")
     user("snapshot", source, "--vault", vault, "--registry", "r")
     waiting = user("tier", "plan", vault, "--newest", "1").lines[0]["plan"]
     assert waiting["left"]["marked already: rules of the bucket move it"]["count"] == 1
@@ -223,7 +221,7 @@ def test_a_vault_in_a_bucket_with_versions_is_tiered_by_tags_and_rules(
         )
         return found[old] == "DEEP_ARCHIVE"
 
-    assert eventually(has_moved)
+    wait_for(has_moved)
     assert found[live] == "STANDARD"
     assert sum(name.startswith(old) for name in found) == 2
     versions = client.list_object_versions(Bucket=bucket, Prefix="vault/blobs/")["Versions"]
@@ -233,12 +231,3 @@ def test_a_vault_in_a_bucket_with_versions_is_tiered_by_tags_and_rules(
     user("restore", "r@1", "--vault", vault, "--to", f"fs:{tmp_path / 'oldest'}")
     assert user("tier", "apply", plan, "--yes").document["before"] == 1
     assert user("verify", "--vault", vault).code == 0
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 10
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True

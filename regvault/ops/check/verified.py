@@ -65,8 +65,8 @@ class Verified:
             return
         seen = self._parts.setdefault(parts, {})
         if part not in seen:
+            seen[part] = at
             self.archived_bytes += each.archived_bytes
-        seen.setdefault(part, at)
         if len(seen) == parts:
             self.data_at = at
 

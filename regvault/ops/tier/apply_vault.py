@@ -60,7 +60,8 @@ class _Judged(NamedTuple):
         allowed: keys that may be moved now.
         colder: (key, whether it is under the promise) of those that go to a colder class, or are
             there, in byte order.
-        waiting: whether some of these are in the hot class yet, where rules of the store move them.
+        waiting: whether rules of the store have yet to move some of these, or of what was marked
+            before.
     """
 
     allowed: set[str]
@@ -296,12 +297,9 @@ def _judge(
             colder.append((move.key, bool(snapshots)))
             waiting = waiting or (marked is not None and lies != move.target)
     # Those that lie in a colder class by now are named by the tiering that has marked them.
-    hottest = shelf.classes.index(hot) if hot in shelf.classes else -1
     for number in shelf.among(marked or ()).tolist():
-        if shelf.present[number] == hottest and shelf.key(number) not in allowed:
-            colder.append((shelf.key(number), False))
-            waiting = True
-    return _Judged(allowed, sorted(colder), waiting)
+        waiting = waiting or shelf.classes[shelf.present[number]] == hot
+    return _Judged(allowed, colder, waiting)
 
 
 def _may(move: Move, lies: str, snapshots: tuple[int, ...], budget: Budget, *, hot: str) -> bool:
@@ -318,7 +316,10 @@ def _retention(rules: dict[str, Any]) -> Retention:
 
 
 class _Watch:
-    """Says what this tiering moves, and looks now and then whether another one has taken over."""
+    """Says what this tiering moves, and looks now and then whether another one has taken over.
+
+    One thread at a time.
+    """
 
     def __init__(self, vault: Vault, header: Header) -> None:
         self._vault = vault
@@ -332,7 +333,6 @@ class _Watch:
             promise=header.promise or {},
         )
         self._etag: str | None = None
-        self._lock = threading.Lock()
         self._next = 0.0
 
     def say(self, keys: list[tuple[str, bool]], *, done: bool = False) -> None:
@@ -344,10 +344,9 @@ class _Watch:
 
     def look(self, *, at_once: bool = False) -> None:
         """Raise LeaseLostError where what this tiering said was overwritten."""
-        with self._lock:
-            if not at_once and time.monotonic() < self._next:
-                return
-            self._next = time.monotonic() + _LOOK_EVERY_S
+        if not at_once and time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _LOOK_EVERY_S
         try:
             etag = self._vault.store.head(self._key).etag
         except ObjectNotFoundError:

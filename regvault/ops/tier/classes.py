@@ -54,9 +54,7 @@ def moves_by_rules(store: ObjectStore) -> bool:
 
 
 def why_fixed(store: ObjectStore, vault: Vault) -> str | None:
-    """Return why nothing of a vault can be moved, or None."""
-    if moves_by_rules(store):
-        return None
+    """Return why nothing of a vault can be moved where no rules do that, or None."""
     if isinstance(store, LockingStore) and (store.locks() or vault.locks.policy is not None):
         return "the vault is locked"
     if isinstance(store, VersionedStore) and store.versioned():

@@ -118,11 +118,12 @@ def plan_vault(vault: Vault, options: VaultPlanOptions, *, progress: Progress) -
         table.hot,
     )
     marked: Bools | None = None
-    if moves_by_rules(store):
+    ruled = moves_by_rules(store)
+    if ruled:
         marked = np.zeros(len(shelf), dtype=bool)
         marked[shelf.among(read_moving(store, vault.id))] = True
     made = _Made(shelf, needed, names, options, store, marked)
-    made.decide(header, why_fixed(store, vault))
+    made.decide(header, None if ruled else why_fixed(store, vault))
     return Plan(header, made.moves)
 
 

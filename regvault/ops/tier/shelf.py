@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from regvault.vault.vault import Vault
 
 __all__ = ["Needed", "Newest", "Shelf", "newest_of", "read_needed", "read_shelf"]
+
+T = TypeVar("T")
 
 #: What was stored so lately may belong to a run that has not committed yet.
 _YOUNG_NS = 24 * 3600 * 10**9
@@ -95,17 +97,20 @@ class Shelf:
 
     def among(self, keys: Iterable[str]) -> Ints:
         """Return the numbers of those of these keys that are there; both in byte order."""
-        found = array("q")
+        there = self.matching((key, None) for key in keys)
+        return np.array(array("q", (number for number, _ in there)), dtype=np.int64)
+
+    def matching(self, rows: Iterable[tuple[str, T]]) -> Iterator[tuple[int, T]]:
+        """Yield the numbers of those keys that are there, with what is said of them."""
         here = enumerate(self.keys())
         number, key = next(here, (-1, ""))
-        for wanted in keys:
+        for wanted, said in rows:
             while number >= 0 and key < wanted:
                 number, key = next(here, (-1, ""))
             if number < 0:
-                break
+                return
             if key == wanted:
-                found.append(number)
-        return np.array(found, dtype=np.int64)
+                yield number, said
 
 
 def read_shelf(vault: Vault, *, threads: int, progress: Progress) -> Shelf:
@@ -263,16 +268,10 @@ def _groups(
     progress.phase("Reading what snapshots need")
     numbers = {0: 0}
     who = array("q", bytes(8 * len(shelf)))
-    here = enumerate(shelf.keys())
-    at, key = next(here, (-1, ""))
-    for wanted, which in needed_by(map(vault.object_list, roots), vault.amendments):
-        while at >= 0 and key < wanted:
-            at, key = next(here, (-1, ""))
-        if at < 0:
-            break
-        if key == wanted:
-            who[at] = numbers.setdefault(which, len(numbers))
-            progress.advance(1)
+    needs = needed_by(map(vault.object_list, roots), vault.amendments)
+    for at, which in shelf.matching(needs):
+        who[at] = numbers.setdefault(which, len(numbers))
+        progress.advance(1)
     return np.array(who, dtype=np.int64), list(numbers)
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from regvault.policy.prices import PriceTable
     from regvault.policy.tiering.promise import Return
 
-__all__ = ["WAYS", "Offer", "Thaw", "ThawPlan", "ThawResult", "execute_thaw", "plan_thaw"]
+__all__ = ["Offer", "Thaw", "ThawPlan", "ThawResult", "execute_thaw", "plan_thaw"]
 
 _MOST_POLL_S = 15 * 60.0
 _SLOWER = 1.5

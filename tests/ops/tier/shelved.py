@@ -31,6 +31,10 @@ DATA = ("blobs/", "packs/")
 class Ruled(ClassedMemoryStore):
     """A store that keeps versions: it moves by itself what is marked, a day later."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.tags: dict[Any, str] = {}
+
     def moves_by_rules(self) -> bool:
         return True
 
@@ -40,10 +44,6 @@ class Ruled(ClassedMemoryStore):
     def mark_class(self, key: str, storage_class: str, *, expected: Any) -> None:
         assert self.placement(key).entry == expected.entry
         self.tags[self.head(key)] = storage_class
-
-    @property
-    def tags(self) -> dict[Any, str]:
-        return self.__dict__.setdefault("_tags", {})
 
     def missing_rules(self, prefix: str, classes: Any) -> list[dict[str, Any]]:
         return []
